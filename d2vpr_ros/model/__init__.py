@@ -1,0 +1,7 @@
+"""The networks (torch only): D²-VPR at two sizes and its teacher."""
+
+from d2vpr_ros.model.config import CONFIGS, NANO, SMALL, AdapterWidths, D2VPRConfig
+from d2vpr_ros.model.cricavpr import CricaVPR
+from d2vpr_ros.model.d2vpr import D2VPR
+
+__all__ = ["CONFIGS", "D2VPR", "NANO", "SMALL", "AdapterWidths", "CricaVPR", "D2VPRConfig"]

@@ -1,0 +1,63 @@
+"""From a picture of any size to what the network takes: one function for training, map building and live."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from d2vpr_ros.errors import UserError
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Squash the whole picture (no crop) to `size` x `size` and normalise it, as the released weights were trained.
+
+    The resampling is antialiased bilinear on 8-bit values, which is what PIL does and what costs least.
+
+    Attributes:
+        size: side of the network's input in pixels, a multiple of 14.
+        mean, std: of ImageNet, per channel, for values in 0..1.
+    """
+
+    size: int = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def hash(self) -> str:
+        """Tells two preprocessings apart; stored in every map."""
+        recipe = {"resample": "bilinear antialias uint8", "fit": "squash", **asdict(self)}
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+    def resize(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """(H, W, 3) uint8 RGB -> (3, size, size) uint8.
+
+        Raises:
+            UserError: the picture is not such an array, or empty.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise UserError(
+                f"an image to describe is {image.dtype} of shape {image.shape}; "
+                "expected uint8 RGB of shape (height, width, 3): convert it first, e.g. with images.decode_image"
+            )
+        channels_first = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        side = (self.size, self.size)
+        return functional.interpolate(channels_first, side, mode="bilinear", antialias=True)[0]
+
+    def normalise(self, resized: Tensor) -> Tensor:
+        """(N, 3, size, size) uint8 -> float32, zero mean and unit variance over ImageNet."""
+        mean = torch.tensor(self.mean, device=resized.device).view(3, 1, 1)
+        std = torch.tensor(self.std, device=resized.device).view(3, 1, 1)
+        return (resized.float() / 255 - mean) / std
+
+    def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+        """N pictures of any sizes -> (N, 3, size, size) float32."""
+        return self.normalise(torch.stack([self.resize(image) for image in images]))
