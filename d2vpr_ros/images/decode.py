@@ -1,0 +1,141 @@
+"""An image message, live, from a bag or made by a test, becomes one RGB array: one decoder for all."""
+
+from __future__ import annotations
+
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.images.convert import converter
+from d2vpr_ros.images.frame import Frame
+
+MAX_PIXELS = 100_000_000  # a header that claims more is refused before anything is allocated
+
+BAYER = ("bayer_rggb", "bayer_bggr", "bayer_gbrg", "bayer_grbg")
+# Bytes a pixel of each encoding (sensor_msgs/image_encodings.hpp).
+PIXEL_BYTES = {
+    **{"mono8": 1, "mono16": 2, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4},
+    **{"rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8},
+    **{f"{pattern}8": 1 for pattern in BAYER},
+    **{f"{pattern}16": 2 for pattern in BAYER},
+    **{"yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2},
+}
+# Names of a memory layout only; what drivers mean by them on a camera topic.
+LAYOUTS = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC1": "mono16"}
+# Older drivers' names, by those that both libraries know.
+SYNONYMS = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2"}
+
+
+def decode_image(message: Any) -> npt.NDArray[np.uint8]:
+    """The picture of an image message.
+
+    Args:
+        message: shaped like sensor_msgs/Image or sensor_msgs/CompressedImage, by rclpy or rosbags. Padded rows
+            (`step`) and big-endian pixels are understood; 16 bits are scaled by 255 / 65535.
+
+    Returns:
+        (H, W, 3) uint8 RGB, C-contiguous, in memory of its own.
+
+    Raises:
+        UserError: no pixels, more than 100 megapixels, an unknown encoding, too little data, or bytes that are
+            no JPEG or PNG.
+    """
+    if hasattr(message, "format"):
+        return decode_compressed(np.frombuffer(message.data, np.uint8))
+    return _decode_raw(message)
+
+
+def read_frame(message: Any) -> Frame:
+    """The Frame of an image message: its picture, its header's stamp, and its header's frame as the camera's name.
+
+    Raises:
+        UserError: as `decode_image`.
+    """
+    stamp = message.header.stamp
+    stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+    return Frame(decode_image(message), stamp_ns, str(message.header.frame_id))
+
+
+def decode_compressed(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The picture of a JPEG or PNG file's bytes, (N,) uint8; grey, alpha and 16 bits become plain RGB.
+
+    Raises:
+        UserError: as `decode_image`.
+    """
+    size = encoded_size(data.tobytes())
+    if size is None:
+        raise UserError(
+            f"compressed image: no JPEG or PNG header in its {len(data)} bytes (they begin with {bytes(data[:8])!r}); "
+            "it is damaged, or has to be republished as JPEG, PNG or a raw image"
+        )
+    _check_size(*size, "compressed image")
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise UserError(
+            f"compressed image: {len(data)} bytes that begin like a picture cannot be decoded; it is damaged or cut off"
+        )
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def encoded_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) from the header of a JPEG (ITU T.81, B.2.2) or PNG; None for anything else."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+        return width, height
+    if data[:3] != b"\xff\xd8\xff":
+        return None
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame, not a table
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 1 if marker == 0xFF else 2 + length
+    return None
+
+
+def _check_size(width: int, height: int, what: str) -> None:
+    if width <= 0 or height <= 0:
+        raise UserError(f"{what}: {width} x {height} has no pixels; check the camera driver")
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{what}: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels; publish it smaller")
+
+
+def _decode_raw(message: Any) -> npt.NDArray[np.uint8]:
+    width, height = int(message.width), int(message.height)
+    encoding = LAYOUTS.get(message.encoding, message.encoding)
+    encoding = SYNONYMS.get(encoding, encoding)
+    what = f"image ({message.encoding})"
+    _check_size(width, height, what)
+    if encoding not in PIXEL_BYTES:
+        raise UserError(f"{what}: not an encoding of pictures; publish one of {', '.join(PIXEL_BYTES)}")
+    row = width * PIXEL_BYTES[encoding]
+    step = int(message.step) or row  # some drivers leave it 0
+    data = np.frombuffer(message.data, np.uint8)
+    if step < row or len(data) < step * (height - 1) + row:
+        raise UserError(
+            f"{what}: {width} x {height} needs rows of {row} bytes, but there are {len(data)} bytes with a step of "
+            f"{step}; the driver's width, height, step and encoding do not agree"
+        )
+    # Neither library leaves out the padding that a step longer than the row means.
+    rows = np.ascontiguousarray(np.lib.stride_tricks.as_strided(data, (height, row), (step, 1), writeable=False))
+    tight = SimpleNamespace(
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=message.is_bigendian,
+        step=row,
+        data=rows.reshape(-1),
+    )
+    try:
+        rgb = np.asarray(converter()(tight))
+    except (cv2.error, ValueError, TypeError) as error:  # CvBridgeError is a TypeError
+        raise UserError(
+            f"{what}: {width} x {height} cannot be converted to RGB: {str(error).splitlines()[0]}"
+        ) from error
+    return rgb.copy() if np.may_share_memory(rgb, data) else np.ascontiguousarray(rgb)
