@@ -1,0 +1,195 @@
+"""Open a recorded drive: rosbag2 (mcap, sqlite3; a directory or one file) and rosbag1, without ROS."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rosbags import rosbag1, rosbag2
+from rosbags.serde import SerdeError
+
+from d2vpr_ros.bags.messages import TYPESTORE
+from d2vpr_ros.errors import UserError
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError
+else:
+    from backports.zstd import ZstdError  # comes with rosbags
+
+# How a bag file of each kind begins.
+MAGIC = {".mcap": b"\x89MCAP0\r\n", ".db3": b"SQLite format 3\x00", ".bag": b"#ROSBAG V"}
+
+# What the parsers raise on bytes that were cut off or changed.
+DAMAGE = (
+    rosbag1.ReaderError,
+    rosbag2.ReaderError,
+    SerdeError,
+    ZstdError,
+    sqlite3.DatabaseError,
+    struct.error,
+    OSError,
+    EOFError,
+    MemoryError,  # a length that was overwritten
+    RuntimeError,  # lz4's
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    OverflowError,
+)
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """One topic of a bag: its name, its type such as ``sensor_msgs/msg/Image``, how many messages it has."""
+
+    name: str
+    msgtype: str
+    count: int
+
+
+class Bag:
+    """An open bag, made by `open_bag`.
+
+    Attributes:
+        path: where it lies.
+        topics: by name.
+        start_ns, end_ns: times of the first and last recorded message, nanoseconds; 0 in an empty bag.
+    """
+
+    def __init__(self, path: Path, reader: Any) -> None:
+        self.path = path
+        self._reader = reader
+        self._is_ros1 = isinstance(reader, rosbag1.Reader)
+        self.topics = {
+            name: TopicInfo(name, info.connections[0].msgtype, info.msgcount) for name, info in reader.topics.items()
+        }
+        empty = reader.message_count == 0
+        self.start_ns = 0 if empty else int(reader.start_time)
+        self.end_ns = 0 if empty else int(reader.end_time) - 1  # rosbags gives the nanosecond after the last
+
+    def raw(self, topics: Sequence[str]) -> Iterator[tuple[str, int, str, bytes]]:
+        """(topic, time of recording in ns, type, CDR bytes) of every message on the topics, in order of time.
+
+        Raises:
+            UserError: a topic is not in the bag or has a type that is not one of ROS's own, or the bag is damaged.
+        """
+        for topic in topics:
+            msgtype = require_topic(self, topic).msgtype
+            if msgtype not in TYPESTORE.fielddefs:
+                raise UserError(
+                    f"{self.path}: {topic} has the type {msgtype}, which is none of ROS's common interfaces; "
+                    "choose another topic"
+                )
+        connections = [c for c in self._reader.connections if c.topic in topics]
+        if not connections:  # rosbags would take it for all of them
+            return
+        try:
+            for connection, time_ns, data in self._reader.messages(connections=connections):
+                cdr = TYPESTORE.ros1_to_cdr(data, connection.msgtype) if self._is_ros1 else data
+                yield connection.topic, int(time_ns), connection.msgtype, bytes(cdr)
+        except DAMAGE as error:
+            raise damaged(self.path, error) from error
+
+    def messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
+        """(topic, time of recording in ns, message) of every message on the topics, in order of time.
+
+        Raises:
+            UserError: as `raw`.
+        """
+        for topic, time_ns, msgtype, data in self.raw(topics):
+            try:
+                message = TYPESTORE.deserialize_cdr(data, msgtype)
+            except DAMAGE as error:
+                raise damaged(self.path, error) from error
+            yield topic, time_ns, message
+
+
+@contextmanager
+def open_bag(path: str | Path) -> Iterator[Bag]:
+    """A recorded drive, for reading.
+
+    Message definitions inside the bag are not registered: types are those of ROS 2 Jazzy.
+
+    Args:
+        path: the directory of a rosbag2, a single .mcap or .db3 file, or a rosbag1 .bag.
+
+    Raises:
+        UserError: there is nothing, no bag, or a damaged one.
+    """
+    path = Path(path)
+    check_is_bag(path)
+    try:
+        reader = rosbag1.Reader(path) if path.suffix == ".bag" else rosbag2.Reader(path)
+        reader.open()
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+    try:
+        yield Bag(path, reader)
+    finally:
+        reader.close()
+
+
+def check_is_bag(path: Path) -> None:
+    """Refuse what is not a bag by its outside, before a parser sees it.
+
+    Raises:
+        UserError: with what was found instead.
+    """
+    kinds = "a rosbag2 directory (with metadata.yaml), a .mcap, a .db3 or a rosbag1 .bag file"
+    if not path.exists():
+        raise UserError(f"{path}: no such bag; expected {kinds}")
+    if path.is_dir():
+        if (path / "metadata.yaml").exists():
+            return
+        parts = sorted(p.name for p in path.iterdir() if p.suffix in MAGIC)
+        if parts:
+            raise UserError(
+                f"{path}: has {parts[0]} but no metadata.yaml (the recorder did not finish); run "
+                f"`ros2 bag reindex {path}`, or give {path / parts[0]} itself"
+            )
+        raise UserError(f"{path}: a directory without metadata.yaml is not a bag; expected {kinds}")
+    magic = MAGIC.get(path.suffix)
+    if magic is None:
+        raise UserError(f"{path}: not a bag; expected {kinds}")
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(magic))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+    if begins != magic:
+        found = f"it begins with {begins!r}" if begins else "it is empty"
+        raise UserError(f"{path}: not a {path.suffix} bag ({found}); expected {kinds}")
+
+
+def damaged(path: Path, error: BaseException) -> UserError:
+    """What to tell of a bag whose bytes make no sense."""
+    reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    rescue = "rosbag reindex" if path.suffix == ".bag" else "mcap recover` (mcap) or `ros2 bag reindex"
+    return UserError(
+        f"{path}: the bag is cut off or damaged ({reason}); rescue what is whole with `{rescue}`, or record it again"
+    )
+
+
+def require_topic(bag: Bag, topic: str) -> TopicInfo:
+    """What the bag says of a topic.
+
+    Raises:
+        UserError: the bag does not have it; lists what it has.
+    """
+    if topic not in bag.topics:
+        raise UserError(f"{bag.path}: no topic {topic}; the bag has {list_topics(bag)}")
+    return bag.topics[topic]
+
+
+def list_topics(bag: Bag) -> str:
+    """All topics of a bag with types and counts, in one line."""
+    return ", ".join(f"{t.name} ({t.msgtype}, {t.count})" for t in bag.topics.values()) or "no topics at all"
