@@ -107,7 +107,7 @@ class BagWriter:
         if self.compressed:
             quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
             _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
-            self.jpeg(topic, stamp_ns, jpeg, frame_id)
+            self.encoded_image(topic, stamp_ns, jpeg, frame_id)
             return
         height, width = rgb.shape[:2]
         message = make(
@@ -122,12 +122,14 @@ class BagWriter:
         )
         self.write(topic, stamp_ns, message)
 
-    def jpeg(self, topic: str, stamp_ns: int, data: bytes | npt.NDArray[np.uint8], frame_id: str) -> None:
-        """The bytes of a JPEG file as they are: sensor_msgs/CompressedImage on ``<topic>/compressed``."""
+    def encoded_image(
+        self, topic: str, stamp_ns: int, data: bytes | npt.NDArray[np.uint8], frame_id: str, encoding: str = "jpeg"
+    ) -> None:
+        """The bytes of a JPEG or PNG file as they are: sensor_msgs/CompressedImage on ``<topic>/compressed``."""
         message = make(
             "sensor_msgs/msg/CompressedImage",
             header=make_header(stamp_ns, frame_id),
-            format="jpeg",
+            format=encoding,
             data=np.frombuffer(data, np.uint8),
         )
         self.write(f"{topic}/compressed", stamp_ns, message)

@@ -1,0 +1,24 @@
+"""List the topics of a bag: types, counts, and how long it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from d2vpr_ros.bags.reader import open_bag
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 directory, .mcap or .db3 file, or rosbag1 .bag")
+
+
+def main(args: argparse.Namespace) -> int:
+    with open_bag(args.bag) as bag:
+        topics = list(bag.topics.values())
+        duration_s = (bag.end_ns - bag.start_ns) / 1e9
+        print(f"{bag.path}: {sum(topic.count for topic in topics)} messages over {duration_s:.1f} s")
+    longest_name = max((len(topic.name) for topic in topics), default=0)
+    longest_type = max((len(topic.msgtype) for topic in topics), default=0)
+    for topic in topics:
+        print(f"  {topic.name:{longest_name}}  {topic.msgtype:{longest_type}}  {topic.count}")
+    return 0

@@ -1,0 +1,47 @@
+"""WGS-84 and the local east-north-up frame, by PROJ (pyproj), float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyproj import Transformer
+from pyproj.enums import TransformDirection
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LocalFrame:
+    """East-north-up metres around an origin: PROJ's topocentric conversion (EPSG method 9837).
+
+    Attributes:
+        latitude, longitude: of the origin, degrees, WGS-84.
+        altitude: of the origin, metres above the ellipsoid.
+    """
+
+    latitude: float
+    longitude: float
+    altitude: float
+
+    @cached_property
+    def _transformer(self) -> Any:
+        return Transformer.from_pipeline(
+            "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad +step +proj=cart +ellps=WGS84 "
+            f"+step +proj=topocentric +ellps=WGS84 +lon_0={self.longitude!r} +lat_0={self.latitude!r} "
+            f"+h_0={self.altitude!r}"
+        )
+
+    def to_enu(self, geo: Array) -> Array:
+        """(N, 3) latitude, longitude (degrees), altitude (metres) to (N, 3) metres east, north, up."""
+        return np.stack(self._transformer.transform(geo[:, 1], geo[:, 0], geo[:, 2]), axis=1)
+
+    def to_geo(self, enu: Array) -> Array:
+        """(N, 3) metres east, north, up to (N, 3) latitude, longitude (degrees), altitude (metres)."""
+        longitude, latitude, altitude = self._transformer.transform(
+            enu[:, 0], enu[:, 1], enu[:, 2], direction=TransformDirection.INVERSE
+        )
+        return np.stack([latitude, longitude, altitude], axis=1)
