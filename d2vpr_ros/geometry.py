@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 Array = npt.NDArray[np.float64]
 
@@ -79,6 +79,13 @@ def distance(a: Pose, b: Pose) -> float:
 def turn(a: Pose, b: Pose) -> float:
     """The angle of the relative rotation, radians in [0, pi] (never a yaw difference: a map need not be level)."""
     return float((a.rotation.inv() * b.rotation).magnitude())
+
+
+def interpolate(a: Pose, b: Pose, fraction: float) -> Pose:
+    """Between two poses, `fraction` in [0, 1]: position linear, rotation slerp."""
+    ends = Rotation.from_quat(np.stack([a.quaternion, b.quaternion]))
+    quaternion = Slerp([0.0, 1.0], ends)(fraction).as_quat()
+    return Pose((1 - fraction) * a.position + fraction * b.position, quaternion)
 
 
 def optical_heading(pose: Pose) -> float | None:

@@ -1,0 +1,6 @@
+"""From descriptors and motion to an answer, or to silence."""
+
+from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
+from d2vpr_ros.localize.localizer import Localizer, LocalizerOptions
+
+__all__ = ["Estimate", "Localizer", "LocalizerOptions", "Match", "RejectReason", "State"]

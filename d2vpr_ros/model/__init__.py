@@ -1,7 +1,8 @@
 """The networks (torch only): D²-VPR at two sizes and its teacher."""
 
+from d2vpr_ros.model.checkpoint import load_checkpoint
 from d2vpr_ros.model.config import CONFIGS, NANO, SMALL, AdapterWidths, D2VPRConfig
 from d2vpr_ros.model.cricavpr import CricaVPR
 from d2vpr_ros.model.d2vpr import D2VPR
 
-__all__ = ["CONFIGS", "D2VPR", "NANO", "SMALL", "AdapterWidths", "CricaVPR", "D2VPRConfig"]
+__all__ = ["CONFIGS", "D2VPR", "NANO", "SMALL", "AdapterWidths", "CricaVPR", "D2VPRConfig", "load_checkpoint"]

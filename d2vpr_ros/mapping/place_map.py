@@ -1,0 +1,190 @@
+"""Reading a map: a file from a stranger, opened read-only and checked before it is used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from d2vpr_ros.describe import ModelIdentity
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.geodesy import LocalFrame
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader
+
+_MAX_DESCRIPTOR = 65536
+_MAX_JPEG = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceMap:
+    """All places of a map in memory (pictures stay in the file). Rows are in the order of the ids.
+
+    Attributes:
+        ids: (N,) int64 place ids.
+        cameras: (N,) int64, keys of `camera_table`.
+        stamps_ns: (N,) int64.
+        positions, quaternions: (N, 3), (N, 4) float64: T_map_cameraOptical, metres, (x, y, z, w).
+        geo: (N, 3) float64 latitude, longitude (degrees), altitude (metres above the ellipsoid); NaN where unknown.
+        descriptors: (N, D) float32, unit length.
+    """
+
+    path: Path
+    header: MapHeader
+    camera_table: Mapping[int, Camera]
+    ids: npt.NDArray[np.int64]
+    cameras: npt.NDArray[np.int64]
+    stamps_ns: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.float64]
+    quaternions: npt.NDArray[np.float64]
+    geo: npt.NDArray[np.float64]
+    descriptors: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def spacing_m(self) -> float:
+        """How far apart neighbouring places really are: the median distance along the drive, metres."""
+        steps = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)
+        return float(np.median(steps)) if len(steps) else self.header.keyframe_spacing_m
+
+    def camera_pose(self, row: int) -> Pose:
+        """T_map_cameraOptical of a place."""
+        return Pose(self.positions[row], self.quaternions[row])
+
+    def base_pose(self, row: int, mount: Pose | None = None) -> Pose:
+        """T_map_base of a robot whose camera stands where the place's stood.
+
+        Args:
+            mount: the robot's T_base_cameraOptical; None takes that of the camera which saw the place.
+        """
+        mount = mount or self.camera_table[int(self.cameras[row])].mount
+        return self.camera_pose(row) @ mount.inverse()
+
+    def picture(self, row: int) -> bytes | None:
+        """The stored JPEG of a place, or None."""
+        with closing(_connect(self.path)) as connection:
+            found = connection.execute("SELECT jpeg FROM pictures WHERE place = ?", (int(self.ids[row]),)).fetchone()
+        return found[0] if found and isinstance(found[0], bytes) and len(found[0]) <= _MAX_JPEG else None
+
+
+def read_map(path: str | Path) -> PlaceMap:
+    """Open a map read-only.
+
+    Raises:
+        UserError: no such file, not a map, a newer format, damaged, or without places.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"map {path} does not exist; build one with: d2vpr map build BAG -o {path.name}")
+    try:
+        with closing(_connect(path)) as connection:
+            return _read(path, connection)
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"map {path} is damaged or not a map ({error}); restore a copy or build it again") from None
+
+
+def check_model(place_map: PlaceMap, model: ModelIdentity) -> None:
+    """Raise UserError if the map was made by another model than the one at hand."""
+    differences = place_map.header.model.differences(model)
+    if differences:
+        raise UserError(
+            f"map {place_map.path} was made by another model than the one in use ({differences}); "
+            "use the weights it was made with, or build the map again"
+        )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # A read-only medium takes no lock files: there the file is declared immutable, but never beside a writer's log.
+    wal = path.with_name(path.name + "-wal")
+    options = "mode=ro"
+    if not os.access(path.parent, os.W_OK):
+        if wal.exists():
+            raise UserError(f"map {path} was not closed by its writer; copy it with {wal.name} to a writable folder")
+        options += "&immutable=1"
+    connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{options}", uri=True)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _read(path: Path, connection: sqlite3.Connection) -> PlaceMap:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not {"d2vpr_meta", "places", "descriptors", "cameras"} <= tables:
+        raise UserError(
+            f"{path} is an SQLite file but not a d2vpr map; build one with: d2vpr map build BAG -o NAME.d2map"
+        )
+    header = _header(path, dict(connection.execute("SELECT key, value FROM d2vpr_meta")))
+    table = {
+        int(row[0]): Camera(str(row[1]), int(row[2]), int(row[3]), _pose(path, row[4:]))
+        for row in connection.execute("SELECT id, name, width, height, x, y, z, qx, qy, qz, qw FROM cameras")
+    }
+    rows = connection.execute(
+        "SELECT id, camera, stamp_ns, x, y, z, qx, qy, qz, qw, latitude, longitude, altitude, descriptor "
+        "FROM places JOIN descriptors ON place = id ORDER BY id"
+    ).fetchall()
+    if not rows:
+        raise UserError(f"map {path} holds no places; build it again from a drive with images and poses")
+    if any(row[1] not in table for row in rows):
+        raise UserError(f"map {path} is damaged (a place names a camera it does not hold); build it again")
+    numbers = np.array([[np.nan if v is None else v for v in row[3:13]] for row in rows], dtype=np.float64)
+    if not np.isfinite(numbers[:, :7]).all() or (np.linalg.norm(numbers[:, 3:7], axis=1) < 1e-6).any():
+        raise UserError(f"map {path} is damaged (a place has no valid pose); build it again")
+    return PlaceMap(
+        path=path,
+        header=header,
+        camera_table=table,
+        ids=np.array([row[0] for row in rows], dtype=np.int64),
+        cameras=np.array([row[1] for row in rows], dtype=np.int64),
+        stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
+        positions=numbers[:, :3],
+        quaternions=numbers[:, 3:7] / np.linalg.norm(numbers[:, 3:7], axis=1, keepdims=True),
+        geo=numbers[:, 7:],
+        descriptors=_descriptors(path, [row[13] for row in rows], header.descriptor_width),
+    )
+
+
+def _descriptors(path: Path, blobs: list[object], width: int) -> npt.NDArray[np.float32]:
+    if not all(isinstance(blob, bytes) and len(blob) == 2 * width for blob in blobs):
+        raise UserError(f"map {path} is damaged (a descriptor is not {width} numbers long); build it again")
+    joined = b"".join(blob for blob in blobs if isinstance(blob, bytes))
+    descriptors = np.frombuffer(joined, dtype="<f2").reshape(len(blobs), width).astype(np.float32)
+    norms = np.linalg.norm(descriptors, axis=1, keepdims=True)  # float16 rounded them
+    if not np.isfinite(norms).all() or (norms < 1e-3).any():
+        raise UserError(f"map {path} is damaged (a descriptor is not a direction); build it again")
+    return descriptors / norms
+
+
+def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
+    try:
+        version = int(meta["format_version"])
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"map {path} has format {version} and this d2vpr_ros reads {FORMAT_VERSION}; "
+                + ("update d2vpr_ros" if version > FORMAT_VERSION else "build the map again")
+            )
+        model = ModelIdentity(*(meta[key] for key in ("architecture", "weights_sha256", "preprocessing", "projection")))
+        width, spacing = int(meta["descriptor_width"]), float(meta["keyframe_spacing_m"])
+        if not (0 < width <= _MAX_DESCRIPTOR and 0 < spacing < 1e6):
+            raise ValueError("a size out of bounds")
+        origin = None
+        if "origin_latitude" in meta:
+            origin = LocalFrame(*(float(meta[f"origin_{part}"]) for part in ("latitude", "longitude", "altitude")))
+        return MapHeader(model, width, meta["frame"], spacing, origin)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"map {path} has a damaged header ({error}); build it again") from None
+
+
+def _pose(path: Path, numbers: tuple[float, ...]) -> Pose:
+    try:
+        return Pose.of(*numbers)
+    except (ValueError, TypeError):
+        raise UserError(f"map {path} is damaged (a camera has no valid mount); build it again") from None

@@ -1,0 +1,136 @@
+"""From estimates to ROS messages and from ROS messages to plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize import Estimate, State
+from d2vpr_ros.mapping import PlaceMap
+
+MATCH_POINT = np.dtype(
+    {
+        "names": ["latitude", "longitude", "x", "y", "z", "similarity", "belief", "probability",
+                  "rank", "place_id", "inliers", "stamp_sec", "stamp_nanosec", "camera", "accepted"],
+        "formats": ["<f8", "<f8", *["<f4"] * 6, *["<u4"] * 5, "u1", "u1"],
+        "offsets": [0, 8, *range(16, 40, 4), *range(40, 60, 4), 60, 61],
+        "itemsize": 64,
+    }
+)  # fmt: skip
+"""One candidate place in `~/place_matches`; doubles aligned to 8 bytes."""
+
+PLACE_POINT = np.dtype(
+    {
+        "names": ["x", "y", "z", "place_id", "latitude", "longitude"],
+        "formats": ["<f4", "<f4", "<f4", "<u4", "<f8", "<f8"],
+        "offsets": [0, 4, 8, 12, 16, 24],
+        "itemsize": 32,
+    }
+)
+"""One place in `~/map_places`."""
+
+_FIELD_TYPES = {"f4": PointField.FLOAT32, "f8": PointField.FLOAT64, "u4": PointField.UINT32, "u1": PointField.UINT8}
+_SECOND = 1_000_000_000
+
+
+def to_time(stamp_ns: int) -> Time:
+    return Time(sec=stamp_ns // _SECOND, nanosec=stamp_ns % _SECOND)
+
+
+def from_time(time: Time) -> int:
+    """Nanoseconds."""
+    return int(time.sec) * _SECOND + int(time.nanosec)
+
+
+def from_pose(message: Any) -> Pose:
+    """geometry_msgs/Pose -> Pose; ValueError if it is none (a zero quaternion, a NaN)."""
+    at, turned = message.position, message.orientation
+    return Pose.of(at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w)
+
+
+def pose_prior(estimate: Estimate, frame: str) -> PoseWithCovarianceStamped:
+    """An accepted estimate as the pose of the base in the map frame, at the image's stamp."""
+    if estimate.pose is None or estimate.covariance is None:
+        raise ValueError("only an accepted estimate has a pose")
+    message = PoseWithCovarianceStamped(header=Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
+    at, turned = message.pose.pose.position, message.pose.pose.orientation
+    at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w = estimate.pose.numbers
+    message.pose.covariance = estimate.covariance.reshape(36)
+    return message
+
+
+def place_matches(estimate: Estimate, place_map: PlaceMap, mount: Pose | None, frame: str) -> PointCloud2:
+    """Every candidate of an estimate, best first; no candidates give a cloud of width 0.
+
+    `x, y, z` is where the base would be. `probability` is NaN: this version has no calibrated one.
+    """
+    points = np.zeros(len(estimate.matches), MATCH_POINT)
+    points["probability"] = np.nan
+    for point, match in zip(points, estimate.matches, strict=True):
+        stamp_ns = int(place_map.stamps_ns[match.row])
+        point["latitude"], point["longitude"] = place_map.geo[match.row, :2]
+        point["x"], point["y"], point["z"] = place_map.base_pose(match.row, mount).position
+        point["similarity"], point["belief"] = match.similarity, match.belief
+        point["rank"], point["place_id"] = match.rank, place_map.ids[match.row]
+        point["stamp_sec"], point["stamp_nanosec"] = stamp_ns // _SECOND, stamp_ns % _SECOND
+        point["camera"], point["accepted"] = place_map.cameras[match.row], match.accepted
+    return _cloud(points, Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
+
+
+def map_places(place_map: PlaceMap, frame: str) -> PointCloud2:
+    """All places of a map, for RViz and Foxglove."""
+    points = np.zeros(len(place_map), PLACE_POINT)
+    points["x"], points["y"], points["z"] = place_map.positions.T
+    points["place_id"] = place_map.ids
+    points["latitude"], points["longitude"] = place_map.geo[:, :2].T
+    return _cloud(points, Header(frame_id=frame))
+
+
+def compressed_image(jpeg: bytes, stamp_ns: int, frame: str) -> CompressedImage:
+    return CompressedImage(header=Header(stamp=to_time(stamp_ns), frame_id=frame), format="jpeg", data=jpeg)
+
+
+def diagnostics(state: State, reason: str, values: Mapping[str, object], now_ns: int) -> DiagnosticArray:
+    """The status `d2vpr_localizer: localization`: OK when localized, WARN otherwise."""
+    localized = state is State.LOCALIZED
+    status = DiagnosticStatus(
+        level=DiagnosticStatus.OK if localized else DiagnosticStatus.WARN,
+        name="d2vpr_localizer: localization",
+        message=state.value + (f": {reason}" if reason else ""),
+        hardware_id="d2vpr_localizer",
+    )
+    values = {"state": state.value, "reject_reason": reason, **values}
+    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticArray(header=Header(stamp=to_time(now_ns)), status=[status])
+
+
+def read_cloud(message: PointCloud2, layout: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The points of one of the clouds above as a structured array."""
+    return np.frombuffer(bytes(message.data), layout)
+
+
+def _cloud(points: npt.NDArray[Any], header: Header) -> PointCloud2:
+    fields: Mapping[str, Any] = points.dtype.fields or {}
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=[
+            PointField(name=name, offset=offset, datatype=_FIELD_TYPES[kind.str[1:]], count=1)
+            for name, (kind, offset, *_) in fields.items()
+        ],
+        is_bigendian=False,
+        point_step=points.dtype.itemsize,
+        row_step=points.nbytes,
+        data=points.tobytes(),
+        is_dense=False,
+    )
