@@ -37,11 +37,12 @@ class LocalFrame:
 
     def to_enu(self, geo: Array) -> Array:
         """(N, 3) latitude, longitude (degrees), altitude (metres) to (N, 3) metres east, north, up."""
-        return np.stack(self._transformer.transform(geo[:, 1], geo[:, 0], geo[:, 2]), axis=1)
+        # Lists: pyproj takes an array of one for a scalar, and warns.
+        return np.stack(self._transformer.transform(geo[:, 1].tolist(), geo[:, 0].tolist(), geo[:, 2].tolist()), axis=1)
 
     def to_geo(self, enu: Array) -> Array:
         """(N, 3) metres east, north, up to (N, 3) latitude, longitude (degrees), altitude (metres)."""
         longitude, latitude, altitude = self._transformer.transform(
-            enu[:, 0], enu[:, 1], enu[:, 2], direction=TransformDirection.INVERSE
+            enu[:, 0].tolist(), enu[:, 1].tolist(), enu[:, 2].tolist(), direction=TransformDirection.INVERSE
         )
         return np.stack([latitude, longitude, altitude], axis=1)

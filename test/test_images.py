@@ -87,7 +87,7 @@ def test_a_bayer_mosaic_of_a_red_wall_is_red(encoding, red_at):
 
 @pytest.mark.parametrize(("encoding", "luma_first"), [("yuv422", 0), ("uyvy", 0), ("yuv422_yuy2", 1), ("yuyv", 1)])
 def test_both_orders_of_yuv422_give_the_colour_they_hold(encoding, luma_first):
-    y, u, v = 74, 102, 207  # RED in ITU-R BT.601, video range
+    y, u, v = 74, 104, 211  # RED in ITU-R BT.601, video range
     quad = [y, u, y, v] if luma_first else [u, y, v, y]
     decoded = decode_image(image(np.tile(np.array(quad, np.uint8), (8, 4)), encoding, height=8, width=8))
     assert np.abs(decoded.astype(int) - RED).max() <= 4
