@@ -35,7 +35,7 @@ class Pose:
         """
         numbers = np.array([x, y, z, qx, qy, qz, qw], dtype=np.float64)
         norm = float(np.linalg.norm(numbers[3:]))
-        if not np.isfinite(numbers).all() or norm < 1e-6:
+        if not np.isfinite(numbers).all() or not 1e-6 <= norm < np.inf:  # squares of finite numbers can overflow
             raise ValueError(f"not a pose: {numbers.tolist()}")
         return Pose(numbers[:3], numbers[3:] / norm)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sqlite3
 
 import numpy as np
@@ -81,6 +82,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write a bag here"), BagWriter(tmp_path / "file" / "bag"):
         pass
+
+
+@pytest.mark.parametrize("images", [1, 1000])
+def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path, images):
+    # A limit on the size of files stands for the end of the disk: it stops the first chunk at close, or a later write.
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot go on writing: .*make room"):
+            record(tmp_path / "bag", images=images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not (tmp_path / "bag").exists()
 
 
 # Reading

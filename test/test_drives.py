@@ -89,6 +89,12 @@ def test_poses_out_of_order_doubled_or_unusable_still_make_a_trajectory(tmp_path
     assert trajectory.frame_id == "world"
 
 
+@pytest.mark.parametrize("number", [0.0, float("nan"), float("inf"), 1e300])
+def test_a_rotation_without_a_direction_is_no_pose(number):
+    with pytest.raises(ValueError, match="not a pose"):
+        Pose.of(0, 0, 0, number, 0, 0, 0)
+
+
 def test_a_pose_topic_without_a_usable_pose_and_one_that_is_none_are_refused(tmp_path):
     with BagWriter(tmp_path / "bag") as bag:
         bag.fix("/gps/fix", 0, "gps", float("nan"), 13.2, 0.0, 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import apsw
 from rosbags import rosbag1, rosbag2
 from rosbags.serde import SerdeError
 
@@ -31,7 +31,7 @@ DAMAGE = (
     rosbag2.ReaderError,
     SerdeError,
     ZstdError,
-    sqlite3.DatabaseError,
+    apsw.Error,  # rosbags reads .db3 with it
     struct.error,
     OSError,
     EOFError,

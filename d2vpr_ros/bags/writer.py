@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,10 +80,15 @@ class BagWriter:
             try:
                 self._writer.close()
             except OSError as failure:
+                self._discard()
                 raise self._unwritable(failure) from failure
         else:
+            self._discard()
+
+    def _discard(self) -> None:
+        with suppress(OSError):  # closing writes what is left, which a full disk refuses once more
             self._writer.abort()
-            shutil.rmtree(self.path)
+        shutil.rmtree(self.path)
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"{self.path}: cannot go on writing: {error}; make room there or name another place")
