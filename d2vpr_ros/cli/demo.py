@@ -1,0 +1,279 @@
+"""Watch a robot being localized: record, map, localize over DDS, score.
+
+Without --footage two drives through a simulated town are recorded under different light, the second beside the first's
+track; a map is built from the first, the localizer node gets the second one's images over DDS in real time, and its
+pose priors are held against the truth. With --footage the same happens to a folder of real images with poses.csv, of
+which one part is the map and the rest the queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.reader import Bag
+    from d2vpr_ros.evaluation.scoring import ScoredQuery, Summary
+    from d2vpr_ros.mapping import PlaceMap
+
+MADE = ("map_drive", "query_drive", "drive", "demo.d2map", "summary.json", "report.html", "log")
+"""What a run writes into its folder, and what the next run in the same folder replaces."""
+
+PLAYED = ("/odom", "/camera/camera_info", "/gps/fix")
+"""Topics played beside the images, where the drive has them."""
+
+TRUTH = "/ground_truth/pose"
+
+
+@dataclass(frozen=True, eq=False)
+class Drives:
+    """What is mapped and what is asked: two bags, or one bag split by image number.
+
+    Attributes:
+        map_numbers, query_numbers: images of each bag to use; None is all of them.
+        facts: (name, value) rows for the report.
+    """
+
+    map_bag: Path
+    query_bag: Path
+    map_numbers: range | None
+    query_numbers: range | None
+    facts: tuple[tuple[str, str], ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: demo_out)")
+    parser.add_argument("--footage", type=Path, help="a folder with images and poses.csv instead of the simulated town")
+    parser.add_argument(
+        "--map-split", default="even", help="with --footage, which images are the map: even, or first:0.8 (a share)"
+    )
+    parser.add_argument(
+        "--pose-of", choices=["base", "camera_optical"], default="base", help="with --footage, whose poses they are"
+    )
+    parser.add_argument("--radius", type=float, default=5.0, metavar="M", help="an answer this near is correct (5)")
+    parser.add_argument("--seed", type=int, default=7, help="of the town, 0 to 99 (default: 7)")
+    parser.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
+    parser.add_argument(
+        "--spacing", type=float, metavar="M", help="metres between places (default: a fifth of the radius)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from d2vpr_ros.bags.drive import open_drive
+    from d2vpr_ros.bags.reader import open_bag
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.mapping import read_map
+
+    if not args.radius > 0:
+        raise UserError(f"--radius is {args.radius:g}; expected metres above 0")
+    out = prepare_folder(args.out)
+    if args.footage:
+        say(1, f"turning {args.footage} into a bag")
+        drives = split_footage(args.footage, args.map_split, args.pose_of, out)
+    else:
+        say(1, "recording two drives through a simulated town")
+        drives = record_town(args.seed, out)
+
+    say(2, "building the map")
+    map_path = out / "demo.d2map"
+    build_demo_map(drives, map_path, args.weights, args.spacing or args.radius / 5)
+    place_map = read_map(map_path)
+
+    say(3, "playing the queries to the localizer, in real time")
+    with open_bag(drives.query_bag) as bag:
+        drive = open_drive(bag, pose_topic=TRUTH)
+        queries, dropped = localize(bag, drive.image_topic, drives, place_map, args.weights, args.radius, out)
+        say(4, "scoring the answers")
+        summary = write_results(bag, drive.image_topic, queries, dropped, place_map, drives.facts, args.radius, out)
+
+    print()
+    for name, value in summary.rows():
+        print(f"  {name:24} {value:>14}")
+    print(f"\n  page     {(out / 'report.html').resolve()}\n  numbers  {(out / 'summary.json').resolve()}")
+    return 0
+
+
+def say(step: int, what: str) -> None:
+    print(f"[{step}/4] {what}", flush=True)
+
+
+def prepare_folder(out: Path) -> Path:
+    """An empty folder for the results; what an earlier run left there is replaced, anything else is kept.
+
+    Raises:
+        UserError: the path is a file, or cannot be written.
+    """
+    from d2vpr_ros.errors import UserError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in MADE:
+            made = out / name
+            if made.is_dir():
+                shutil.rmtree(made)
+            else:
+                made.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be used ({error.strerror}); name a folder you can write to") from None
+    return out
+
+
+def record_town(seed: int, out: Path) -> Drives:
+    """Record the two drives of a town: by noon along the street's middle, at dusk a lane's width beside it."""
+    from d2vpr_ros.sim.drive import record_drive
+    from d2vpr_ros.sim.town import require_purpose
+
+    require_purpose(seed, "evaluation")
+    offset_m = 1.5
+    record_drive(out / "map_drive", seed, "noon")
+    record_drive(out / "query_drive", seed, "dusk", lateral_offset_m=offset_m)
+    facts = (("map", f"town {seed} at noon"), ("queries", f"the same town at dusk, {offset_m:g} m to the side"))
+    return Drives(out / "map_drive", out / "query_drive", None, None, facts)
+
+
+def split_footage(footage: Path, split: str, pose_of: str, out: Path) -> Drives:
+    """Turn a folder of images with poses.csv into a bag and say which images are the map and which the queries.
+
+    Raises:
+        UserError: the folder or the split is not what is expected.
+    """
+    from d2vpr_ros.bags.from_images import bag_from_images
+
+    summary = bag_from_images(footage, footage / "poses.csv", out / "drive", pose_of=pose_of)  # type: ignore[arg-type]
+    for note in summary.notes:
+        print(f"      {note}")
+    map_numbers, query_numbers = split_numbers(split, summary.images)
+    facts = (("footage", footage.name), ("map", f"{split}: {len(map_numbers)} of {summary.images} images"))
+    return Drives(out / "drive", out / "drive", map_numbers, query_numbers, facts)
+
+
+def split_numbers(split: str, count: int) -> tuple[range, range]:
+    """The image numbers that are the map and those that are queries: `even`, or `first:SHARE`."""
+    from d2vpr_ros.errors import UserError
+
+    if split == "even":
+        return range(0, count, 2), range(1, count, 2)
+    kind, _, share = split.partition(":")
+    try:
+        first = round(float(share) * count)
+    except ValueError:
+        first = 0
+    if kind != "first" or not 0 < first < count:
+        raise UserError(f"--map-split is '{split}'; expected 'even' or 'first:SHARE' with a share such as 0.8")
+    return range(first), range(first, count)
+
+
+def build_demo_map(drives: Drives, path: Path, weights: str, spacing_m: float) -> None:
+    """Build the map from the drive's images with these numbers, posed by the SLAM poses, never by the truth."""
+    from tqdm import tqdm
+
+    from d2vpr_ros.bags.drive import open_drive
+    from d2vpr_ros.bags.reader import open_bag
+    from d2vpr_ros.describe import Extractor
+    from d2vpr_ros.mapping import KeyframeRule, KeyframeSelector, build_map
+
+    with open_bag(drives.map_bag) as bag:
+        drive = open_drive(bag)
+        wanted = stamps_of(bag, drive.image_topic, drives.map_numbers)
+        selected = KeyframeSelector(KeyframeRule(spacing_m))
+        frames = (posed for posed in drive.frames() if posed.frame.stamp_ns in wanted and selected(posed.pose))
+        places = build_map(
+            tqdm(frames, unit="place", leave=False),
+            Extractor.open(weights),
+            path,
+            drive.mount,
+            spacing_m=spacing_m,
+            session=drives.map_bag.name,
+        )
+    print(f"      {places} places in {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def stamps_of(bag: Bag, topic: str, numbers: range | None) -> set[int]:
+    """Header stamps of the images with these numbers."""
+    from d2vpr_ros.bags.messages import stamp_ns
+
+    stamps = [stamp_ns(message.header) for _, _, message in bag.messages([topic])]
+    return set(stamps if numbers is None else [stamps[number] for number in numbers])
+
+
+def localize(
+    bag: Bag, image_topic: str, drives: Drives, place_map: PlaceMap, weights: str, radius_m: float, out: Path
+) -> tuple[list[ScoredQuery], int]:
+    """Play the queries to a localizer of its own process and score what it says.
+
+    Returns:
+        The scored queries and the number of images it never answered.
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    from d2vpr_ros.bags.trajectory import trajectory_from_bag
+    from d2vpr_ros.evaluation.scoring import Answer, score
+    from d2vpr_ros.nodes.live_run import isolate_ros, run_live
+    from d2vpr_ros.share import share_folder
+
+    isolate_ros(share_folder() / "config" / "fastdds.xml", out / "log")
+    numbers = drives.query_numbers
+    count = bag.topics[image_topic].count if numbers is None else len(numbers)
+    with tqdm(total=count, unit="image", leave=False) as bar:
+        run = run_live(
+            bag,
+            image_topic,
+            [topic for topic in PLAYED if topic in bag.topics],
+            place_map.path,
+            parameters=[f"weights:={weights}"],
+            keep=lambda topic, number: topic != image_topic or numbers is None or number in numbers,
+            on_progress=lambda answered: bar.update(answered - bar.n),
+        )
+    answers = {
+        stamp: Answer(prior.pose, prior.covariance, run.latencies_s[stamp]) for stamp, prior in run.priors.items()
+    }
+    places = np.array([place_map.base_pose(row).position for row in range(len(place_map))])
+    queries = score(run.matches, answers, trajectory_from_bag(bag, TRUTH), places, radius_m)
+    return queries, len(set(run.sent_ns) - set(run.matches))
+
+
+def write_results(
+    bag: Bag,
+    image_topic: str,
+    queries: Sequence[ScoredQuery],
+    dropped: int,
+    place_map: PlaceMap,
+    facts: tuple[tuple[str, str], ...],
+    radius_m: float,
+    out: Path,
+) -> Summary:
+    """Write summary.json and report.html."""
+    import numpy as np
+
+    from d2vpr_ros.bags.messages import stamp_ns
+    from d2vpr_ros.evaluation.report import write_report
+    from d2vpr_ros.evaluation.scoring import summarise
+    from d2vpr_ros.images.decode import decode_image
+    from d2vpr_ros.mapping.build import encode_picture
+
+    summary = summarise(queries, radius_m, dropped)
+    (out / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n", encoding="utf-8")
+    rows = {int(number): row for row, number in enumerate(place_map.ids)}
+    pictures = {
+        stamp_ns(message.header): encode_picture(decode_image(message)) for _, _, message in bag.messages([image_topic])
+    }
+    model = place_map.header.model
+    write_report(
+        out / "report.html",
+        "Where the robot was, and where it said it was",
+        [*facts, ("places", str(len(place_map))), ("weights", f"{model.architecture} {model.weights_sha256[:12]}"),
+         ("made", time.strftime("%Y-%m-%d %H:%M"))],
+        summary,
+        queries,
+        np.array([place_map.base_pose(row).position for row in range(len(place_map))]),
+        query_jpeg=pictures.get,
+        place_jpeg=lambda place_id: place_map.picture(rows[place_id]),
+    )  # fmt: skip
+    return summary

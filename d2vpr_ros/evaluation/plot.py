@@ -1,0 +1,72 @@
+"""The map seen from above as SVG: places, the true track, the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from d2vpr_ros.evaluation.scoring import ScoredQuery
+
+_WIDTH, _MARGIN = 760.0, 24.0
+_COLOURS = {"correct": "#1b8a4b", "false": "#d0342c", "missed": "#e0a106", "silent": "#8d99a6"}
+
+
+def trajectory_svg(
+    places: npt.NDArray[np.float64], queries: Sequence[ScoredQuery], radius_m: float, axes: tuple[int, int]
+) -> str:
+    """An SVG element: places grey, truth as a line, each query a dot in the colour of its verdict.
+
+    A false or inexact answer is joined to its truth by a line, so that errors show to scale.
+
+    Args:
+        places: (N, 3) base positions, metres.
+        axes: the two position axes that span the picture (the two widest; a map need not be level).
+    """
+    truths = np.array([query.truth.position for query in queries]).reshape(-1, 3)
+    answers = np.array([query.answer.position for query in queries if query.answer is not None]).reshape(-1, 3)
+    every = np.concatenate([places, truths, answers])[:, list(axes)]
+    low, high = every.min(axis=0), every.max(axis=0)
+    scale = (_WIDTH - 2 * _MARGIN) / max(float(high[0] - low[0]), 0.6 * float(high[1] - low[1]), 1e-6)
+    height = float(high[1] - low[1]) * scale + 2 * _MARGIN
+
+    def at(position: npt.NDArray[np.float64]) -> tuple[float, float]:
+        x, y = (position[list(axes)] - low) * scale
+        return _MARGIN + float(x), height - _MARGIN - float(y)
+
+    parts = [f'<svg viewBox="0 0 {_WIDTH:.0f} {height:.0f}" role="img" aria-label="trajectory">']
+    parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#cfd6dd"/>' for x, y in map(at, places)]
+    track = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, truths))
+    parts.append(f'<polyline points="{track}" fill="none" stroke="#5b6b7a" stroke-width="1.2"/>')
+    for query in queries:
+        verdict = query.verdict(radius_m)
+        x, y = at(query.truth.position)
+        if query.answer is not None:
+            answer_x, answer_y = at(query.answer.position)
+            colour = _COLOURS[verdict]
+            parts.append(
+                f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{answer_x:.1f}" y2="{answer_y:.1f}" stroke="{colour}"/>'
+                f'<circle cx="{answer_x:.1f}" cy="{answer_y:.1f}" r="3.2" fill="{colour}"/>'
+            )
+        else:
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="none" stroke="{_COLOURS[verdict]}"/>')
+    parts.append(_scale_bar(scale, height))
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def widest_axes(positions: npt.NDArray[np.float64]) -> tuple[int, int]:
+    """The two axes along which (N, 3) positions spread most, in order (x before y before z)."""
+    first, second = sorted(np.argsort(np.ptp(positions, axis=0), kind="stable")[1:])
+    return int(first), int(second)
+
+
+def _scale_bar(scale: float, height: float) -> str:
+    metres = 10.0 ** np.floor(np.log10(_WIDTH / 4 / scale))
+    end = _MARGIN + metres * scale
+    y = height - 8
+    return (
+        f'<line x1="{_MARGIN}" y1="{y:.1f}" x2="{end:.1f}" y2="{y:.1f}" stroke="#222" stroke-width="2"/>'
+        f'<text x="{end + 6:.1f}" y="{y + 4:.1f}" font-size="12">{metres:g} m</text>'
+    )
