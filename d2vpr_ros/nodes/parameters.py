@@ -40,6 +40,13 @@ class Parameter:
         return descriptor
 
 
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a decimal point",
+    str: "text",
+    list: "a list of numbers with decimal points",
+}
 _DEFAULTS = LocalizerOptions()
 
 PARAMETERS = (
@@ -100,10 +107,9 @@ def declare(node: Node) -> None:
         try:
             node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
         except InvalidParameterTypeException:
-            kind = type(parameter.default).__name__.replace("list", "list of floats")
             raise UserError(
-                f"parameter '{parameter.name}' has the wrong type; expected a {kind} such as "
-                f"{_written(parameter.default)}, so write: -p {parameter.name}:={_written(parameter.default)}"
+                f"parameter '{parameter.name}' has the wrong type; expected {_KINDS[type(parameter.default)]}, "
+                f"for example -p {parameter.name}:={_written(parameter.default)}"
             ) from None
         except InvalidParameterValueException:
             raise UserError(
@@ -151,4 +157,4 @@ def _mount(numbers: list[float]) -> Pose | None:
 
 
 def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value) or "''"
+    return str(value).lower() if isinstance(value, bool) else str(value) or "town.d2map"

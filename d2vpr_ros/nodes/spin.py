@@ -4,42 +4,63 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.node import Node
 
 from d2vpr_ros.errors import UserError
 
 _THREADS = 3  # a service may wait for an answer while images keep coming in
 
 
-def run(make: Callable[[], Node], start: Callable[[Node], None], stop: Callable[[Node], None]) -> int:
+class Startable(Protocol):
+    """What a node of this package offers."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def destroy_node(self) -> None: ...
+
+
+def run(make: Callable[[], Startable]) -> int:
     """Make a node, start it, spin until SIGINT, SIGTERM or shutdown, stop it.
 
     Returns:
         The exit status: 0, or 2 with one line on stderr where the user has something to mend.
     """
-    rclpy.init(args=sys.argv)
-    node: Node | None = None
+    try:
+        rclpy.init(args=sys.argv)
+    except rclpy._rclpy_pybind11.RCLError as error:
+        reason = str(error).splitlines()[0].split(", at ")[0]
+        return _mend(f"the ROS arguments cannot be read ({reason}); write them as --ros-args -p name:=value")
+    node: Startable | None = None
     try:
         node = make()
-        start(node)
+        node.start()
         executor = MultiThreadedExecutor(num_threads=_THREADS)
         executor.add_node(node)
         while rclpy.ok():
             executor.spin_once(timeout_sec=0.5)  # spin() at times outlives SIGTERM
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _mend(str(error))
+    except ParameterException as error:
+        return _mend(f"{error}; see config/localize.yaml for every parameter, its type and its bounds")
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        return 0
     except rclpy._rclpy_pybind11.RCLError:
         if rclpy.ok():  # after shutdown the wait set may be gone before the loop notices
             raise
     finally:
         if node is not None:
-            stop(node)
+            node.stop()
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _mend(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
