@@ -111,18 +111,23 @@ def placed(quads: Array, x: float, y: float, yaw: float, size: float) -> Array:
 
 
 def vertices(quads: Array) -> npt.NDArray[np.float32]:
-    """(Q, QUAD) rows to (Q * 6, VERTEX) float32: position, normal, uv, kind, detail, colour, trim."""
+    """(Q, QUAD) rows to (Q * 4, VERTEX) float32: position, normal, uv, kind, detail, colour, trim."""
     corners = quads[:, :12].reshape(-1, 4, 3)
     normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     u = quads[:, [12, 14, 14, 12]]
     v = quads[:, [13, 13, 15, 15]]
     shared = np.concatenate([normals, quads[:, 16:]], axis=1)
-    out = np.empty((len(quads), 6, VERTEX), np.float32)
-    for k, corner in enumerate((0, 1, 2, 0, 2, 3)):
-        out[:, k, :3] = corners[:, corner]
+    out = np.empty((len(quads), 4, VERTEX), np.float32)
+    for k in range(4):
+        out[:, k, :3] = corners[:, k]
         out[:, k, 3:6] = shared[:, :3]
-        out[:, k, 6] = u[:, corner]
-        out[:, k, 7] = v[:, corner]
+        out[:, k, 6] = u[:, k]
+        out[:, k, 7] = v[:, k]
         out[:, k, 8:] = shared[:, 3:]
     return out.reshape(-1, VERTEX)
+
+
+def triangles(count: int) -> npt.NDArray[np.uint32]:
+    """(count * 6,) the vertices of the two triangles of each of so many quads."""
+    return (np.arange(count, dtype=np.uint32)[:, None] * 4 + np.array([0, 1, 2, 0, 2, 3], np.uint32)).reshape(-1)

@@ -11,8 +11,8 @@ from d2vpr_ros.geometry import Array
 from d2vpr_ros.sim.furniture import prop_quads
 from d2vpr_ros.sim.houses import house_quads
 from d2vpr_ros.sim.mesh import QUAD, Quads, prism, quad, vertices
-from d2vpr_ros.sim.shader import DASHES, GROUND, SKY, ZEBRA
-from d2vpr_ros.sim.textures import ASPHALT, GRASS, PAVING, PLASTER
+from d2vpr_ros.sim.shader import DASHES, GROUND, ZEBRA
+from d2vpr_ros.sim.textures import ASPHALT, GRASS, PAVING
 from d2vpr_ros.sim.town import Prop, Town
 
 CHUNK_M = 24.0
@@ -27,8 +27,8 @@ class Scene:
     """What is drawn.
 
     Attributes:
-        data: (V, mesh.VERTEX) float32, ordered by chunk.
-        first, count: (C,) int, the vertices of each chunk.
+        data: (V, mesh.VERTEX) float32, four vertices a quad, ordered by chunk.
+        first, count: (C,) int, the quads of each chunk.
         low, high: (C, 3) the box around each chunk, metres.
         reach: (C,) metres at which a chunk is still drawn.
     """
@@ -112,12 +112,6 @@ def lamp_lights(town: Town) -> Array:
     ).reshape(-1, 2)
 
 
-def sky_vertices() -> npt.NDArray[np.float32]:
-    """Two triangles over the whole picture (clip coordinates)."""
-    corners = [(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]
-    return vertices(np.array([quad(corners, (-1, -1, 1, 1), (SKY, PLASTER, 0.5, 0.0))]))
-
-
 def _scene(large: Array, small: Array) -> Scene:
     quads = np.concatenate([large, small])
     is_small = np.arange(len(quads)) >= len(large)
@@ -129,7 +123,7 @@ def _scene(large: Array, small: Array) -> Scene:
     low = np.minimum.reduceat(corners[order].min(axis=1), first)
     high = np.maximum.reduceat(corners[order].max(axis=1), first)
     reach = np.where(is_small[order][first], SMALL_THINGS_M, np.inf)
-    return Scene(vertices(quads[order]), first * 6, count * 6, low, high, reach)
+    return Scene(vertices(quads[order]), first, count, low, high, reach)
 
 
 def _props(props: list[Prop]) -> Array:
