@@ -86,7 +86,7 @@ class BlockBuilder:
         pavement = inset(self.nodes[corners], half_widths)
         setbacks = np.where(rng.random(4) < 0.25, rng.uniform(2.0, 4.5, 4), 0.0)
         kind = str(rng.choice(["houses", "park", "square"], p=[0.8, 0.12, 0.08])) if is_inner else "houses"
-        walks = rng.uniform(2.0, 4.2, 4)
+        walks = rng.uniform(1.6, 3.4, 4)
         ground = inset(pavement, walks)
         self.blocks.append(Block(kind, tuple(map(_point, pavement)), tuple(map(_point, ground))))
         for side in range(4):
@@ -162,7 +162,7 @@ class BlockBuilder:
             self._put(thing, left + along * s - outward * 0.9, yaw + np.pi, rng.uniform(0.9, 1.1))
         if half_width > 4:
             for s in np.arange(8.0, length - 8, 5.6):
-                x, y = left + along * s + outward * 1.1
+                x, y = left + along * s + outward * 1.0
                 self.parking.append((float(x), float(y), yaw + np.pi))  # traffic keeps right
         self.standing += [_point(left + along * s - outward * 1.4) for s in np.arange(2.0, length, 2.5)]
 

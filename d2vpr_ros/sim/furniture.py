@@ -9,7 +9,7 @@ import numpy as np
 from d2vpr_ros.geometry import Array
 from d2vpr_ros.sim.mesh import COLOUR, KIND, Quads, box, pillar, placed, quad
 from d2vpr_ros.sim.shader import CAR_GLASS, CAR_LIGHT, FACADE, LAMP, LEAF, PLAIN, SIGN, TWIG
-from d2vpr_ros.sim.textures import BRANCHES, GRASS, LEAVES, PLANKS, PLASTER, STONE, TEXT
+from d2vpr_ros.sim.textures import BRANCHES, GRASS, LEAVES, PAINT, PLANKS, PLASTER, STONE, TEXT
 from d2vpr_ros.sim.town import Prop
 
 FROM_SEED = (-1.0, -1.0, -1.0)  # a colour that each placed thing chooses by its own seed
@@ -31,7 +31,7 @@ PALETTES: dict[str, tuple[tuple[float, float, float], ...]] = {
 METAL = (0.10, 0.11, 0.11)
 WOOD = (0.30, 0.19, 0.10)
 GREY = (0.45, 0.44, 0.42)
-PLAIN_KIND = (PLAIN, PLASTER, 0.5, 0.0)
+PLAIN_KIND = (PLAIN, PAINT, 0.5, 0.0)
 WOODEN = (PLAIN, PLANKS, 0.5, 0.0)
 STONY = (PLAIN, STONE, 0.5, 0.0)
 GREEN = (PLAIN, GRASS, 0.5, 0.0)
@@ -40,7 +40,7 @@ GREEN = (PLAIN, GRASS, 0.5, 0.0)
 def _car(length: float, cabin: tuple[float, float], low: float, roof: float) -> Quads:
     half, wide = length / 2, 0.88
     quads = box(-half, half, -wide, wide, 0.32, low, PLAIN_KIND, FROM_SEED, taper=0.06)
-    quads += box(*cabin, -wide + 0.07, wide - 0.07, low, roof, (CAR_GLASS, PLASTER, 0.5, 0.0), METAL, taper=0.2)
+    quads += box(*cabin, -wide + 0.07, wide - 0.07, low, roof, (CAR_GLASS, PAINT, 0.5, 0.0), METAL, taper=0.2)
     quads[-1] = quad([c[:3] for c in _corners(quads[-1])], (0, 0, 2, 1.4), PLAIN_KIND, FROM_SEED)
     for x in (-half * 0.62, half * 0.62):
         quads += box(x - 0.31, x + 0.31, -wide - 0.02, wide + 0.02, 0, 0.62, PLAIN_KIND, (0.02, 0.02, 0.02), taper=0.03)
@@ -48,7 +48,7 @@ def _car(length: float, cabin: tuple[float, float], low: float, roof: float) -> 
         for x, colour in ((half + 0.01, (0.9, 0.9, 0.8)), (-half - 0.01, (0.7, 0.04, 0.03))):
             s = 1 if x > 0 else -1
             corners = [(x, y - s * 0.16, 0.6), (x, y + s * 0.16, 0.6), (x, y + s * 0.16, 0.76), (x, y - s * 0.16, 0.76)]
-            quads.append(quad(corners, (0, 0, 1, 1), (CAR_LIGHT, PLASTER, 0.5, 0.0), colour))
+            quads.append(quad(corners, (0, 0, 1, 1), (CAR_LIGHT, PAINT, 0.5, 0.0), colour))
     return quads
 
 
@@ -67,11 +67,11 @@ def _tree() -> Quads:
         # Leaf clusters on an upright ellipsoid, the darker ones inside and below.
         direction = rng.normal(size=3)
         direction /= np.linalg.norm(direction)
-        centre = np.array([0, 0, 4.9]) + direction * np.array([1.45, 1.45, 1.6]) * rng.uniform(0.6, 1.0)
+        centre = np.array([0, 0, 4.9]) + direction * np.array([1.8, 1.8, 1.75]) * rng.uniform(0.55, 1.0)
         side = np.cross(direction, rng.normal(size=3))
         side /= np.linalg.norm(side)
         other = np.cross(direction, side)
-        reach = rng.uniform(1.1, 1.7)
+        reach = rng.uniform(1.3, 1.9)
         corners = [centre + reach * (a * side + b * other) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
         shade = 0.75 + 0.35 * (centre[2] - 4.9) / 1.6 + rng.uniform(-0.1, 0.1)
         kind = (LEAF, LEAVES, (k + 0.5) / 16, 0.0)
@@ -82,7 +82,7 @@ def _tree() -> Quads:
 def _lamp() -> Quads:
     quads = pillar(0, 0, 0.08, 0, 5.6, PLAIN_KIND, METAL, 5)
     quads += box(-0.05, 1.7, -0.04, 0.04, 5.5, 5.6, PLAIN_KIND, METAL, bottom=True)
-    return quads + box(1.1, 1.8, -0.14, 0.14, 5.36, 5.5, (LAMP, PLASTER, 0.5, 0.0), (0.5, 0.5, 0.45), bottom=True)
+    return quads + box(1.1, 1.8, -0.14, 0.14, 5.36, 5.5, (LAMP, PAINT, 0.5, 0.0), (0.5, 0.5, 0.45), bottom=True)
 
 
 def _tower() -> Quads:
@@ -104,7 +104,7 @@ def _person() -> Quads:
 
 def _shelter() -> Quads:
     quads = box(-0.8, 0.8, -2, 2, 2.35, 2.5, PLAIN_KIND, METAL, bottom=True)
-    quads += box(-0.75, -0.7, -1.9, 1.9, 0.3, 2.3, (CAR_GLASS, PLASTER, 0.5, 0.0), METAL)
+    quads += box(-0.75, -0.7, -1.9, 1.9, 0.3, 2.3, (CAR_GLASS, PAINT, 0.5, 0.0), METAL)
     quads += _sign_board(0.0, 1.95, 0.3, 2.2, 1.2)
     return quads + box(-0.6, -0.2, -1.5, 1.5, 0.4, 0.5, WOODEN, WOOD, bottom=True)
 
@@ -149,7 +149,9 @@ def template(kind: str) -> Array:
     quads: Quads = {
         "car": lambda: _car(4.3, (-1.5, 1.1), 0.88, 1.46),
         "hatchback": lambda: _car(3.7, (-1.8, 0.9), 0.92, 1.55),
-        "van": lambda: box(-2.5, 1.5, -0.98, 0.98, 0.4, 2.35, PLAIN_KIND, FROM_SEED, 0.08) + _car(5.2, (1.0, 2.3), 1.1, 1.9),
+        "van": lambda: (
+            box(-2.5, 1.5, -0.98, 0.98, 0.4, 2.35, PLAIN_KIND, FROM_SEED, 0.08) + _car(5.2, (1.0, 2.3), 1.1, 1.9)
+        ),
         "tree": _tree,
         "lamp": _lamp,
         "tower": _tower,
@@ -164,13 +166,21 @@ def template(kind: str) -> Array:
         "bollard": lambda: pillar(0, 0, 0.09, 0, 0.9, PLAIN_KIND, METAL) + box(-0.07, 0.07, -0.07, 0.07, 0.88, 0.95),
         "box": lambda: box(-0.3, 0.3, -0.4, 0.4, 0, 1.25, PLAIN_KIND, FROM_SEED, 0.02),
         "bin": lambda: box(-0.35, 0.35, -0.3, 0.3, 0.05, 1.05, PLAIN_KIND, FROM_SEED, -0.04),
-        "hydrant": lambda: pillar(0, 0, 0.12, 0, 0.75, PLAIN_KIND, (0.5, 0.05, 0.04)) + box(-0.2, 0.2, -0.06, 0.06, 0.5, 0.6),
-        "column": lambda: pillar(0, 0, 0.55, 0, 2.9, (PLAIN, PLANKS, 0.5, 0.0), GREY, 10) + _sign_board(0, -0.56, 0.9, 2.5, 0.9),
-        "kiosk": lambda: box(-1.0, 1.0, -1.4, 1.4, 0, 2.4, WOODEN, FROM_SEED)
-        + box(-1.4, 1.4, -1.8, 1.8, 2.4, 3.0, PLAIN_KIND, METAL, 0.6, True)
-        + _sign_board(0.0, -1.45, 1.0, 2.0, 1.6),
-        "stall": lambda: box(-1.1, 1.1, -0.8, 0.8, 0, 0.95, WOODEN, WOOD)
-        + box(-1.5, 1.5, -1.2, 1.2, 2.1, 2.8, WOODEN, FROM_SEED, 0.7, True),
+        "hydrant": lambda: (
+            pillar(0, 0, 0.12, 0, 0.75, PLAIN_KIND, (0.5, 0.05, 0.04)) + box(-0.2, 0.2, -0.06, 0.06, 0.5, 0.6)
+        ),
+        "column": lambda: (
+            pillar(0, 0, 0.55, 0, 2.9, (PLAIN, PLANKS, 0.5, 0.0), GREY, 10) + _sign_board(0, -0.56, 0.9, 2.5, 0.9)
+        ),
+        "kiosk": lambda: (
+            box(-1.0, 1.0, -1.4, 1.4, 0, 2.4, WOODEN, FROM_SEED)
+            + box(-1.4, 1.4, -1.8, 1.8, 2.4, 3.0, PLAIN_KIND, METAL, 0.6, True)
+            + _sign_board(0.0, -1.45, 1.0, 2.0, 1.6)
+        ),
+        "stall": lambda: (
+            box(-1.1, 1.1, -0.8, 0.8, 0, 0.95, WOODEN, WOOD)
+            + box(-1.5, 1.5, -1.2, 1.2, 2.1, 2.8, WOODEN, FROM_SEED, 0.7, True)
+        ),
     }[kind]()
     return np.array(quads, dtype=np.float64)
 

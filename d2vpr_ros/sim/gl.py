@@ -30,7 +30,9 @@ def open_context() -> Any:
         return moderngl.create_context(standalone=True, backend="egl", require=330)
     except Exception as error:  # moderngl raises plain Exception, glcontext ImportError or OSError
         reason = " ".join(str(error).split())
-        raise UserError(f"the simulator cannot draw: no EGL with OpenGL 3.3 ({reason}); install it: {APT_LINE}") from error
+        raise UserError(
+            f"the simulator cannot draw: no EGL with OpenGL 3.3 ({reason}); install it: {APT_LINE}"
+        ) from error
 
 
 class Program:
@@ -84,7 +86,7 @@ class Drawable:
         inside = ((nearest_corner * planes[:, None, :3]).sum(axis=2) + planes[:, 3:] > 0).all(axis=0)
         distance = np.linalg.norm(np.clip(eye, scene.low, scene.high) - eye, axis=1)
         chosen = np.flatnonzero(inside & (distance < scene.reach))
-        return chosen[np.argsort(distance[chosen], kind="stable")]
+        return chosen[np.lexsort((distance[chosen], scene.is_ground[chosen]))]
 
     def release(self) -> None:
         """Free the graphics side."""

@@ -48,7 +48,9 @@ def _roof(house: House, corners: list[Array]) -> Quads:
     front = _Front(fl, fr)
     if house.roof == "flat":
         top = height - 0.02
-        quads = [quad([_up(p, top) for p in corners], (0, 0, front.width, 11), (PLAIN, PLASTER, 0.5, 0), (0.2, 0.2, 0.2))]
+        quads = [
+            quad([_up(p, top) for p in corners], (0, 0, front.width, 11), (PLAIN, PLASTER, 0.5, 0), (0.2, 0.2, 0.2))
+        ]
         return quads + front.slab(0, front.width, height - 0.3, height + 0.35, 0.25, wall, house.trim)
     if house.roof == "gable":
         left, right = (fl + bl) / 2, (fr + br) / 2
@@ -70,8 +72,18 @@ def _roof(house: House, corners: list[Array]) -> Quads:
                 tiled,
                 house.roof_colour,
             ),
-            quad([_up(bl, height), _up(fl, height), _up(left, ridge), _up(left, ridge)], (0, 0, 9, rise), wall, house.colour),
-            quad([_up(fr, height), _up(br, height), _up(right, ridge), _up(right, ridge)], (0, 0, 9, rise), wall, house.colour),
+            quad(
+                [_up(bl, height), _up(fl, height), _up(left, ridge), _up(left, ridge)],
+                (0, 0, 9, rise),
+                wall,
+                house.colour,
+            ),
+            quad(
+                [_up(fr, height), _up(br, height), _up(right, ridge), _up(right, ridge)],
+                (0, 0, 9, rise),
+                wall,
+                house.colour,
+            ),
         ]
     drawn = [c + (sum(corners) / 4 - c) * 0.22 for c in corners]
     top = [_up(p, height + rise * 0.8) for p in drawn]
@@ -156,7 +168,12 @@ def house_quads(house: House) -> Quads:
                 z = f * house.floor_height + 0.1
                 u0, u1 = b * bay + 0.15, (b + 1) * bay - 0.15
                 quads += front.slab(u0, u1, z - 0.15, z, 0.95, (PLAIN, PLASTER, 0.5, 0.0), (0.5, 0.5, 0.48))
-                rail = [front.at(u0, 0.95, z), front.at(u1, 0.95, z), front.at(u1, 0.95, z + 0.9), front.at(u0, 0.95, z + 0.9)]
+                rail = [
+                    front.at(u0, 0.95, z),
+                    front.at(u1, 0.95, z),
+                    front.at(u1, 0.95, z + 0.9),
+                    front.at(u0, 0.95, z + 0.9),
+                ]
                 quads.append(quad(rail, (0, 0, bay, 0.9), (PLAIN, PLANKS, 0.5, 0.0), house.trim))
     if house.roof != "flat":
         chimney = np.array(box(-0.4, 0.4, -0.4, 0.4, 0, height + house.roof_height + 0.9, wall, (0.35, 0.18, 0.13)))

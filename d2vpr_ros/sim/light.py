@@ -43,8 +43,8 @@ def light_of(condition: Condition) -> Light:
     glow = low_sun * (1 - 0.8 * condition.cloud) * np.array([0.9, 0.32, 0.08]) * max(day, 0.08)
     zenith, horizon = night_zenith + zenith * day, night_horizon + horizon * day + 0.15 * glow
     ambient = float((0.5 * zenith + 0.5 * horizon).mean())
-    lit = ambient + 0.35 * float(sun.mean()) * max(float(to_sun[2]), 0.3) + (0.10 if condition.lamps else 0.0)
-    exposure = 1.15 / (lit + 0.03) * 2.0**condition.exposure * np.array(condition.colour_cast)
+    lit = ambient + 0.25 * float(sun.mean()) * max(float(to_sun[2]), 0.3) + (0.28 if condition.lamps else 0.0)
+    exposure = 1.6 / (lit + 0.03) * 2.0**condition.exposure * np.array(condition.colour_cast)
     if condition.snow > 0.3:
         exposure = exposure * 0.75
     return Light(to_sun, sun, zenith, horizon, glow, exposure)

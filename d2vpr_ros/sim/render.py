@@ -27,8 +27,11 @@ from d2vpr_ros.sim.shader import SHADOW_FRAGMENT, SKY_VERTEX, VERTEX, sky_fragme
 from d2vpr_ros.sim.textures import SIZE, SURFACES, TILE, TILES, facade_tiles, surfaces
 from d2vpr_ros.sim.town import Town
 
-# T_base_cameraOptical of the simulated robot: 0.2 m before its middle, 1.4 m up, level.
-CAMERA_MOUNT = Pose.of(0.2, 0.0, 1.4, *FORWARD_OPTICAL_QUATERNION)
+# T_base_cameraOptical of the simulated robot: 0.2 m before its middle, 1.4 m up, looking ahead and 5 degrees upwards.
+_UP_RAD = np.radians(5.0)
+CAMERA_MOUNT = Pose.of(0.2, 0.0, 1.4, 0.0, -np.sin(_UP_RAD / 2), 0.0, np.cos(_UP_RAD / 2)) @ Pose.of(
+    0.0, 0.0, 0.0, *FORWARD_OPTICAL_QUATERNION
+)
 NEAR_M, FAR_M = 0.15, 420.0
 SHADOW_SIZE = 2048
 SHADED_M = 260.0  # half the side of what the shadow map covers

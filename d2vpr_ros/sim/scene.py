@@ -31,6 +31,7 @@ class Scene:
         first, count: (C,) int, the quads of each chunk.
         low, high: (C, 3) the box around each chunk, metres.
         reach: (C,) metres at which a chunk is still drawn.
+        is_ground: (C,) whether it lies under everything else.
     """
 
     data: npt.NDArray[np.float32]
@@ -39,6 +40,7 @@ class Scene:
     low: Array
     high: Array
     reach: Array
+    is_ground: npt.NDArray[np.bool_]
 
 
 def _ground(town: Town) -> Quads:
@@ -48,13 +50,15 @@ def _ground(town: Town) -> Quads:
     for x in np.arange(-HALF_TOWN_M, HALF_TOWN_M, step):
         for y in np.arange(-HALF_TOWN_M, HALF_TOWN_M, step):
             corners = [(x, y, 0), (x + step, y, 0), (x + step, y + step, 0), (x, y + step, 0)]
-            quads.append(quad(corners, (x, y, x + step, y + step), asphalt, (0.085, 0.085, 0.09)))
+            quads.append(quad(corners, (x, y, x + step, y + step), asphalt, (0.13, 0.13, 0.135)))
     for block in town.blocks:
         low, high = ([(x, y, z) for x, y in block.pavement] for z in (0.0, 0.14))
         quads += prism(low, high, paving, (0.30, 0.29, 0.27))
         corners = [(x, y, 0.16) for x, y in block.ground]
         (x0, y0, _), (x1, y1, _) = corners[0], corners[2]
-        kind, colour = ((GROUND, GRASS, 0.5, 0.0), (0.10, 0.17, 0.05)) if block.kind != "square" else (paving, (0.4, 0.37, 0.33))
+        kind, colour = (
+            ((GROUND, GRASS, 0.5, 0.0), (0.10, 0.17, 0.05)) if block.kind != "square" else (paving, (0.4, 0.37, 0.33))
+        )
         quads.append(quad(corners, (x0, y0, x1, y1), kind, colour))
     return quads
 
@@ -86,8 +90,8 @@ def moved_props(town: Town, seed: int) -> list[Prop]:
     rng = np.random.Generator(np.random.PCG64([town.seed, seed]))
     props = []
     for x, y, yaw in town.parking:
-        if rng.random() < 0.6:
-            kind = str(rng.choice(["car", "hatchback", "van"], p=[0.5, 0.35, 0.15]))
+        if rng.random() < 0.45:
+            kind = str(rng.choice(["car", "hatchback", "van"], p=[0.53, 0.4, 0.07]))
             s, side = rng.normal(0, 0.15, 2)
             turn = np.pi * (rng.random() < 0.15)
             props.append(Prop(kind, x + float(s), y + float(side) * 0.5, yaw + float(turn), 1.0, float(rng.random())))
@@ -97,33 +101,34 @@ def moved_props(town: Town, seed: int) -> list[Prop]:
             kind = "person" if draw < 0.05 else "bin"
             dx, dy = rng.uniform(-0.6, 0.6, 2)
             yaw = float(rng.uniform(0, 6.3))
-            props.append(Prop(kind, x + float(dx), y + float(dy), yaw, float(rng.uniform(0.9, 1.1)), float(rng.random())))
+            props.append(
+                Prop(kind, x + float(dx), y + float(dy), yaw, float(rng.uniform(0.9, 1.1)), float(rng.random()))
+            )
     return props
 
 
 def lamp_lights(town: Town) -> Array:
     """(N, 2) where the lights of the street lamps hang."""
     return np.array(
-        [
-            (p.x + LAMP_REACH * np.cos(p.yaw), p.y + LAMP_REACH * np.sin(p.yaw))
-            for p in town.props
-            if p.kind == "lamp"
-        ]
+        [(p.x + LAMP_REACH * np.cos(p.yaw), p.y + LAMP_REACH * np.sin(p.yaw)) for p in town.props if p.kind == "lamp"]
     ).reshape(-1, 2)
 
 
-def _scene(large: Array, small: Array) -> Scene:
-    quads = np.concatenate([large, small])
-    is_small = np.arange(len(quads)) >= len(large)
+def _scene(large: Array, small: Array, ground: Array) -> Scene:
+    """Chunks of three ranks: large things, small ones, and the ground, which is drawn last as most things hide it."""
+    quads = np.concatenate([large, small, ground])
+    rank = np.repeat([0, 1, 2], [len(large), len(small), len(ground)])
     corners = quads[:, :12].reshape(-1, 4, 3)
     cell = np.floor(corners[:, :, :2].mean(axis=1) / CHUNK_M).astype(np.int64)
-    key = ((cell[:, 0] + 512) * 1024 + cell[:, 1] + 512) * 2 + is_small
+    key = ((cell[:, 0] + 512) * 1024 + cell[:, 1] + 512) + 1048576 * rank
     order = np.argsort(key, kind="stable")
     _, first, count = np.unique(key[order], return_index=True, return_counts=True)
     low = np.minimum.reduceat(corners[order].min(axis=1), first)
     high = np.maximum.reduceat(corners[order].max(axis=1), first)
-    reach = np.where(is_small[order][first], SMALL_THINGS_M, np.inf)
-    return Scene(vertices(quads[order]), first, count, low, high, reach)
+    rank = rank[order][first]
+    return Scene(
+        vertices(quads[order]), first, count, low, high, np.where(rank == 1, SMALL_THINGS_M, np.inf), rank == 2
+    )
 
 
 def _props(props: list[Prop]) -> Array:
@@ -132,16 +137,13 @@ def _props(props: list[Prop]) -> Array:
 
 def fixed_scene(town: Town) -> Scene:
     """Everything that stays where it is from drive to drive."""
-    houses = [row for house in town.houses for row in house_quads(house)]
-    large = np.concatenate(
-        [np.array(houses + _ground(town) + _markings(town)), _props([p for p in town.props if p.kind not in SMALL])]
-    )
-    return _scene(large, _props([p for p in town.props if p.kind in SMALL]))
+    houses = np.array([row for house in town.houses for row in house_quads(house)])
+    large = np.concatenate([houses, _props([p for p in town.props if p.kind not in SMALL])])
+    return _scene(large, _props([p for p in town.props if p.kind in SMALL]), np.array(_ground(town) + _markings(town)))
 
 
 def moved_scene(town: Town, seed: int) -> Scene:
     """Cars, bins and people of one session."""
     props = moved_props(town, seed)
-    return _scene(
-        _props([p for p in props if p.kind not in SMALL]), _props([p for p in props if p.kind in SMALL])
-    )
+    small = _props([p for p in props if p.kind in SMALL])
+    return _scene(_props([p for p in props if p.kind not in SMALL]), small, np.zeros((0, QUAD)))

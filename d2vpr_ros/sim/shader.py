@@ -13,17 +13,22 @@ PLAIN, FACADE, GROUND, DASHES, ZEBRA, SIGN, LEAF, TWIG, LAMP, CAR_GLASS, CAR_LIG
 MATERIALS = ("PLAIN", "FACADE", "GROUND", "DASHES", "ZEBRA", "SIGN", "LEAF", "TWIG", "LAMP", "CAR_GLASS", "CAR_LIGHT")
 FEATURES = ("SUN", "LAMPS", "WET", "SNOW", "FALLING")
 
+_METRES = ", ".join(f"{1 / metres:.4f}" for metres in SURFACE_METRES)
+
 VERTEX = """
 #version 330
 in vec3 position; in vec3 normal; in vec2 uv; in vec4 kind; in vec4 detail; in vec3 colour; in vec3 trim;
 uniform mat4 clip_from_map;
 out vec3 at; out vec2 st;
 flat out vec3 up; flat out vec4 what; flat out vec4 more; flat out vec3 paint; flat out vec3 edge;
+flat out float per_metre;  // repetitions of the surface
+const float repetitions[SURFACES] = float[](REPETITIONS);
 void main() {
+    per_metre = repetitions[int(kind.y + 0.5)];
     at = position; st = uv; up = normal; what = kind; more = detail; paint = colour; edge = trim;
     gl_Position = clip_from_map * vec4(position, 1.0);
 }
-"""
+""".replace("SURFACES", str(SURFACES)).replace("REPETITIONS", _METRES)
 
 SHADOW_FRAGMENT = """
 #version 330
@@ -103,20 +108,18 @@ void main() {
 }
 """
 
-_METRES = ", ".join(f"{1 / metres:.4f}" for metres in SURFACE_METRES)
-
 _SURFACE_MAIN = """
 in vec3 at; in vec2 st;
 flat in vec3 up; flat in vec4 what; flat in vec4 more; flat in vec3 paint; flat in vec3 edge;
+flat in float per_metre;
 uniform sampler2DArray tiles; uniform sampler2D lamplight; uniform sampler2DShadow shadow;
 uniform mat4 shadow_from_map; uniform vec3 eye; uniform vec3 ahead;
 uniform float wetness, snow, windows_lit, leaves, autumn, half_town;
-const float per_metre[SURFACES] = float[](PER_METRE);
 
 void main() {
     int m = int(what.x + 0.5);
     vec2 metres = m == FACADE ? st * more.xy : m == SIGN ? vec2(st.x, (st.y + more.x) / TEXT_ROWS) : st;
-    vec2 tex = texture(surfaces, vec3(metres * per_metre[int(what.y + 0.5)], what.y)).rg;
+    vec2 tex = texture(surfaces, vec3(metres * per_metre, what.y)).rg;
     if ((m == LEAF || m == TWIG) && tex.g < 0.45) discard;
     if (m == LEAF && what.z > leaves) discard;
     vec2 dx = dFdx(st), dy = dFdy(st);
@@ -125,7 +128,7 @@ void main() {
     vec3 dir = view / far;
     // Stains and patches of several metres: what makes one stretch of the same stuff differ from the next.
     float patches = texture(surfaces, vec3(at.xy * 0.021 + at.z * vec2(0.031, -0.047), 0.0)).r - 0.5;
-    vec3 c = paint * (tex.r * 2.0 + 2.4 * patches * tex.r);
+    vec3 c = paint * (tex.r * (2.0 + 2.4 * patches * tex.g));
     vec3 shine = vec3(0.0);
     vec3 light_up = up;
     float mirror = 0.0;
@@ -188,7 +191,8 @@ void main() {
     float direct = m == LEAF ? 0.6 : max(dot(light_up, to_sun), 0.0);
     light += sun * (direct * texture(shadow, (shadow_from_map * vec4(at + up * 0.12, 1.0)).xyz));
 #endif
-    vec3 seen = sky(reflect(dir, up)) * (0.35 + 0.65 * min(abs(dir.z) * 2.0, 1.0));
+    // Walls are upright and the ground is level: what they mirror is as high above the horizon as they are below it.
+    vec3 seen = mix(horizon, zenith, sqrt(abs(dir.z))) * (0.35 + 0.65 * min(abs(dir.z) * 2.0, 1.0));
 #ifdef LAMPS
     vec3 lamp = texture(lamplight, (at.xy + up.xy * 1.2) / (2.0 * half_town) + 0.5).r * vec3(1.0, 0.68, 0.36);
     float above = max(at.z - 4.5, 0.0);
@@ -197,7 +201,7 @@ void main() {
     beam *= beam; beam *= beam; beam *= beam * smoothstep(4.5, 0.5, at.z);
     light += lamp;
     light += lamps * vec3(1.2, 1.25, 1.3) * (beam * (0.3 + 0.7 * abs(dot(dir, up))) / (1.0 + far * far * 0.012));
-    seen += lamp * 0.6;
+    seen += lamp * 0.25;
 #endif
 #ifdef WET
     float puddle = m == GROUND || m == DASHES || m == ZEBRA ? wetness * (1.0 - cover) * up.z : 0.0;
@@ -223,8 +227,7 @@ def _head(features: frozenset[str]) -> str:
 def surface_fragment(features: frozenset[str]) -> str:
     """The fragment shader of everything but the sky, with some of FEATURES."""
     numbers = "".join(f"#define {name} {k}\n" for k, name in enumerate(MATERIALS))
-    body = _SURFACE_MAIN.replace("PER_METRE", _METRES).replace("SURFACES", str(SURFACES))
-    return _head(features) + numbers + _COMMON + body.replace("TEXT_ROWS", f"{TEXT_ROWS}.0")
+    return _head(features) + numbers + _COMMON + _SURFACE_MAIN.replace("TEXT_ROWS", f"{TEXT_ROWS}.0")
 
 
 def sky_fragment(features: frozenset[str]) -> str:

@@ -1,6 +1,7 @@
 """The pictures that surfaces are made of, drawn by numpy: the same for every town, a town only chooses among them.
 
-Two texture arrays. `surfaces` are (SURFACES, 256, 256, 2) uint8: brightness (128 is the colour as it is) and opacity.
+Two texture arrays. `surfaces` are (SURFACES, 256, 256, 2) uint8: brightness (128 is the colour as it is) and, by kind of
+surface, opacity (leaves, branches), ink (text) or how much large stains show.
 `facade_tiles` are (TILES, 128, 128, 3) uint8, one tile a window bay of a storey: brightness, share of trim, share of
 glass; what is neither trim nor glass is wall. Row 0 is the lower edge, as OpenGL has it.
 """
@@ -16,7 +17,7 @@ from d2vpr_ros.geometry import Array
 
 SIZE = 256
 TILE = 128
-PLASTER, BRICK, STONE, PANEL, ASPHALT, PAVING, GRASS, LEAVES, ROOF, PLANKS, BRANCHES, TEXT = range(12)
+PLASTER, BRICK, STONE, PANEL, ASPHALT, PAVING, GRASS, LEAVES, ROOF, PLANKS, BRANCHES, PAINT, TEXT = range(13)
 TEXT_LAYERS = 4
 TEXT_ROWS = 4  # lines of lettering in a text layer
 SURFACES = TEXT + TEXT_LAYERS
@@ -24,7 +25,7 @@ DOORS = 16  # the first door tile, after the windows
 SHOPS = 24
 TILES = 32
 # Metres that one repetition of a surface covers.
-SURFACE_METRES = (4.0, 1.9, 3.1, 3.0, 4.0, 2.4, 3.0, 1.0, 2.2, 1.6, 1.0) + (1.0,) * TEXT_LAYERS
+SURFACE_METRES = (4.0, 1.9, 3.1, 3.0, 4.0, 2.4, 3.0, 1.0, 2.2, 1.6, 1.0, 2.0) + (1.0,) * TEXT_LAYERS
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -70,10 +71,11 @@ def _branches(rng: np.random.Generator) -> tuple[Array, Array]:
         cv2.line(alpha, (int(x), int(y)), (int(x2), int(y2)), 1.0, max(1, round(width)), cv2.LINE_AA)
         if reach > 7:
             for _ in range(3 if reach > 16 else 2):
-                grow(x2, y2, angle + rng.normal(0, 0.5), reach * rng.uniform(0.62, 0.85), width * 0.66)
+                grow(x2, y2, angle + rng.normal(0, 0.5), reach * rng.uniform(0.6, 0.8), width * 0.66)
 
-    for angle in (0.9, 1.35, 1.75, 2.3):
-        grow(SIZE / 2, 2, angle, 62, 8)
+    for angle in (0.95, 1.35, 1.75, 2.2):
+        grow(SIZE / 2, 2, angle, 54, 7)
+    alpha[-3:] = alpha[:, :3] = alpha[:, -3:] = 0.0
     return 0.1 * _cloudy(rng), alpha.astype(np.float64)
 
 
@@ -114,8 +116,9 @@ def surfaces() -> Bytes:
         ROOF: 0.25 * (y * 14 % 1.0) - 0.14 + _blocks(rng, 14, 10, 2, True, 0.06) * 0.7 + 0.04 * rough,
         PLANKS: _blocks(rng, 1, 8, 3, False, 0.08) + 0.04 * _cloudy(rng, 0.7),
         BRANCHES: branch_shade,
+        PAINT: 0.015 * rough,
     }
-    alphas = {LEAVES: leaf_alpha, BRANCHES: branch_alpha}
+    alphas = {LEAVES: leaf_alpha, BRANCHES: branch_alpha, PAINT: 0.12 * solid}
     layers = [np.stack([shades[k] + 0.5, alphas.get(k, solid)], axis=-1) for k in range(TEXT)]
     layers += [np.stack([0.5 * solid, _text(rng)], axis=-1) for _ in range(TEXT_LAYERS)]
     return (np.clip(np.stack(layers), 0, 1) * 255).astype(np.uint8)

@@ -173,7 +173,7 @@ def build_town(seed: int) -> Town:
     steps = rng.uniform(48, 82, (2, BLOCKS))
     xs, ys = (np.concatenate([[0.0], np.cumsum(step)]) - step.sum() / 2 for step in steps)
     nodes = np.array([[x, y] for y in ys for x in xs]) + rng.uniform(-7, 7, ((BLOCKS + 1) ** 2, 2))
-    lanes = rng.choice([3.4, 4.6, 5.4, 6.8], (2, BLOCKS + 1), p=[0.25, 0.3, 0.3, 0.15])
+    lanes = rng.choice([3.0, 3.6, 4.6, 5.8], (2, BLOCKS + 1), p=[0.2, 0.25, 0.35, 0.2])
     builder = BlockBuilder(rng, nodes)
     for row in range(BLOCKS):
         for column in range(BLOCKS):
