@@ -89,7 +89,12 @@ def read_map(path: str | Path) -> PlaceMap:
     try:
         with closing(_connect(path)) as connection:
             return _read(path, connection)
-    except sqlite3.DatabaseError as error:
+    except (
+        sqlite3.DatabaseError,
+        ValueError,
+        TypeError,
+        OverflowError,
+    ) as error:  # bytes or numbers that make no sense
         raise UserError(f"map {path} is damaged or not a map ({error}); restore a copy or build it again") from None
 
 

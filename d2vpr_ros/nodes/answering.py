@@ -19,7 +19,7 @@ from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.newest import Newest
-from d2vpr_ros.nodes.parameters import Settings
+from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.status import InputStatus
 
 

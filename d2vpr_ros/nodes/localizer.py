@@ -26,8 +26,9 @@ from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg, side_by_side
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer, State
 from d2vpr_ros.mapping import read_map
-from d2vpr_ros.nodes import messages, parameters
+from d2vpr_ros.nodes import messages, settings
 from d2vpr_ros.nodes.answering import Answering
+from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.spin import run
 
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
@@ -41,7 +42,7 @@ class LocalizerNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("d2vpr_localizer")
-        parameters.declare(self)
+        declare(self, settings.PARAMETERS)
         self._answering: Answering | None = None
         self._enabled = True
         self._state: State | None = None
@@ -58,21 +59,21 @@ class LocalizerNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
-        self._settings = settings = parameters.read(self)
-        if not settings.map:
+        self._settings = values = settings.read(self)
+        if not values.map:
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
-        place_map = read_map(settings.map)
-        extractor = Extractor.open(settings.weights, settings.backend, settings.precision, settings.device)
-        self._localizer = Localizer(place_map, extractor, settings.options, settings.mount)
+        place_map = read_map(values.map)
+        extractor = Extractor.open(values.weights, values.backend, values.precision, values.device)
+        self._localizer = Localizer(place_map, extractor, values.options, values.mount)
         extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
         self._priors = self.create_publisher(PoseWithCovarianceStamped, "~/pose_prior", 10)
         self._matches = self.create_publisher(PointCloud2, "~/place_matches", 10)
         self._pictures = self.create_publisher(CompressedImage, "~/match_image/compressed", 1)
         self._places = self.create_publisher(PointCloud2, "~/map_places", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._places.publish(messages.map_places(place_map, settings.map_frame))
+        self._places.publish(messages.map_places(place_map, values.map_frame))
         self.get_logger().info(
-            f"map {settings.map}: {len(place_map)} places; weights {settings.weights} on {extractor.device}"
+            f"map {values.map}: {len(place_map)} places; weights {values.weights} on {extractor.device}"
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -111,7 +112,7 @@ class LocalizerNode(LifecycleNode):
         Raises:
             UserError: configuring failed; the reason is in the log.
         """
-        if not parameters.read(self).autostart:
+        if not settings.read(self).autostart:
             return
         if self.trigger_configure() is not TransitionCallbackReturn.SUCCESS:
             raise UserError("d2vpr_localizer could not be configured; the reason is logged above")

@@ -1,0 +1,83 @@
+"""The localizer's parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rclpy.node import Node
+
+from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize import LocalizerOptions
+from d2vpr_ros.nodes.parameters import Parameter, read_values, to_mount
+
+_DEFAULTS = LocalizerOptions()
+
+PARAMETERS = (
+    Parameter("map", "", "The map to localize in: a .d2map file made by `d2vpr map build`. Required."),
+    Parameter(
+        "weights", "nano", "What describes images: a bundled name or a weights file; those the map was made with."
+    ),
+    Parameter("backend", "torch", "What runs the network.", choices=BACKENDS),
+    Parameter("device", "auto", "Where it runs; auto takes the GPU where there is one.", choices=DEVICES),
+    Parameter("precision", "exact", "How it computes; exact is float32.", choices=PRECISIONS),
+    Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
+    Parameter("map_frame", "map", "Frame of the published poses."),
+    Parameter("base_frame", "base_link", "The robot's frame; the pose prior is the pose of this frame."),
+    Parameter("camera_frame", "", "The camera's optical frame in tf; empty takes the images' header.frame_id."),
+    Parameter(
+        "camera_mount",
+        [0.0],
+        "The camera's pose on the base (T_base_cameraOptical) as [x, y, z, qx, qy, qz, qw]; [0.0] takes it from tf2 "
+        "where that is installed, else from the map.",
+    ),
+    Parameter("sequence", _DEFAULTS.sequence, "Accept only what consecutive images agree on."),
+    Parameter("window", _DEFAULTS.window, "Images remembered for that, the newest included.", 2, 100),
+    Parameter("min_agreeing", _DEFAULTS.min_agreeing, "Images of the window that have to agree.", 1, 100),
+    Parameter(
+        "min_similarity", -1.0, "Least cosine similarity of an accepted match; -1 learns it from the map.", -1.0, 1.0
+    ),
+    Parameter("tolerance_m", 0.0, "How far agreeing places may lie apart; 0 is three keyframe spacings.", 0.0, 1000.0),
+    Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Bounds the motion where no odometry comes in.", 0.0, 100.0),
+    Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
+    Parameter("autostart", True, "Configure and activate by itself; false leaves both to a lifecycle manager."),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters as read at configure time."""
+
+    map: str
+    weights: str
+    backend: str
+    device: str
+    precision: str
+    image_transport: str
+    map_frame: str
+    base_frame: str
+    camera_frame: str
+    mount: Pose | None
+    max_age_s: float
+    autostart: bool
+    options: LocalizerOptions
+
+
+def read(node: Node) -> Settings:
+    """The parameters' present values, checked.
+
+    Raises:
+        UserError: a value is not among the choices, or the camera mount is not a pose.
+    """
+    values = read_values(node, PARAMETERS)
+    options = LocalizerOptions(
+        sequence=values["sequence"],
+        window=values["window"],
+        min_agreeing=values["min_agreeing"],
+        min_similarity=None if values["min_similarity"] == -1.0 else values["min_similarity"],
+        tolerance_m=values["tolerance_m"] or None,
+        top_speed_mps=values["top_speed_mps"],
+    )
+    direct = ("map", "weights", "backend", "device", "precision", "image_transport", "map_frame", "base_frame",
+              "camera_frame", "max_age_s", "autostart")  # fmt: skip
+    return Settings(**{name: values[name] for name in direct}, mount=to_mount(values["camera_mount"]), options=options)

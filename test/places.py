@@ -1,0 +1,44 @@
+"""Small maps with known descriptors, for tests that need no pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from d2vpr_ros.describe import ModelIdentity
+from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
+from d2vpr_ros.images.frame import Frame, PosedFrame
+from d2vpr_ros.mapping import MapHeader, PlaceMap, read_map
+from d2vpr_ros.mapping.store import create_map
+
+IDENTITY = ModelIdentity("nano", "0" * 64, "preprocessing", "")
+WIDTH = 64
+
+
+def unit_rows(count: int, seed: int, width: int = WIDTH) -> npt.NDArray[np.float32]:
+    """(count, width) random directions; in so many dimensions hardly any two look alike."""
+    rows = np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def straight_street(count: int, step_m: float = 1.0) -> list[Pose]:
+    """T_map_base every `step_m` along the x axis."""
+    return [Pose.planar(step_m * number, 0.0, 0.0) for number in range(count)]
+
+
+def write_places(
+    path: Path,
+    base_poses: list[Pose],
+    descriptors: npt.NDArray[np.float32],
+    model: ModelIdentity = IDENTITY,
+    mount: Pose = FORWARD_MOUNT,
+) -> PlaceMap:
+    """Store the places as a map file and read it back."""
+    header = MapHeader(model, descriptors.shape[1], "map", 1.0, None)
+    with create_map(path, header, "test") as writer:
+        for number, (pose, descriptor) in enumerate(zip(base_poses, descriptors, strict=True)):
+            frame = Frame(np.zeros((4, 6, 3), np.uint8), number * 1_000_000_000, "front")
+            writer.add_place(PosedFrame(frame, pose @ mount), descriptor, None, mount)
+    return read_map(path)

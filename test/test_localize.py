@@ -1,0 +1,183 @@
+"""The localizer answers when consecutive images agree, and otherwise says why it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from places import straight_street, unit_rows, write_places
+
+from d2vpr_ros.describe import Extractor
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, interpolate
+from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State
+from d2vpr_ros.localize.agreement import Query, agreement
+from d2vpr_ros.localize.covariance import place_covariance
+from d2vpr_ros.localize.freshness import StampWatch
+from d2vpr_ros.localize.motion import MotionBuffer
+
+SECOND = 1_000_000_000
+STREET = 60
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Extractor:
+    return Extractor.open("nano")
+
+
+@pytest.fixture
+def localizer(tmp_path: Path, extractor: Extractor) -> Localizer:
+    descriptors = unit_rows(STREET, seed=4, width=extractor.width)
+    place_map = write_places(tmp_path / "m.d2map", straight_street(STREET), descriptors, extractor.identity)
+    return Localizer(place_map, extractor)
+
+
+def drive(localizer: Localizer, rows: list[int], with_odometry: bool = True) -> list[Estimate]:
+    """Drive past the places `rows` of the map, one a second, seeing each a little changed."""
+    noise = unit_rows(len(rows), seed=9, width=localizer.extractor.width)
+    seen = localizer.map.descriptors[rows] + 0.5 * noise
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    return [
+        localizer.match(descriptor, number * SECOND, Pose.planar(float(row), 3.0, 0.0) if with_odometry else None)
+        for number, (row, descriptor) in enumerate(zip(rows, seen, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("with_odometry", [True, False])
+def test_a_drive_past_known_places_is_localized_after_a_few_images(localizer: Localizer, with_odometry: bool) -> None:
+    estimates = drive(localizer, list(range(10, 20)), with_odometry)
+    needed = localizer.options.min_agreeing
+    assert [estimate.state for estimate in estimates[: needed - 1]] == [State.CANDIDATE] * (needed - 1)
+    assert {estimate.reject_reason for estimate in estimates[: needed - 1]} == {RejectReason.UNCONFIRMED}
+    for estimate, row in zip(estimates[needed - 1 :], range(10 + needed - 1, 20), strict=True):
+        assert estimate.state is State.LOCALIZED
+        assert estimate.pose is not None
+        assert distance(estimate.pose, Pose.planar(float(row), 0.0, 0.0)) < 1e-6
+        assert estimate.matches[0].accepted
+
+
+def test_places_that_are_not_in_the_map_give_silence(localizer: Localizer) -> None:
+    strangers = unit_rows(20, seed=77, width=localizer.extractor.width)
+    for number, descriptor in enumerate(strangers):
+        estimate = localizer.match(descriptor, number * SECOND, Pose.planar(float(number), 0.0, 0.0))
+        assert estimate.state is not State.LOCALIZED
+        assert estimate.pose is None
+        assert estimate.matches  # candidates are shown all the same
+
+
+def test_images_that_contradict_the_motion_give_silence(localizer: Localizer) -> None:
+    scattered = [3, 50, 20, 41, 9, 30, 57, 14]
+    descriptors = localizer.map.descriptors[scattered]
+    for number, descriptor in enumerate(descriptors):
+        estimate = localizer.match(descriptor, number * SECOND, Pose.planar(float(number), 0.0, 0.0))
+        assert estimate.state is not State.LOCALIZED
+
+
+def test_two_streets_that_look_alike_are_ambiguous(tmp_path: Path, extractor: Extractor) -> None:
+    one_street = unit_rows(20, seed=5, width=extractor.width)
+    poses = straight_street(20) + [Pose.planar(float(x), 100.0, 0.0) for x in range(20)]
+    place_map = write_places(tmp_path / "m.d2map", poses, np.concatenate([one_street] * 2), extractor.identity)
+    localizer = Localizer(place_map, extractor, LocalizerOptions(min_similarity=0.5))
+    estimates = drive(localizer, list(range(4, 14)))
+    assert all(estimate.state is State.CANDIDATE for estimate in estimates)
+    assert estimates[-1].reject_reason is RejectReason.AMBIGUOUS
+
+
+def test_forgetting_starts_anew(localizer: Localizer) -> None:
+    assert drive(localizer, list(range(8)))[-1].state is State.LOCALIZED
+    localizer.reset()
+    assert drive(localizer, [8])[-1].reject_reason is RejectReason.UNCONFIRMED
+
+
+def test_a_single_image_is_enough_when_asked_for(localizer: Localizer) -> None:
+    single = Localizer(localizer.map, localizer.extractor, LocalizerOptions(sequence=False))
+    assert drive(single, [30])[0].state is State.LOCALIZED
+
+
+def test_the_pose_is_that_of_the_base_behind_its_own_camera(localizer: Localizer) -> None:
+    mast = Pose.of(0.5, 0.0, 1.2, *FORWARD_MOUNT.quaternion)
+    mounted = Localizer(localizer.map, localizer.extractor, LocalizerOptions(sequence=False), mast)
+    pose = drive(mounted, [30])[0].pose
+    assert pose is not None
+    assert np.allclose(pose.position, [29.5, 0.0, -1.2])
+
+
+def test_a_map_of_another_model_is_refused(tmp_path: Path, extractor: Extractor) -> None:
+    foreign = write_places(tmp_path / "m.d2map", straight_street(3), unit_rows(3, seed=1))
+    with pytest.raises(UserError, match="another model"):
+        Localizer(foreign, extractor)
+
+
+finite = st.floats(-100, 100)
+poses = st.builds(Pose.planar, finite, finite, st.floats(-3, 3))
+
+
+@given(robot_now=poses, moved=poses, odometry_now=poses, tolerance=st.floats(0.1, 5))
+def test_an_earlier_candidate_agrees_exactly_where_the_odometry_says_the_robot_was(
+    robot_now: Pose, moved: Pose, odometry_now: Pose, tolerance: float
+) -> None:
+    robot_then, odometry_then = robot_now @ moved, odometry_now @ moved
+
+    def query(stamp_ns: int, position: npt.NDArray[np.float64], odometry: Pose) -> Query:
+        return Query(stamp_ns, np.array([0]), np.array([0.9]), position[None], odometry)
+
+    now = query(SECOND, robot_now.position, odometry_now)
+    near = query(0, robot_then.position + np.array([0.9 * tolerance, 0, 0]), odometry_then)
+    far = query(0, robot_then.position + np.array([1.1 * tolerance, 0, 0]), odometry_then)
+    assert agreement(now, [robot_now], [near], tolerance, 0.0).tolist() == [1.0]
+    assert agreement(now, [robot_now], [far], tolerance, 0.0).tolist() == [0.0]
+
+
+@given(seed=st.integers(0, 100), count=st.integers(1, 8), spacing=st.floats(0.01, 20))
+def test_a_covariance_is_never_zero_and_grows_with_the_spread(seed: int, count: int, spacing: float) -> None:
+    positions = np.random.default_rng(seed).standard_normal((count, 3))
+    covariance = place_covariance(positions, spacing)
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert (np.diag(place_covariance(3 * positions, spacing)) >= np.diag(covariance)).all()
+
+
+def test_motion_is_interpolated_at_the_images_stamp() -> None:
+    motion = MotionBuffer()
+    for number in range(5):
+        motion.add(number * SECOND // 10, Pose.planar(float(number), 0.0, 0.0))
+    between = motion.at(25 * SECOND // 100)
+    assert between is not None
+    assert between.position[0] == pytest.approx(2.5)
+    assert motion.at(42 * SECOND // 100) is not None  # the newest odometry may be a little late
+    assert motion.at(5 * SECOND) is None
+
+
+def test_odometry_that_jumps_back_starts_anew() -> None:
+    motion = MotionBuffer()
+    motion.add(10 * SECOND, Pose.planar(1.0, 0.0, 0.0))
+    motion.add(2 * SECOND, Pose.planar(9.0, 0.0, 0.0))
+    assert motion.at(10 * SECOND) is None
+    assert motion.at(2 * SECOND) is not None
+
+
+def test_age_is_measured_from_arrival_when_the_clocks_differ() -> None:
+    live, replayed = StampWatch(), StampWatch()
+    assert live.age_s(100 * SECOND, 100 * SECOND + SECOND // 4, 0.01) == pytest.approx(0.25)
+    assert replayed.age_s(100 * SECOND, 100_000 * SECOND, 0.01) == pytest.approx(0.01)
+
+
+def test_only_a_clear_jump_back_in_time_counts() -> None:
+    watch = StampWatch()
+    stamps = [5.0, 5.1, 4.9, 3.5, 3.6]
+    assert [watch.jumped_back(int(stamp * SECOND)) for stamp in stamps] == [False, False, False, True, False]
+
+
+@given(a=poses, b=poses)
+def test_interpolation_begins_and_ends_at_its_poses(a: Pose, b: Pose) -> None:
+    def ends() -> Iterator[tuple[Pose, Pose]]:
+        yield interpolate(a, b, 0.0), a
+        yield interpolate(a, b, 1.0), b
+
+    for computed, expected in ends():
+        assert np.allclose(computed.position, expected.position)
+        assert abs(float(computed.quaternion @ expected.quaternion)) == pytest.approx(1.0)
