@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
 from d2vpr_ros.geometry import Array
-from d2vpr_ros.sim.town import (
+from d2vpr_ros.sim.layout import (
     GROUND_TILES,
     ROOF_COLOURS,
     TRIM_COLOURS,
@@ -115,7 +116,7 @@ class BlockBuilder:
             else rng.uniform(6.0, 17.0, max(1, int(length / 11)))
         )
         ends = np.concatenate([[0.0], np.cumsum(widths / widths.sum())])
-        for i, (start, end) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
+        for i, (start, end) in enumerate(pairwise(ends)):
             style = repeated if is_repeated else any_house(rng)
             is_corner = i in (0, len(widths) - 1)
             if not is_repeated and not is_corner and rng.random() < 0.08:  # a gap with a tree in it

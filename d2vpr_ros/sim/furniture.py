@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
 from d2vpr_ros.geometry import Array
+from d2vpr_ros.sim.layout import Prop
 from d2vpr_ros.sim.mesh import COLOUR, KIND, Quads, box, pillar, placed, quad
 from d2vpr_ros.sim.shader import CAR_GLASS, CAR_LIGHT, FACADE, LAMP, LEAF, PLAIN, SIGN, TWIG
 from d2vpr_ros.sim.textures import BRANCHES, GRASS, LEAVES, PAINT, PLANKS, PLASTER, STONE, TEXT
-from d2vpr_ros.sim.town import Prop
 
 FROM_SEED = (-1.0, -1.0, -1.0)  # a colour that each placed thing chooses by its own seed
 PALETTES: dict[str, tuple[tuple[float, float, float], ...]] = {
@@ -138,51 +139,53 @@ def _bench() -> Quads:
 
 def _railing() -> Quads:
     quads = box(-3, 3, -0.03, 0.03, 0.95, 1.03, PLAIN_KIND, METAL, bottom=True)
-    for x in np.arange(-2.9, 3.0, 0.42):
+    for x in np.arange(-2.9, 3.0, 0.42).tolist():
         quads += box(x - 0.03, x + 0.03, -0.02, 0.02, 0, 0.95, PLAIN_KIND, METAL)[:4]
     return quads
+
+
+TEMPLATES: dict[str, Callable[[], Quads]] = {
+    "car": lambda: _car(4.3, (-1.5, 1.1), 0.88, 1.46),
+    "hatchback": lambda: _car(3.7, (-1.8, 0.9), 0.92, 1.55),
+    "van": lambda: (
+        box(-2.5, 1.5, -0.98, 0.98, 0.4, 2.35, PLAIN_KIND, FROM_SEED, 0.08) + _car(5.2, (1.0, 2.3), 1.1, 1.9)
+    ),
+    "tree": _tree,
+    "lamp": _lamp,
+    "tower": _tower,
+    "person": _person,
+    "shelter": _shelter,
+    "sign": _sign,
+    "monument": _monument,
+    "bench": _bench,
+    "railing": _railing,
+    "hedge": lambda: box(-3, 3, -0.4, 0.4, 0, 1.2, GREEN, (0.09, 0.17, 0.05), 0.06),
+    "low_wall": lambda: box(-3, 3, -0.16, 0.16, 0, 0.9, STONY, GREY, 0.02),
+    "bollard": lambda: pillar(0, 0, 0.09, 0, 0.9, PLAIN_KIND, METAL) + box(-0.07, 0.07, -0.07, 0.07, 0.88, 0.95),
+    "box": lambda: box(-0.3, 0.3, -0.4, 0.4, 0, 1.25, PLAIN_KIND, FROM_SEED, 0.02),
+    "bin": lambda: box(-0.35, 0.35, -0.3, 0.3, 0.05, 1.05, PLAIN_KIND, FROM_SEED, -0.04),
+    "hydrant": lambda: (
+        pillar(0, 0, 0.12, 0, 0.75, PLAIN_KIND, (0.5, 0.05, 0.04)) + box(-0.2, 0.2, -0.06, 0.06, 0.5, 0.6)
+    ),
+    "column": lambda: (
+        pillar(0, 0, 0.55, 0, 2.9, (PLAIN, PLANKS, 0.5, 0.0), GREY, 10) + _sign_board(0, -0.56, 0.9, 2.5, 0.9)
+    ),
+    "kiosk": lambda: (
+        box(-1.0, 1.0, -1.4, 1.4, 0, 2.4, WOODEN, FROM_SEED)
+        + box(-1.4, 1.4, -1.8, 1.8, 2.4, 3.0, PLAIN_KIND, METAL, 0.6, True)
+        + _sign_board(0.0, -1.45, 1.0, 2.0, 1.6)
+    ),
+    "stall": lambda: (
+        box(-1.1, 1.1, -0.8, 0.8, 0, 0.95, WOODEN, WOOD)
+        + box(-1.5, 1.5, -1.2, 1.2, 2.1, 2.8, WOODEN, FROM_SEED, 0.7, True)
+    ),
+}
 
 
 @cache
 def template(kind: str) -> Array:
     """(Q, QUAD) rows of one kind of thing in its own frame."""
-    quads: Quads = {
-        "car": lambda: _car(4.3, (-1.5, 1.1), 0.88, 1.46),
-        "hatchback": lambda: _car(3.7, (-1.8, 0.9), 0.92, 1.55),
-        "van": lambda: (
-            box(-2.5, 1.5, -0.98, 0.98, 0.4, 2.35, PLAIN_KIND, FROM_SEED, 0.08) + _car(5.2, (1.0, 2.3), 1.1, 1.9)
-        ),
-        "tree": _tree,
-        "lamp": _lamp,
-        "tower": _tower,
-        "person": _person,
-        "shelter": _shelter,
-        "sign": _sign,
-        "monument": _monument,
-        "bench": _bench,
-        "railing": _railing,
-        "hedge": lambda: box(-3, 3, -0.4, 0.4, 0, 1.2, GREEN, (0.09, 0.17, 0.05), 0.06),
-        "low_wall": lambda: box(-3, 3, -0.16, 0.16, 0, 0.9, STONY, GREY, 0.02),
-        "bollard": lambda: pillar(0, 0, 0.09, 0, 0.9, PLAIN_KIND, METAL) + box(-0.07, 0.07, -0.07, 0.07, 0.88, 0.95),
-        "box": lambda: box(-0.3, 0.3, -0.4, 0.4, 0, 1.25, PLAIN_KIND, FROM_SEED, 0.02),
-        "bin": lambda: box(-0.35, 0.35, -0.3, 0.3, 0.05, 1.05, PLAIN_KIND, FROM_SEED, -0.04),
-        "hydrant": lambda: (
-            pillar(0, 0, 0.12, 0, 0.75, PLAIN_KIND, (0.5, 0.05, 0.04)) + box(-0.2, 0.2, -0.06, 0.06, 0.5, 0.6)
-        ),
-        "column": lambda: (
-            pillar(0, 0, 0.55, 0, 2.9, (PLAIN, PLANKS, 0.5, 0.0), GREY, 10) + _sign_board(0, -0.56, 0.9, 2.5, 0.9)
-        ),
-        "kiosk": lambda: (
-            box(-1.0, 1.0, -1.4, 1.4, 0, 2.4, WOODEN, FROM_SEED)
-            + box(-1.4, 1.4, -1.8, 1.8, 2.4, 3.0, PLAIN_KIND, METAL, 0.6, True)
-            + _sign_board(0.0, -1.45, 1.0, 2.0, 1.6)
-        ),
-        "stall": lambda: (
-            box(-1.1, 1.1, -0.8, 0.8, 0, 0.95, WOODEN, WOOD)
-            + box(-1.5, 1.5, -1.2, 1.2, 2.1, 2.8, WOODEN, FROM_SEED, 0.7, True)
-        ),
-    }[kind]()
-    return np.array(quads, dtype=np.float64)
+    return np.array(TEMPLATES[kind](), dtype=np.float64)
 
 
 def prop_quads(prop: Prop) -> Array:

@@ -27,7 +27,8 @@ def open_context() -> Any:
     except ImportError as error:
         raise UserError("the simulator needs the Python package moderngl: pip install moderngl") from error
     try:
-        return moderngl.create_context(standalone=True, backend="egl", require=330)
+        egl: Any = "egl"  # moderngl's annotation of `backend` is not what it takes
+        return moderngl.create_standalone_context(backend=egl, require=330)
     except Exception as error:  # moderngl raises plain Exception, glcontext ImportError or OSError
         reason = " ".join(str(error).split())
         raise UserError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from d2vpr_ros.geometry import Array
+from d2vpr_ros.sim.layout import Colour, House
 from d2vpr_ros.sim.mesh import Quads, box, placed, prism, quad
 from d2vpr_ros.sim.shader import FACADE, PLAIN, SIGN
 from d2vpr_ros.sim.textures import PLANKS, PLASTER, ROOF, STONE, TEXT, TEXT_LAYERS, TEXT_ROWS
-from d2vpr_ros.sim.town import House
 
 SIGN_COLOURS = ((0.5, 0.04, 0.04), (0.04, 0.12, 0.4), (0.03, 0.25, 0.1), (0.6, 0.4, 0.03), (0.05, 0.05, 0.05))
 
@@ -29,7 +29,10 @@ class _Front:
     def at(self, u: float, out: float, z: float) -> tuple[float, float, float]:
         return _up(self.left + self.along * u + self.out * out, z)
 
-    def slab(self, u0: float, u1: float, z0: float, z1: float, depth: float, kind: tuple[float, ...], colour) -> Quads:  # type: ignore[no-untyped-def]
+    def slab(
+        self, u0: float, u1: float, z0: float, z1: float, depth: float, kind: tuple[float, ...], colour: Colour
+    ) -> Quads:
+        """A box on the wall that stands out by `depth`."""
         low = [self.at(u0, depth, z0), self.at(u1, depth, z0), self.at(u1, 0, z0), self.at(u0, 0, z0)]
         high = [self.at(u0, depth, z1), self.at(u1, depth, z1), self.at(u1, 0, z1), self.at(u0, 0, z1)]
         return prism(low, high, kind, colour, bottom=True)
@@ -85,11 +88,11 @@ def _roof(house: House, corners: list[Array]) -> Quads:
                 house.colour,
             ),
         ]
-    drawn = [c + (sum(corners) / 4 - c) * 0.22 for c in corners]
-    top = [_up(p, height + rise * 0.8) for p in drawn]
-    quads = prism([_up(c, height) for c in corners], top, tiled, house.roof_colour)
-    for u in np.arange(1.5, front.width - 2.2, 2.9):
-        quads += _dormer(house, front, float(u))
+    middle = np.mean(corners, axis=0)
+    upper = [_up(c + (middle - c) * 0.22, height + rise * 0.8) for c in corners]
+    quads = prism([_up(c, height) for c in corners], upper, tiled, house.roof_colour)
+    for u in np.arange(1.5, front.width - 2.2, 2.9).tolist():
+        quads += _dormer(house, front, u)
     return quads + front.slab(0, front.width, height - 0.25, height + 0.12, 0.35, wall, house.trim)
 
 

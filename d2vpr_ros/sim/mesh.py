@@ -8,14 +8,15 @@ counter-clockwise seen from outside.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.geometry import Array
+from d2vpr_ros.sim.layout import Colour
 from d2vpr_ros.sim.shader import PLAIN
 from d2vpr_ros.sim.textures import PLASTER
-from d2vpr_ros.sim.town import Colour
 
 QUAD = 30
 VERTEX = 22
@@ -89,7 +90,7 @@ def pillar(
     girth = 2 * np.pi * radius / sides
     return [
         quad([(*a, z0), (*b, z0), (*b, z1), (*a, z1)], (i * girth, 0, (i + 1) * girth, z1 - z0), kind, colour)
-        for i, (a, b) in enumerate(zip(ring[:-1], ring[1:], strict=True))
+        for i, (a, b) in enumerate(pairwise(ring))
     ]
 
 

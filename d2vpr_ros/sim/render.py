@@ -21,11 +21,11 @@ import numpy.typing as npt
 from d2vpr_ros.geometry import FORWARD_OPTICAL_QUATERNION, Array, Pose
 from d2vpr_ros.sim.conditions import Condition
 from d2vpr_ros.sim.gl import Drawable, Program, open_context
+from d2vpr_ros.sim.layout import Town
 from d2vpr_ros.sim.light import Light, light_of
 from d2vpr_ros.sim.scene import HALF_TOWN_M, fixed_scene, lamp_lights, moved_scene
 from d2vpr_ros.sim.shader import SHADOW_FRAGMENT, SKY_VERTEX, VERTEX, sky_fragment, surface_fragment
 from d2vpr_ros.sim.textures import SIZE, SURFACES, TILE, TILES, facade_tiles, surfaces
-from d2vpr_ros.sim.town import Town
 
 # T_base_cameraOptical of the simulated robot: 0.2 m before its middle, 1.4 m up, looking ahead and 5 degrees upwards.
 _UP_RAD = np.radians(5.0)
@@ -60,7 +60,7 @@ class Renderer:
     Args:
         width, height: pixels.
         fov_deg: horizontal field of view, degrees.
-        blur: of the lens, standard deviation in pixels; 0 leaves hard edges.
+        blur: of the lens, standard deviation in pixels, above 0.
 
     Attributes:
         camera_matrix: (3, 3) float64 K, pixels.
@@ -211,4 +211,4 @@ class Renderer:
         self._sky_arrays[sky].render(self._gl.TRIANGLE_STRIP)
         pixels = self._canvas.read(components=3, alignment=1)
         picture = np.frombuffer(pixels, np.uint8).reshape(self.height, self.width, 3)
-        return cv2.GaussianBlur(picture, (3, 3), self.blur) if self.blur > 0 else picture.copy()
+        return cv2.GaussianBlur(picture, (3, 3), self.blur).astype(np.uint8, copy=False)

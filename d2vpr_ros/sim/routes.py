@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from d2vpr_ros.geometry import Array, Pose
-from d2vpr_ros.sim.town import BLOCKS, Town
+from d2vpr_ros.sim.layout import BLOCKS, Town
 
 CORNER_M = 8.0  # how far before a node the way starts to turn
 STEP_M = 0.5

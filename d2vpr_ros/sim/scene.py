@@ -10,10 +10,10 @@ import numpy.typing as npt
 from d2vpr_ros.geometry import Array
 from d2vpr_ros.sim.furniture import prop_quads
 from d2vpr_ros.sim.houses import house_quads
+from d2vpr_ros.sim.layout import Prop, Town
 from d2vpr_ros.sim.mesh import QUAD, Quads, prism, quad, vertices
 from d2vpr_ros.sim.shader import DASHES, GROUND, ZEBRA
 from d2vpr_ros.sim.textures import ASPHALT, GRASS, PAVING
-from d2vpr_ros.sim.town import Prop, Town
 
 CHUNK_M = 24.0
 HALF_TOWN_M = 260.0  # the ground reaches this far
@@ -47,9 +47,9 @@ def _ground(town: Town) -> Quads:
     asphalt, paving = (GROUND, ASPHALT, 0.5, 0.0), (GROUND, PAVING, 0.5, 0.0)
     quads: Quads = []
     step = 2 * HALF_TOWN_M / 8
-    for x in np.arange(-HALF_TOWN_M, HALF_TOWN_M, step):
-        for y in np.arange(-HALF_TOWN_M, HALF_TOWN_M, step):
-            corners = [(x, y, 0), (x + step, y, 0), (x + step, y + step, 0), (x, y + step, 0)]
+    for x in np.arange(-HALF_TOWN_M, HALF_TOWN_M, step).tolist():
+        for y in np.arange(-HALF_TOWN_M, HALF_TOWN_M, step).tolist():
+            corners = [(x, y, 0.0), (x + step, y, 0.0), (x + step, y + step, 0.0), (x, y + step, 0.0)]
             quads.append(quad(corners, (x, y, x + step, y + step), asphalt, (0.13, 0.13, 0.135)))
     for block in town.blocks:
         low, high = ([(x, y, z) for x, y in block.pavement] for z in (0.0, 0.14))

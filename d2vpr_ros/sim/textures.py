@@ -1,7 +1,7 @@
 """The pictures that surfaces are made of, drawn by numpy: the same for every town, a town only chooses among them.
 
-Two texture arrays. `surfaces` are (SURFACES, 256, 256, 2) uint8: brightness (128 is the colour as it is) and, by kind of
-surface, opacity (leaves, branches), ink (text) or how much large stains show.
+Two texture arrays. `surfaces` are (SURFACES, 256, 256, 2) uint8: brightness (128 is the colour as it is) and, by kind
+of surface, opacity (leaves, branches), ink (text) or how much large stains show.
 `facade_tiles` are (TILES, 128, 128, 3) uint8, one tile a window bay of a storey: brightness, share of trim, share of
 glass; what is neither trim nor glass is wall. Row 0 is the lower edge, as OpenGL has it.
 """
@@ -135,16 +135,17 @@ def _fill(tile: Array, box: tuple[float, float, float, float], shade: float, wha
 
 
 def _window(rng: np.random.Generator, tile: Array) -> None:
-    width, low, high = rng.uniform(0.38, 0.72), rng.uniform(0.16, 0.34), rng.uniform(0.76, 0.92)
+    width, low, high = (float(rng.uniform(*between)) for between in ((0.38, 0.72), (0.16, 0.34), (0.76, 0.92)))
     left, right = 0.5 - width / 2, 0.5 + width / 2
     frame = rng.uniform(0.02, 0.045)
     if rng.random() < 0.5:  # a surround
         edge = rng.uniform(0.03, 0.07)
         _fill(tile, (left - edge, low - edge / 2, right + edge, high + edge), 0.5, TRIM)
     if rng.random() < 0.35:  # shutters
-        for a, b in ((left - width / 2.2, left), (right, right + width / 2.2)):
+        for a in (left - width / 2.2, right):
+            b = a + width / 2.2
             _fill(tile, (a, low, b, high), 0.4, TRIM)
-            for s in np.arange(low, high, 0.045):
+            for s in np.arange(low, high, 0.045).tolist():
                 _fill(tile, (a + 0.015, s, b - 0.015, s + 0.02), 0.28, TRIM)
     _fill(tile, (left, low, right, high), 0.55, TRIM)
     columns, rows = int(rng.integers(1, 4)), int(rng.integers(1, 4))
