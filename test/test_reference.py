@@ -1,0 +1,54 @@
+"""What the documentation and the shipped configuration say of the nodes is what the code declares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from d2vpr_ros.nodes import localizer, map_builder, messages, settings
+from d2vpr_ros.nodes.parameters import Parameter
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+
+
+def written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else '""' if value == "" else str(value)
+
+
+@pytest.mark.parametrize(
+    ("node", "parameters"),
+    [("d2vpr_localizer", settings.PARAMETERS), ("d2vpr_map_builder", map_builder.PARAMETERS)],
+)
+def test_the_reference_lists_every_parameter_with_its_default_and_meaning(
+    node: str, parameters: Sequence[Parameter]
+) -> None:
+    section = re.split(r"^## ", REFERENCE.split(f"## `{node}`")[1], flags=re.MULTILINE)[0]
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \| (.+?) \|$", section, flags=re.MULTILINE)
+    assert [(name, default) for name, default, _ in rows] == [(p.name, written(p.default)) for p in parameters]
+    for (_, _, meaning), parameter in zip(rows, parameters, strict=True):
+        assert meaning.startswith(parameter.description)
+
+
+def test_the_shipped_configuration_holds_every_parameter_with_its_default() -> None:
+    configuration = yaml.safe_load((ROOT / "config" / "localize.yaml").read_text(encoding="utf-8"))
+    assert configuration["/**"]["ros__parameters"] == {p.name: p.default for p in settings.PARAMETERS}
+
+
+def test_the_reference_gives_every_field_of_a_place_match_at_its_byte() -> None:
+    table = REFERENCE.split("### Fields of `~/place_matches`")[1].split("### ")[0]
+    offsets: dict[str, int] = {}
+    for names, _, bytes_at in re.findall(r"^\| (`.+?) \| (\w+) at ([\d, ]+) \|", table, flags=re.MULTILINE):
+        offsets.update(zip(re.findall(r"`(\w+)`", names), map(int, bytes_at.split(",")), strict=True))
+    fields = messages.MATCH_POINT.fields or {}
+    assert offsets == {name: offset for name, (_, offset, *_) in fields.items()}
+
+
+def test_the_reference_names_every_topic_and_service_of_the_localizer() -> None:
+    source = Path(localizer.__file__).read_text(encoding="utf-8")
+    for name in re.findall(r'create_\w+\([A-Za-z0-9]+, "([^"]+)"', source):
+        assert f"`{name}`" in REFERENCE, name
