@@ -124,7 +124,7 @@ def record_drive(
 
     def every(rate: float) -> tuple[Array, list[int], Array]:
         """Seconds, stamps and the way at so many a second."""
-        times: Array = np.arange(0.0, duration, 1.0 / rate)
+        times = np.asarray(np.arange(0.0, duration, 1.0 / rate), dtype=np.float64)
         stamps = [start_ns + round(t * 1e9) for t in times]
         return times, stamps, drive_way(centre, times, speed_mps, lateral_offset_m)
 
