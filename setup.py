@@ -1,0 +1,55 @@
+"""Builds d2vpr_ros as an ament_python package (colcon) and as a plain Python package (pip)."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "d2vpr_ros"
+SHARE = f"share/{NAME}"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Visual place recognition for ROS 2: tells a robot where it is, and stays silent when it is not sure",
+    license="Apache-2.0",
+    maintainer="d2vpr_ros maintainers",
+    maintainer_email="d2vpr-ros@users.noreply.github.com",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={f"{NAME}.evaluation": ["*.j2"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        (f"{SHARE}/launch", glob("launch/*.launch.py")),
+        (f"{SHARE}/config", glob("config/*")),
+        (f"{SHARE}/weights", glob("models/weights/*")),
+    ],
+    zip_safe=False,
+    # No ROS package is named here: an apt installation of ROS has no metadata that pip would find.
+    # scripts/setup installs the exact versions of requirements/.
+    install_requires=[
+        "faiss-cpu",
+        "jinja2",
+        "numpy",
+        "pyproj",
+        "pyyaml",
+        "rosbags>=0.11,<0.12",
+        "rosbags-image",
+        "safetensors",
+        "scipy",
+        "setuptools",
+        "torch>=2.3",
+        "tqdm",
+    ],
+    extras_require={
+        "sim": ["moderngl"],
+        "test": ["hypothesis", "mypy", "pytest<9", "ruff"],  # `colcon test` runs pytest because it stands here
+        "train": ["pytorch-metric-learning", "scikit-learn"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"d2vpr = {NAME}.cli.main:main",
+            f"d2vpr_localizer = {NAME}.nodes.localizer:main",
+        ],
+    },
+)
