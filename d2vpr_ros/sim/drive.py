@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,10 +118,9 @@ def record_drive(
     duration = laps * length(centre) / speed_mps if duration_s is None else duration_s
     _check("duration", duration, 1.0, 36000.0, "s")
     noise = condition.moved_objects if sensor_seed is None else sensor_seed
+    _check("sensor seed", noise, 0, 2**31, "(a whole number)")
     rng = np.random.Generator(np.random.PCG64([seed, noise]))
     start_ns = START_NS + noise % 1000 * 3600 * 10**9
-    renderer = Renderer(width, height)
-    renderer.load(town, condition)
 
     def every(rate: float) -> tuple[Array, list[int], Array]:
         """Seconds, stamps and the way at so many a second."""
@@ -128,7 +128,8 @@ def record_drive(
         stamps = [start_ns + round(t * 1e9) for t in times]
         return times, stamps, drive_way(centre, times, speed_mps, lateral_offset_m)
 
-    with BagWriter(out, compressed) as bag:
+    with closing(Renderer(width, height)) as renderer, BagWriter(out, compressed) as bag:
+        renderer.load(town, condition)
         bag.transform(start_ns, "base_link", CAMERA_FRAME, CAMERA_MOUNT, static=True)
         events: list[Event] = []
         times, stamps, way = every(ODOMETRY_HZ)

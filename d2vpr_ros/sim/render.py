@@ -129,27 +129,32 @@ class Renderer:
 
     def load(self, town: Town, condition: Condition) -> None:
         """Draw this town under this condition from now on."""
-        if self._town is None or self._town != town:
-            if self._fixed:
-                self._fixed.release()
-            self._fixed = Drawable(self._gl, fixed_scene(town))
-            self._load_lamplight(town)
-            self._town = town
-        if self._moved:
-            self._moved.release()
-        self._moved = Drawable(self._gl, moved_scene(town, condition.moved_objects))
-        light = light_of(condition)
-        self._program = self._programs_for(condition, light)
-        for program in self._program:
-            for name in ("to_sun", "sun", "zenith", "horizon", "glow", "exposure"):
-                program.set(name, getattr(light, name))
-            for name in ("cloud", "fog", "wetness", "rain", "snow", "snowfall", "windows_lit", "leaves", "autumn"):
-                program.set(name, getattr(condition, name))
-            program.set("lamps", float(condition.lamps))
-            program.set("noise", condition.noise / 255.0)
-        self._frame = 0
-        if light.sun.max() > 0.02:
-            self._draw_shadows(light.to_sun, condition.leaves)
+        with self._gl:  # another renderer's context may be the current one
+            if self._town is None or self._town != town:
+                if self._fixed:
+                    self._fixed.release()
+                self._fixed = Drawable(self._gl, fixed_scene(town))
+                self._load_lamplight(town)
+                self._town = town
+            if self._moved:
+                self._moved.release()
+            self._moved = Drawable(self._gl, moved_scene(town, condition.moved_objects))
+            light = light_of(condition)
+            self._program = self._programs_for(condition, light)
+            for program in self._program:
+                for name in ("to_sun", "sun", "zenith", "horizon", "glow", "exposure"):
+                    program.set(name, getattr(light, name))
+                for name in ("cloud", "fog", "wetness", "rain", "snow", "snowfall", "windows_lit", "leaves", "autumn"):
+                    program.set(name, getattr(condition, name))
+                program.set("lamps", float(condition.lamps))
+                program.set("noise", condition.noise / 255.0)
+            self._frame = 0
+            if light.sun.max() > 0.02:
+                self._draw_shadows(light.to_sun, condition.leaves)
+
+    def close(self) -> None:
+        """Free the context and all it holds; the renderer draws no more."""
+        self._gl.release()
 
     def _load_lamplight(self, town: Town) -> None:
         """What falls from the lamps onto each spot of the ground, 1 right below one."""
@@ -191,12 +196,17 @@ class Renderer:
         """
         if not (self._fixed and self._moved and self._program):
             raise RuntimeError("Renderer.load comes before Renderer.render")
-        surface, sky = self._program
+        with self._gl:
+            pixels = self._draw(camera, *self._program)
+        picture = np.frombuffer(pixels, np.uint8).reshape(self.height, self.width, 3)
+        return cv2.GaussianBlur(picture, (3, 3), self.blur).astype(np.uint8, copy=False)
+
+    def _draw(self, camera: Pose, surface: Program, sky: Program) -> bytes:
         map_from_camera = _map_from(camera)
         clip_from_map = self._clip_from_camera @ np.linalg.inv(map_from_camera)
         eye = map_from_camera[:3, 3]
         self._frame += 1
-        for program in self._program:
+        for program in (surface, sky):
             program.set("frame", self._frame * 0.6180339887 % 1.0)
         surface.set("clip_from_map", clip_from_map)
         surface.set("eye", eye)
@@ -204,11 +214,9 @@ class Renderer:
         sky.set("map_from_screen", map_from_camera[:3, :3] @ self._screen)
         self._canvas.use()
         self._canvas.clear(depth=1.0)
-        for drawable in (self._moved, self._fixed):
+        for drawable in filter(None, (self._moved, self._fixed)):
             drawable.draw(surface, drawable.in_sight(eye, clip_from_map))
         if sky not in self._sky_arrays:
             self._sky_arrays[sky] = self._gl.vertex_array(sky.gl, [(self._corners, "2f", "corner")])
         self._sky_arrays[sky].render(self._gl.TRIANGLE_STRIP)
-        pixels = self._canvas.read(components=3, alignment=1)
-        picture = np.frombuffer(pixels, np.uint8).reshape(self.height, self.width, 3)
-        return cv2.GaussianBlur(picture, (3, 3), self.blur).astype(np.uint8, copy=False)
+        return bytes(self._canvas.read(components=3, alignment=1))
