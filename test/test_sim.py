@@ -173,6 +173,18 @@ def test_random_conditions_are_drawn_and_follow_from_their_generator(town, rende
         assert renderer.render(camera).std() > 8
 
 
+def test_two_renderers_draw_side_by_side(town, renderer):
+    camera = sample_places(town, np.random.default_rng(6), 1)[0] @ CAMERA_MOUNT
+    renderer.load(town, CONDITIONS["noon"])
+    before = renderer.render(camera).astype(int)
+    other = Renderer(64, 48)
+    other.load(town, CONDITIONS["night"])
+    assert other.render(camera).shape == (48, 64, 3)
+    assert np.abs(renderer.render(camera) - before).mean() < 5
+    other.close()
+    assert np.abs(renderer.render(camera) - before).mean() < 5
+
+
 def test_without_egl_one_line_names_the_packages_to_install(tmp_path):
     """EGL's loader finds no driver where its list of vendors is empty."""
     code = "from d2vpr_ros.cli import sim_drive as c; import argparse\n"

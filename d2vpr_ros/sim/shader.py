@@ -208,7 +208,7 @@ void main() {
     float pool = smoothstep(0.02, 0.10, patches + 0.3 * (wetness - 0.75));
     c *= 1.0 - 0.45 * wetness * (1.0 - cover) * (0.4 + 0.6 * flat_up);
     float grazing = 1.0 - abs(dir.z);
-    mirror = max(mirror, puddle * mix(0.15, 0.95, pool) * (0.08 + 0.8 * grazing * grazing * grazing));
+    mirror = max(mirror, puddle * mix(0.15, 0.95, pool) * (0.08 + 0.5 * grazing * grazing * grazing));
 #endif
     vec3 lit = mix(c * light + shine, seen, mirror);
     vec3 haze = mix(horizon, zenith, 0.15);
