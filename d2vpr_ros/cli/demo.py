@@ -126,13 +126,15 @@ def prepare_folder(out: Path) -> Path:
 
 def record_town(seed: int, out: Path) -> Drives:
     """Record the two drives of a town: by noon along the street's middle, at dusk a lane's width beside it."""
+    from d2vpr_ros.errors import UserError
     from d2vpr_ros.sim.drive import record_drive
-    from d2vpr_ros.sim.town import require_purpose
+    from d2vpr_ros.sim.town import seed_purpose
 
-    require_purpose(seed, "evaluation")
+    if seed_purpose(seed) != "evaluation":
+        raise UserError(f"--seed {seed} is for {seed_purpose(seed)}; the demo takes a town nobody trained on, 0 to 99")
     offset_m = 1.5
-    record_drive(out / "map_drive", seed, "noon")
-    record_drive(out / "query_drive", seed, "dusk", lateral_offset_m=offset_m)
+    record_drive(out / "map_drive", seed, "noon", show_progress=True)
+    record_drive(out / "query_drive", seed, "dusk", lateral_offset_m=offset_m, show_progress=True)
     facts = (("map", f"town {seed} at noon"), ("queries", f"the same town at dusk, {offset_m:g} m to the side"))
     return Drives(out / "map_drive", out / "query_drive", None, None, facts)
 

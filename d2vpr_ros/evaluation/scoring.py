@@ -176,13 +176,16 @@ def summarise(queries: Sequence[ScoredQuery], radius_m: float, dropped_frames: i
     )
 
 
-def in_ellipsoid(query: ScoredQuery, share: float = 0.95) -> bool:
-    """Whether the truth lies in the ellipsoid that holds `share` of the answer's position distribution."""
+_CHI2_95 = float(chi2.ppf(0.95, df=3))
+
+
+def in_ellipsoid(query: ScoredQuery) -> bool:
+    """Whether the truth lies in the ellipsoid that holds 95 % of the answer's position distribution."""
     if query.answer is None or query.covariance is None:
         return False
     offset = query.truth.position - query.answer.position
     distance2 = float(offset @ np.linalg.solve(query.covariance[:3, :3], offset))
-    return distance2 <= float(chi2.ppf(share, df=3))
+    return distance2 <= _CHI2_95
 
 
 def _mean(values: Sequence[bool]) -> float | None:

@@ -34,10 +34,10 @@ class BagPlayer(Node):
         Raises:
             UserError: a topic holds the truth, which a localizer must not see, or has no header.
         """
-        super().__init__("d2vpr_bag_player")
         forbidden = [topic for topic in topics if topic.startswith(_FORBIDDEN)]
         if forbidden:
             raise UserError(f"{', '.join(forbidden)}: topics under {_FORBIDDEN} are for scoring and are never played")
+        super().__init__("d2vpr_bag_player")
         self._outputs = {topic: self.create_publisher(_class(bag.topics[topic].msgtype), topic, 10) for topic in topics}
         self._bag, self._keep = bag, keep
         self._stop = threading.Event()
