@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from pytorch_metric_learning.losses import MultiSimilarityLoss
+from pytorch_metric_learning.losses import MultiSimilarityLoss, NTXentLoss
 from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch import Tensor, nn
 from torch.nn import functional
 
 from d2vpr_ros.describe.preprocess import Preprocessor
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR
 from models import augment, loop, teacher
 
@@ -32,6 +33,7 @@ class Distillation:
         side: of the pictures in pixels: small ones first, they cost a quarter.
         pictures: a batch, each seen `views` times.
         dense, global_, places: weights of the three losses.
+        place_loss: kind of `PlaceLoss`.
         viewpoint: how far a view moves.
     """
 
@@ -42,6 +44,7 @@ class Distillation:
     dense: float = 1.0
     global_: float = 0.3
     places: float = 0.5
+    place_loss: str = "contrastive"
     viewpoint: augment.Viewpoint = field(default_factory=lambda: augment.Viewpoint(0.15, 0.08, 1.25, 5.0, 0.15))
 
 
@@ -111,21 +114,31 @@ def feature_losses(cells: Tensor, whole: Tensor, maps: Tensor) -> tuple[Tensor, 
 
 
 class PlaceLoss(nn.Module):
-    """Multi-similarity with its miner, as published (alpha 1, beta 50, base 0, epsilon 0.1)."""
+    """Equal places near, other ones far.
 
-    def __init__(self) -> None:
+    Args:
+        kind: `multi_similarity` with its miner as published (alpha 1, beta 50, base 0, epsilon 0.1), which looks at
+            the hardest pairs, or `contrastive` (NT-Xent at temperature 0.1), which looks at all of them and gets a
+            network that starts from nothing going.
+    """
+
+    def __init__(self, kind: str) -> None:
         super().__init__()
-        self.loss = MultiSimilarityLoss(alpha=1.0, beta=50.0, base=0.0)
-        self.miner = MultiSimilarityMiner(epsilon=0.1)
+        if kind not in ("multi_similarity", "contrastive"):
+            raise UserError(f"place loss {kind!r}: expected multi_similarity or contrastive")
+        self.miner = MultiSimilarityMiner(epsilon=0.1) if kind == "multi_similarity" else None
+        self.loss = MultiSimilarityLoss(alpha=1.0, beta=50.0, base=0.0) if self.miner else NTXentLoss(temperature=0.1)
 
     def forward(self, descriptors: Tensor, places: Tensor) -> Tensor:
-        return self.loss(descriptors, places, self.miner(descriptors, places))
+        """(N, D) unit descriptors, (N,) names of places -> scalar."""
+        pairs = self.miner(descriptors, places) if self.miner else None
+        return self.loss(descriptors, places, pairs)
 
 
 def distill(student: Student, pool: Pool, recipe: Distillation, checkpoint: Path, seed: int = 0) -> None:
     """Trains `student` in place."""
     random = np.random.default_rng(seed)
-    preprocessor, place_loss = Preprocessor(), PlaceLoss()
+    preprocessor, place_loss = Preprocessor(), PlaceLoss(recipe.place_loss)
     names = torch.arange(recipe.pictures).repeat(recipe.views)
 
     def losses() -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ class Finetuning:
         town_places: a batch, from `towns` towns, each seen `town_views` times.
         real: pictures a batch, each seen twice.
         dense, global_: weights of the teacher's features beside the place loss.
+        places: weight of the place loss; place_loss: its kind, see `PlaceLoss`.
         viewpoint: how far a view of a real picture moves.
     """
 
@@ -41,6 +42,8 @@ class Finetuning:
     real: int = 12
     dense: float = 0.5
     global_: float = 0.15
+    places: float = 1.0
+    place_loss: str = "multi_similarity"
     viewpoint: augment.Viewpoint = field(default_factory=augment.Viewpoint)
 
 
@@ -56,7 +59,7 @@ def draw_town(town: npt.NDArray[np.uint8], recipe: Finetuning, random: np.random
         images = functional.avg_pool2d(images, 2)
     elif recipe.side != images.shape[-1]:
         images = functional.interpolate(images, (recipe.side, recipe.side), mode="bilinear", antialias=True)
-    return augment.camera(augment.light(images))
+    return augment.camera(images)
 
 
 def finetune(
@@ -64,7 +67,7 @@ def finetune(
 ) -> None:
     """Trains `student` in place."""
     random = np.random.default_rng(seed)
-    preprocessor, place_loss = Preprocessor(), PlaceLoss()
+    preprocessor, place_loss = Preprocessor(), PlaceLoss(recipe.place_loss)
     town_names = torch.arange(recipe.town_places).repeat(recipe.town_views)
     names = torch.cat([town_names, recipe.town_places + torch.arange(recipe.real).repeat(2)])
 
@@ -82,7 +85,7 @@ def finetune(
         return {
             "dense": recipe.dense * dense,
             "global": recipe.global_ * global_,
-            "places": place_loss(descriptors, names),
+            "places": recipe.places * place_loss(descriptors, names),
         }
 
     loop.train(student, losses, recipe.schedule, checkpoint)
