@@ -1,11 +1,16 @@
 """Builds d2vpr_ros as an ament_python package (colcon) and as a plain Python package (pip)."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 NAME = "d2vpr_ros"
 SHARE = f"share/{NAME}"
+
+
+def files(folder: str) -> list[str]:
+    return sorted(str(path) for path in Path(folder).glob("*") if path.is_file())
+
 
 setup(
     name=NAME,
@@ -20,9 +25,9 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/launch", glob("launch/*.launch.py")),
-        (f"{SHARE}/config", glob("config/*")),
-        (f"{SHARE}/weights", glob("models/weights/*")),
+        (f"{SHARE}/launch", files("launch")),
+        (f"{SHARE}/config", files("config")),
+        (f"{SHARE}/weights", files("models/weights")),
     ],
     zip_safe=False,
     # No ROS package is named here: an apt installation of ROS has no metadata that pip would find.
@@ -44,12 +49,13 @@ setup(
     extras_require={
         "sim": ["moderngl"],
         "test": ["hypothesis", "mypy", "pytest<9", "ruff"],  # `colcon test` runs pytest because it stands here
-        "train": ["pytorch-metric-learning", "scikit-learn"],
+        "train": ["ai-edge-litert", "pytorch-metric-learning", "scikit-learn"],
     },
     entry_points={
         "console_scripts": [
             f"d2vpr = {NAME}.cli.main:main",
             f"d2vpr_localizer = {NAME}.nodes.localizer:main",
+            f"d2vpr_map_builder = {NAME}.nodes.map_builder:main",
         ],
     },
 )

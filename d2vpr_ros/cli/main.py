@@ -26,6 +26,7 @@ VERBS = {
     ("demo",): "d2vpr_ros.cli.demo",
     ("map", "build"): "d2vpr_ros.cli.map_build",
     ("map", "info"): "d2vpr_ros.cli.map_info",
+    ("sim", "drive"): "d2vpr_ros.cli.sim_drive",
 }
 
 _USAGE_STATUS = 2
@@ -60,16 +61,15 @@ def run(words: Sequence[str]) -> int:
         print(f"d2vpr_ros {d2vpr_ros.__version__}")
         return 0
     named = _leading_names(words)
-    for length in (2, 1):
-        verb = tuple(named[:length])
+    for verb in (tuple(named[:2]), tuple(named[:1])):
         if verb in VERBS:
-            return _run_verb(verb, words[length:])
+            return _run_verb(verb, words[len(verb) :])
     if named and not any(verb[0] == named[0] for verb in VERBS):
         raise UserError(_unknown(named[:1], sorted({verb[0] for verb in VERBS})))
     if len(named) > 1:
         raise UserError(_unknown(named[:2], [" ".join(verb) for verb in VERBS if verb[0] == named[0]]))
     if words and words[-1].startswith("-") and words[-1] not in ("-h", "--help"):
-        raise UserError(f"d2vpr: option '{words[-1]}' without a verb; `d2vpr --help` lists the verbs")
+        raise UserError(f"option '{words[-1]}' without a verb; `d2vpr --help` lists the verbs")
     print(_overview(named))
     return 0
 

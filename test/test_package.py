@@ -1,0 +1,178 @@
+"""The package as it is installed: by colcon, as commands, by the scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from catkin_pkg.package import parse_package
+
+import d2vpr_ros
+from d2vpr_ros.cli.main import VERBS, main
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+EXECUTABLES = ("d2vpr", "d2vpr_localizer", "d2vpr_map_builder")
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_package_xml_names_the_ros_packages_that_the_nodes_import() -> None:
+    package = parse_package(CHECKOUT / "package.xml")
+    needed = {dependency.name for dependency in package.exec_depends}
+    assert package.get_build_type() == "ament_python"
+    assert package.version == d2vpr_ros.__version__
+    assert {
+        "rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "diagnostic_msgs", "std_srvs", "cv_bridge",
+        "sensor_msgs_py", "tf2_ros", "launch_ros",
+    } <= needed  # fmt: skip
+    imported = re.compile(r"^\s*(?:from|import) (\w+_msgs|\w+_srvs|rcl\w+|\w+_interfaces)\b", re.MULTILINE)
+    for module in (CHECKOUT / "d2vpr_ros").rglob("*.py"):
+        missing = set(imported.findall(module.read_text(encoding="utf-8"))) - needed
+        assert not missing, f"{module} imports {missing}"
+
+
+def test_colcon_installs_what_ros2_run_and_ros2_launch_look_for(workspace: Path) -> None:
+    for executable in EXECUTABLES:
+        assert os.access(workspace / "lib" / "d2vpr_ros" / executable, os.X_OK)
+    assert (workspace / "share/ament_index/resource_index/packages/d2vpr_ros").is_file()
+    share = workspace / "share" / "d2vpr_ros"
+    for file in ("package.xml", "launch/localize.launch.py", "config/localize.yaml", "config/fastdds.xml"):
+        assert (share / file).is_file()
+    weights = {path.name for path in (CHECKOUT / "models" / "weights").glob("*") if path.suffix == ".safetensors"}
+    assert weights <= {path.name for path in (share / "weights").glob("*")}
+
+
+def test_an_installed_package_finds_its_own_share_folder_and_all_its_modules(workspace: Path, tmp_path: Path) -> None:
+    (packages,) = workspace.glob("lib/python*/site-packages")
+    script = (
+        "import importlib, pkgutil, d2vpr_ros, d2vpr_ros.share as share;"
+        "[importlib.import_module(found.name) for found in pkgutil.walk_packages(d2vpr_ros.__path__, 'd2vpr_ros.')];"
+        "print(share.share_folder())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(packages), "AMENT_PREFIX_PATH": str(workspace)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()) == workspace / "share" / "d2vpr_ros"
+    template = Path("d2vpr_ros", "evaluation", "report.html.j2")
+    assert (packages / template).read_bytes() == (CHECKOUT / template).read_bytes()
+
+
+def test_every_command_of_the_package_can_be_imported() -> None:
+    commands = [command for command in entry_points(group="console_scripts") if command.name in EXECUTABLES]
+    assert {command.name for command in commands} == set(EXECUTABLES)
+    assert all(callable(command.load()) for command in commands)
+
+
+def test_every_verb_module_is_a_command_and_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    modules = {path.stem for path in (CHECKOUT / "d2vpr_ros" / "cli").glob("*.py")} - {"__init__", "main"}
+    assert {module.rpartition(".")[2] for module in VERBS.values()} == modules
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as stopped:
+            main([*verb, "--help"])
+        assert stopped.value.code == 0
+        assert f"usage: d2vpr {' '.join(verb)}" in capsys.readouterr().out
+
+
+def test_the_help_lists_all_verbs_without_importing_torch_or_rclpy() -> None:
+    script = (
+        "import sys; from d2vpr_ros.cli.main import main; main(['--help']);"
+        "print(*{'torch', 'rclpy', 'cv2', 'numpy'} & set(sys.modules), sep='', end='', file=sys.stderr)"
+    )
+    result = run(sys.executable, "-c", script)
+    assert result.stderr == "", "these were imported"
+    assert all(f"d2vpr {' '.join(verb)} " in result.stdout for verb in VERBS)
+
+
+def test_a_noun_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map"]) == 0
+    out = capsys.readouterr().out
+    assert "d2vpr map build" in out
+    assert "d2vpr bag" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("mpa build", "error: `d2vpr mpa` is not a command; did you mean `d2vpr map`?"),
+        ("map bild", "error: `d2vpr map bild` is not a command; did you mean `d2vpr map build` or `d2vpr map info`?"),
+        ("--verbose", "error: option '--verbose' without a verb; `d2vpr --help` lists the verbs"),
+    ],
+)
+def test_an_unknown_verb_is_answered_with_the_nearest_ones(
+    words: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == expected + "\n"
+
+
+def test_a_mistake_of_the_user_is_one_line_and_status_2() -> None:
+    result = run(sys.executable, "-m", "d2vpr_ros.cli.main", "bag", "info", "nowhere")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: nowhere: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    command = f"set -o pipefail; {sys.executable} -m d2vpr_ros.cli.main --help | true"
+    result = run("bash", "-c", command)
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("script", ["scripts/setup", "scripts/demo", "scripts/test", ".ci/run"])
+def test_the_scripts_can_be_run(script: str) -> None:
+    assert os.access(CHECKOUT / script, os.X_OK)
+    assert run("bash", "-n", CHECKOUT / script).stderr == ""
+
+
+@pytest.mark.parametrize("script", ["setup", "demo", "test"])
+def test_the_help_of_a_script_says_what_it_does_and_does_nothing(script: str, tmp_path: Path) -> None:
+    copy = tmp_path / "scripts" / script
+    copy.parent.mkdir()
+    copy.write_bytes((CHECKOUT / "scripts" / script).read_bytes())
+    result = run("bash", copy, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"usage: scripts/{script}")
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_setup_names_a_python_that_does_not_fit_and_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "setup").write_bytes((CHECKOUT / "scripts" / "setup").read_bytes())
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "dirname", "flock", "uname", "cat", "grep", "id"):
+        (tools / name).symlink_to(
+            next(Path(folder, name) for folder in ("/usr/bin", "/bin") if Path(folder, name).exists())
+        )
+    old = tools / "python3"
+    old.write_text(
+        '#!/bin/bash\ncase $2 in *executable*) echo "Python 3.8.10 at /usr/bin/python3" ;; *) exit 1 ;; esac\n'
+    )
+    old.chmod(0o755)
+    for name in ("python3.10", "python3.11", "python3.12", "python3.13"):
+        (tools / name).symlink_to(old)
+    result = subprocess.run(
+        [tools / "bash", tmp_path / "scripts" / "setup"],
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(
+        "error: found Python 3.8.10 at /usr/bin/python3; d2vpr_ros needs Python 3.10 to 3.13"
+    )
+    assert result.stderr.count("\n") == 1
