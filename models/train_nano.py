@@ -22,6 +22,7 @@ import yaml
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, NANO, load_checkpoint
 from models import data, teacher
+from models.augment import Viewpoint
 from models.distill import Distillation, Pool, Student, distill
 from models.export_weights import export_weights
 from models.finetune import Finetuning, finetune
@@ -60,6 +61,8 @@ def run_stage(
 ) -> None:
     """One stage of the recipe, trained in place."""
     fields = {key: value for key, value in stage.items() if key not in ("name", "kind", "schedule")}
+    if "viewpoint" in fields:
+        fields["viewpoint"] = Viewpoint(**fields["viewpoint"])
     schedule, checkpoint = Schedule(**stage["schedule"]), cache / f"{stage['name']}.pt"
     if stage["kind"] == "distill":
         distill(student, pool, Distillation(schedule, **fields), checkpoint, seed)
