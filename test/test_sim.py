@@ -198,7 +198,7 @@ def test_without_egl_one_line_names_the_packages_to_install(tmp_path):
         pytest.skip("EGL here is not found through a list of vendors")
     message = run.stderr.strip().splitlines()[-1]
     assert "d2vpr_ros.errors.UserError: the simulator cannot draw" in message
-    assert message.endswith("apt-get install libegl1 libgl1-mesa-dri")
+    assert message.endswith("apt-get install libegl1 libgl1 libgl1-mesa-dri")
     assert not (tmp_path / "bag").exists()
 
 

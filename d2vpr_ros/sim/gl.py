@@ -13,7 +13,7 @@ from d2vpr_ros.sim.mesh import triangles
 from d2vpr_ros.sim.scene import Scene
 
 INPUTS = (("position", 3), ("normal", 3), ("uv", 2), ("kind", 4), ("detail", 4), ("colour", 3), ("trim", 3))
-APT_LINE = "apt-get install libegl1 libgl1-mesa-dri"
+APT_LINE = "apt-get install libegl1 libgl1 libgl1-mesa-dri"
 
 
 def open_context() -> Any:
