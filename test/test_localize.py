@@ -15,9 +15,10 @@ from places import straight_street, unit_rows, write_places
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, interpolate
-from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State
-from d2vpr_ros.localize.agreement import Query, agreement
+from d2vpr_ros.localize import Acceptance, Estimate, Localizer, LocalizerOptions, RejectReason, State
 from d2vpr_ros.localize.covariance import place_covariance
+from d2vpr_ros.localize.decision import decide
+from d2vpr_ros.localize.evidence import Hypotheses, Query, support
 from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.motion import MotionBuffer
 
@@ -37,32 +38,49 @@ def localizer(tmp_path: Path, extractor: Extractor) -> Localizer:
     return Localizer(place_map, extractor)
 
 
-def drive(localizer: Localizer, rows: list[int], with_odometry: bool = True) -> list[Estimate]:
-    """Drive past the places `rows` of the map, one a second, seeing each a little changed."""
+def drive(localizer: Localizer, rows: list[int], with_odometry: bool = True, first_s: int = 0) -> list[Estimate]:
+    """Drive past the places `rows` of the map, one a second, seeing each much changed."""
     noise = unit_rows(len(rows), seed=9, width=localizer.extractor.width)
-    seen = localizer.map.descriptors[rows] + 0.5 * noise
+    seen = localizer.map.descriptors[rows] + 2.0 * noise
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
     return [
         localizer.match(descriptor, number * SECOND, Pose.planar(float(row), 3.0, 0.0) if with_odometry else None)
-        for number, (row, descriptor) in enumerate(zip(rows, seen, strict=True))
+        for number, (row, descriptor) in enumerate(zip(rows, seen, strict=True), start=first_s)
     ]
 
 
 @pytest.mark.parametrize("with_odometry", [True, False])
 def test_a_drive_past_known_places_is_localized_after_a_few_images(localizer: Localizer, with_odometry: bool) -> None:
-    estimates = drive(localizer, list(range(10, 20)), with_odometry)
-    needed = localizer.options.min_agreeing
-    assert [estimate.state for estimate in estimates[: needed - 1]] == [State.CANDIDATE] * (needed - 1)
-    assert {estimate.reject_reason for estimate in estimates[: needed - 1]} == {RejectReason.UNCONFIRMED}
-    for estimate, row in zip(estimates[needed - 1 :], range(10 + needed - 1, 20), strict=True):
+    rows = list(range(10, 30))
+    estimates = drive(localizer, rows, with_odometry)
+    assert all(
+        estimate.state is not State.LOCALIZED for estimate in estimates[: localizer.options.acceptance.images - 1]
+    )
+    for estimate, row in list(zip(estimates, rows, strict=True))[8:]:
         assert estimate.state is State.LOCALIZED
         assert estimate.pose is not None
         assert distance(estimate.pose, Pose.planar(float(row), 0.0, 0.0)) < 1e-6
         assert estimate.matches[0].accepted
+        assert not any(match.accepted for match in estimate.matches[1:])
+
+
+def test_many_weak_images_make_one_strong_answer(localizer: Localizer) -> None:
+    width = localizer.extractor.width
+    rows = list(range(5, 45))
+    seen = localizer.map.descriptors[rows] + 8.0 * unit_rows(len(rows), seed=9, width=width)
+    alone = [int(np.argmax(localizer.map.descriptors @ image)) for image in seen]
+    assert np.mean(np.array(alone) == rows) < 0.7  # no image is sure by itself
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    estimates = [
+        localizer.match(image, row * SECOND, Pose.planar(float(row), 0.0, 0.0))
+        for row, image in zip(rows, seen.astype(np.float32), strict=True)
+    ]
+    settled = [estimate.matches[0].row - row for estimate, row in zip(estimates[10:], rows[10:], strict=True)]
+    assert np.abs(settled).max() <= 1
 
 
 def test_places_that_are_not_in_the_map_give_silence(localizer: Localizer) -> None:
-    strangers = unit_rows(20, seed=77, width=localizer.extractor.width)
+    strangers = unit_rows(50, seed=77, width=localizer.extractor.width)
     for number, descriptor in enumerate(strangers):
         estimate = localizer.match(descriptor, number * SECOND, Pose.planar(float(number), 0.0, 0.0))
         assert estimate.state is not State.LOCALIZED
@@ -73,17 +91,29 @@ def test_places_that_are_not_in_the_map_give_silence(localizer: Localizer) -> No
 def test_images_that_contradict_the_motion_give_silence(localizer: Localizer) -> None:
     scattered = [3, 50, 20, 41, 9, 30, 57, 14]
     descriptors = localizer.map.descriptors[scattered]
-    for number, descriptor in enumerate(descriptors):
-        estimate = localizer.match(descriptor, number * SECOND, Pose.planar(float(number), 0.0, 0.0))
-        assert estimate.state is not State.LOCALIZED
+    states = [
+        localizer.match(descriptor, number * SECOND, Pose.planar(float(number), 0.0, 0.0)).state
+        for number, descriptor in enumerate(descriptors)
+    ]
+    assert State.LOCALIZED not in states
+
+
+def test_standing_still_adds_no_evidence(localizer: Localizer) -> None:
+    image, standing = localizer.map.descriptors[30], Pose.identity()
+    estimates = [localizer.match(image, number * SECOND, standing) for number in range(20)]
+    assert {estimate.reject_reason for estimate in estimates} == {RejectReason.UNCONFIRMED}
+
+
+def test_standing_still_is_seen_without_odometry_too(localizer: Localizer) -> None:
+    estimates = [localizer.match(localizer.map.descriptors[30], number * SECOND // 30) for number in range(20)]
+    assert {estimate.reject_reason for estimate in estimates} == {RejectReason.UNCONFIRMED}
 
 
 def test_two_streets_that_look_alike_are_ambiguous(tmp_path: Path, extractor: Extractor) -> None:
     one_street = unit_rows(20, seed=5, width=extractor.width)
     poses = straight_street(20) + [Pose.planar(float(x), 100.0, 0.0) for x in range(20)]
     place_map = write_places(tmp_path / "m.d2map", poses, np.concatenate([one_street] * 2), extractor.identity)
-    localizer = Localizer(place_map, extractor, LocalizerOptions(min_similarity=0.5))
-    estimates = drive(localizer, list(range(4, 14)))
+    estimates = drive(Localizer(place_map, extractor), list(range(4, 14)))
     assert all(estimate.state is State.CANDIDATE for estimate in estimates)
     assert estimates[-1].reject_reason is RejectReason.AMBIGUOUS
 
@@ -91,7 +121,7 @@ def test_two_streets_that_look_alike_are_ambiguous(tmp_path: Path, extractor: Ex
 def test_forgetting_starts_anew(localizer: Localizer) -> None:
     assert drive(localizer, list(range(8)))[-1].state is State.LOCALIZED
     localizer.reset()
-    assert drive(localizer, [8])[-1].reject_reason is RejectReason.UNCONFIRMED
+    assert drive(localizer, [8], first_s=8)[-1].reject_reason is RejectReason.UNCONFIRMED
 
 
 def test_a_single_image_is_enough_when_asked_for(localizer: Localizer) -> None:
@@ -118,19 +148,40 @@ poses = st.builds(Pose.planar, finite, finite, st.floats(-3, 3))
 
 
 @given(robot_now=poses, moved=poses, odometry_now=poses, tolerance=st.floats(0.1, 5))
-def test_an_earlier_candidate_agrees_exactly_where_the_odometry_says_the_robot_was(
+def test_an_earlier_image_supports_a_place_exactly_where_the_odometry_says_the_robot_was(
     robot_now: Pose, moved: Pose, odometry_now: Pose, tolerance: float
 ) -> None:
     robot_then, odometry_then = robot_now @ moved, odometry_now @ moved
+    here = Hypotheses(robot_now.position[None], robot_now.rotation.as_matrix()[None])
 
-    def query(stamp_ns: int, position: npt.NDArray[np.float64], odometry: Pose) -> Query:
-        return Query(stamp_ns, np.array([0]), np.array([0.9]), position[None], odometry)
+    def supported(position: npt.NDArray[np.float64]) -> float:
+        query = Query(0, np.zeros(2, np.float32), position[None], np.array([1.5]), odometry_then)
+        total, images = support(here, SECOND, odometry_now, [query], tolerance, 0.0, 0.0)
+        assert images == 1
+        return float(total[0])
 
-    now = query(SECOND, robot_now.position, odometry_now)
-    near = query(0, robot_then.position + np.array([0.9 * tolerance, 0, 0]), odometry_then)
-    far = query(0, robot_then.position + np.array([1.1 * tolerance, 0, 0]), odometry_then)
-    assert agreement(now, [robot_now], [near], tolerance, 0.0).tolist() == [1.0]
-    assert agreement(now, [robot_now], [far], tolerance, 0.0).tolist() == [0.0]
+    assert supported(robot_then.position + np.array([0.9 * tolerance, 0, 0])) == 1.5
+    assert supported(robot_then.position + np.array([1.1 * tolerance, 0, 0])) == 0.0
+
+
+def test_without_odometry_an_image_counts_as_long_as_it_narrows_the_place_down() -> None:
+    here = Hypotheses(np.zeros((1, 3)), np.eye(3)[None])
+    near = Query(0, np.zeros(2, np.float32), np.array([[3.0, 0.0, 0.0]]), np.array([1.5]), None)
+
+    def after(seconds: int) -> tuple[float, int]:
+        total, images = support(here, seconds * SECOND, None, [near], 1.0, 2.0, 10.0)
+        return float(total[0]), images
+
+    assert after(1) == (1.5, 1)  # within 1 + 2 m
+    assert after(0) == (0.0, 1)  # not within 1 m
+    assert after(5) == (0.0, 0)  # 1 + 10 m says nothing
+
+
+def test_few_images_need_a_clearer_lead() -> None:
+    acceptance = Acceptance(score=1.0, margin=0.5, single_margin=2.0, images=1)
+    assert decide(3.0, 1.5, images=1, acceptance=acceptance, sequence=True) is RejectReason.AMBIGUOUS
+    assert decide(3.0, 1.5, images=2, acceptance=acceptance, sequence=True) is RejectReason.NONE
+    assert decide(3.0, 2.6, images=400, acceptance=acceptance, sequence=True) is RejectReason.AMBIGUOUS
 
 
 @given(seed=st.integers(0, 100), count=st.integers(1, 8), spacing=st.floats(0.01, 20))

@@ -37,13 +37,15 @@ class Match:
         rank: 0 is the best.
         row: of the place in the map.
         similarity: cosine between the descriptors, -1..1.
-        belief: share of the remembered queries that agree with this place, 0..1.
+        score: how well the remembered images fit the place: their mean, in standard deviations above an ordinary place.
+        belief: its share among the candidates, 0..1; not calibrated.
         accepted: this match is the answer.
     """
 
     rank: int
     row: int
     similarity: float
+    score: float
     belief: float
     accepted: bool
 

@@ -100,8 +100,9 @@ class Answering:
     def _estimate(self, frame: Frame, arrival: Arrival) -> Estimate:
         localizer, log = self._localizer, self._node.get_logger()
         if localizer.mount is None:
-            camera_frame = self._settings.camera_frame or frame.camera
-            localizer.mount = self._mounts.lookup(self._settings.base_frame, camera_frame)
+            mount = self._mounts.lookup(self._settings.base_frame, self._settings.camera_frame or frame.camera)
+            if mount is not None:
+                localizer.use_mount(mount)
         if self._watch.jumped_back(frame.stamp_ns):
             log.warning("the images' stamps jumped back: starting anew")
             localizer.reset()

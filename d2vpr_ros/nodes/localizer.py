@@ -164,7 +164,7 @@ class LocalizerNode(LifecycleNode):
             response.message = "the node is not active; activate it first"
             return response
         self._answering.forget()
-        newest = self._answering.wait_until_localized(2 * self._settings.options.window, _RELOCALIZE_TIMEOUT_S)
+        newest = self._answering.wait_until_localized(self._settings.options.window, _RELOCALIZE_TIMEOUT_S)
         if newest is None:
             response.message = f"no image came in within {_RELOCALIZE_TIMEOUT_S:.0f} s on {self._images.topic_name}"
         elif newest.pose is not None:

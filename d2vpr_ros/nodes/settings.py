@@ -8,10 +8,11 @@ from rclpy.node import Node
 
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize import LocalizerOptions
+from d2vpr_ros.localize import Acceptance, LocalizerOptions
 from d2vpr_ros.nodes.parameters import Parameter, read_values, to_mount
 
 _DEFAULTS = LocalizerOptions()
+_ACCEPTANCE = _DEFAULTS.acceptance
 
 PARAMETERS = (
     Parameter("map", "", "The map to localize in: a .d2map file made by `d2vpr map build`. Required."),
@@ -32,12 +33,13 @@ PARAMETERS = (
         "where that is installed, else from the map.",
     ),
     Parameter("sequence", _DEFAULTS.sequence, "Accept only what consecutive images agree on."),
-    Parameter("window", _DEFAULTS.window, "Images remembered for that, the newest included.", 2, 100),
-    Parameter("min_agreeing", _DEFAULTS.min_agreeing, "Images of the window that have to agree.", 1, 100),
+    Parameter("window", _DEFAULTS.window, "Images remembered for that, a keyframe spacing apart.", 1, 500),
+    Parameter("min_images", _ACCEPTANCE.images, "Least number of images behind an answer.", 1, 500),
+    Parameter("min_score", _ACCEPTANCE.score, "How well they have to fit it, in standard deviations.", 0.0, 20.0),
+    Parameter("min_margin", _ACCEPTANCE.margin, "And how much better than any place elsewhere.", 0.0, 20.0),
     Parameter(
-        "min_similarity", -1.0, "Least cosine similarity of an accepted match; -1 learns it from the map.", -1.0, 1.0
+        "tolerance_m", 0.0, "How far places may lie from where the motion puts them; 0 is 1.5 spacings.", 0.0, 1000.0
     ),
-    Parameter("tolerance_m", 0.0, "How far agreeing places may lie apart; 0 is three keyframe spacings.", 0.0, 1000.0),
     Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Bounds the motion where no odometry comes in.", 0.0, 100.0),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
     Parameter("autostart", True, "Configure and activate by itself; false leaves both to a lifecycle manager."),
@@ -73,10 +75,9 @@ def read(node: Node) -> Settings:
     options = LocalizerOptions(
         sequence=values["sequence"],
         window=values["window"],
-        min_agreeing=values["min_agreeing"],
-        min_similarity=None if values["min_similarity"] == -1.0 else values["min_similarity"],
         tolerance_m=values["tolerance_m"] or None,
         top_speed_mps=values["top_speed_mps"],
+        acceptance=Acceptance(values["min_score"], values["min_margin"], images=values["min_images"]),
     )
     direct = ("map", "weights", "backend", "device", "precision", "image_transport", "map_frame", "base_frame",
               "camera_frame", "max_age_s", "autostart")  # fmt: skip
