@@ -23,6 +23,13 @@ def unit_rows(count: int, seed: int, width: int = WIDTH) -> npt.NDArray[np.float
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def alike_along_the_way(count: int, seed: int, width: int) -> npt.NDArray[np.float32]:
+    """(count, width) directions of which each resembles the next, as the places of a street do."""
+    steps = unit_rows(count + 1, seed, width)
+    rows = steps[:-1] + steps[1:]
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def straight_street(count: int, step_m: float = 1.0) -> list[Pose]:
     """T_map_base every `step_m` along the x axis."""
     return [Pose.planar(step_m * number, 0.0, 0.0) for number in range(count)]

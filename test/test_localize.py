@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from places import straight_street, unit_rows, write_places
+from places import alike_along_the_way, straight_street, unit_rows, write_places
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
@@ -33,7 +33,7 @@ def extractor() -> Extractor:
 
 @pytest.fixture
 def localizer(tmp_path: Path, extractor: Extractor) -> Localizer:
-    descriptors = unit_rows(STREET, seed=4, width=extractor.width)
+    descriptors = alike_along_the_way(STREET, seed=4, width=extractor.width)
     place_map = write_places(tmp_path / "m.d2map", straight_street(STREET), descriptors, extractor.identity)
     return Localizer(place_map, extractor)
 

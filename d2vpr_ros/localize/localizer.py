@@ -26,7 +26,7 @@ _CARRIED = 20  # best places of the last image, moved on by the odometry and tri
 _STRONGEST = 3.0  # standard deviations; of many images no single one decides, however alike it looks
 _PUBLISHED = 20
 _EVIDENCE = 0.5  # consecutive images are no independent evidence: their summed score counts half
-_WIDEST_REACH = 0.25  # of the map's extent: an image from longer ago fits every place without odometry
+_ELSEWHERE = 4.0  # tolerances; a place this far from the answer is its rival
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Localizer:
         self.index = Index.of(place_map.descriptors)
         self.background = Background.of(place_map.descriptors)
         self.tolerance_m = options.tolerance_m or 1.5 * place_map.spacing_m
-        self._widest_reach_m = _WIDEST_REACH * float(np.linalg.norm(np.ptp(place_map.positions, axis=0)))
+        self._elsewhere_m = _ELSEWHERE * self.tolerance_m
         neighbours = (place_map.descriptors[:-1] * place_map.descriptors[1:]).sum(axis=1)
         self._alike = float(np.median(neighbours)) if len(neighbours) else 1.0
         self.use_mount(mount)
@@ -120,15 +120,16 @@ class Localizer:
                 self._remembered,
                 self.tolerance_m,
                 self.options.top_speed_mps,
-                self._widest_reach_m,
+                self._elsewhere_m,  # reach beyond it cannot tell the answer from its rivals
             )
             total += earlier
             images += used
         mean = total / images
-        order = np.argsort(-mean, kind="stable")
+        similar = self.map.descriptors[tried] @ descriptor
+        order = np.lexsort((-similar, -mean))
         self._carried = tried[order[:_CARRIED]]
         self._remember(query)
-        return self._estimate(stamp_ns, tried[order], mean[order], images, descriptor)
+        return self._estimate(stamp_ns, tried[order], mean[order], similar[order], images)
 
     def _moved_on(self, odometry: Pose | None) -> Rows:
         """The places nearest to where the last image's best places have come to by now."""
@@ -159,15 +160,14 @@ class Localizer:
         stamp_ns: int,
         rows: Rows,
         scores: npt.NDArray[np.float64],
+        similarities: npt.NDArray[np.float32],
         images: int,
-        descriptor: npt.NDArray[np.float32],
     ) -> Estimate:
-        away = np.linalg.norm(self._positions[rows] - self._positions[rows[0]], axis=1) > 4 * self.tolerance_m
+        away = np.linalg.norm(self._positions[rows] - self._positions[rows[0]], axis=1) > self._elsewhere_m
         rival = float(scores[away].max(initial=0.0))
         reason = decide(float(scores[0]), rival, images, self.options.acceptance, self.options.sequence)
         accepted = reason is RejectReason.NONE
         shown = rows[:_PUBLISHED]
-        similarities = np.clip(self.map.descriptors[shown] @ descriptor, -1.0, 1.0)
         matches = tuple(
             Match(rank, int(row), float(similarity), float(score), float(belief), accepted and rank == 0)
             for rank, (row, similarity, score, belief) in enumerate(
