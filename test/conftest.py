@@ -34,7 +34,7 @@ def domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 @pytest.fixture(scope="session")
 def footage() -> Path:
     """The folder of real footage; the test is skipped where there is none."""
-    folder = Path(os.environ.get("D2VPR_FOOTAGE", CHECKOUT.parent / "shared" / "footage"))
+    folder = Path(os.environ.get("D2VPR_FOOTAGE") or CHECKOUT.parent / "shared" / "footage")
     if not folder.is_dir():
         pytest.skip(f"no real footage at {folder}; D2VPR_FOOTAGE names its folder")
     return folder

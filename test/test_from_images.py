@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +17,6 @@ from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, turn
 
 SECOND = 1_000_000_000
 HEADER = "filename,timestamp,x,y,z,qx,qy,qz,qw,season,place"
-FOOTAGE = Path(os.environ.get("D2VPR_FOOTAGE") or Path(__file__).parents[2] / "shared" / "footage")
 
 
 def picture(i):
@@ -195,7 +192,7 @@ def test_missing_folders_tables_and_foreign_tables_are_named(folder):
         bag_from_images(folder, folder / "images" / "0.jpg", folder / "bag")
 
 
-@pytest.mark.skipif(not FOOTAGE.is_dir(), reason="no footage: set D2VPR_FOOTAGE to its folder")
+@pytest.mark.footage
 @pytest.mark.parametrize(
     ("name", "options", "with_pose"),
     [
@@ -206,10 +203,10 @@ def test_missing_folders_tables_and_foreign_tables_are_named(folder):
         ("ie_tower", {"every": 40, "where": {"floor": "floor3"}}, 0),
     ],
 )
-def test_real_footage_becomes_bags(tmp_path, name, options, with_pose):
-    if not (FOOTAGE / name / "poses.csv").is_file():
+def test_real_footage_becomes_bags(tmp_path, footage, name, options, with_pose):
+    if not (footage / name / "poses.csv").is_file():
         pytest.skip(f"no {name} in the footage folder")
-    summary = bag_from_images(FOOTAGE / name, FOOTAGE / name / "poses.csv", tmp_path / "bag", **options)
+    summary = bag_from_images(footage / name, footage / name / "poses.csv", tmp_path / "bag", **options)
     assert summary.posed + summary.geotagged == with_pose
     with open_bag(tmp_path / "bag") as bag:
         assert bag.topics["/camera/image/compressed"].count == summary.images > 0
