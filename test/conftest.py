@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dds import own_domain
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-DOMAINS = range(1, 101)  # the ports of domains above lie where Linux puts outgoing connections
 
 
 @pytest.fixture
 def domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A DDS domain that no other test on this machine uses at the moment; set for child processes too."""
-    for domain in DOMAINS:
-        path = Path(tempfile.gettempdir()) / f"d2vpr_ros_domain_{os.getuid()}_{domain}"
-        with path.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-            monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-            yield domain
-            return
-    pytest.fail("all 100 DDS domains are in use by other tests")
+    """A DDS domain of the test's own."""
+    with own_domain(monkeypatch) as domain:
+        yield domain
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radius", type=float, default=5.0, metavar="M", help="an answer this near is correct (5)")
     parser.add_argument("--seed", type=int, default=7, help="of the town, 0 to 99 (default: 7)")
     parser.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
+    parser.add_argument("--top-speed", type=float, default=2.0, metavar="M/S", help="of a drive without odometry (2)")
     parser.add_argument(
         "--spacing", type=float, metavar="M", help="metres between places (default: a fifth of the radius)"
     )
@@ -88,7 +89,8 @@ def main(args: argparse.Namespace) -> int:
     say(3, "playing the queries to the localizer, in real time")
     with open_bag(drives.query_bag) as bag:
         drive = open_drive(bag, pose_topic=TRUTH)
-        queries, dropped = localize(bag, drive.image_topic, drives, place_map, args.weights, args.radius, out)
+        parameters = [f"weights:={args.weights}", f"top_speed_mps:={args.top_speed}"]
+        queries, dropped = localize(bag, drive.image_topic, drives, place_map, parameters, args.radius, out)
         say(4, "scoring the answers")
         summary = write_results(bag, drive.image_topic, queries, dropped, place_map, drives.facts, args.radius, out)
 
@@ -205,7 +207,7 @@ def stamps_of(bag: Bag, topic: str, numbers: range | None) -> set[int]:
 
 
 def localize(
-    bag: Bag, image_topic: str, drives: Drives, place_map: PlaceMap, weights: str, radius_m: float, out: Path
+    bag: Bag, image_topic: str, drives: Drives, place_map: PlaceMap, parameters: list[str], radius_m: float, out: Path
 ) -> tuple[list[ScoredQuery], int]:
     """Play the queries to a localizer of its own process and score what it says.
 
@@ -229,7 +231,7 @@ def localize(
             image_topic,
             [topic for topic in PLAYED if topic in bag.topics],
             place_map.path,
-            parameters=[f"weights:={weights}"],
+            parameters=parameters,
             keep=lambda topic, number: topic != image_topic or numbers is None or number in numbers,
             on_progress=lambda answered: bar.update(answered - bar.n),
         )

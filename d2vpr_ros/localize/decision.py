@@ -19,9 +19,9 @@ class Acceptance:
         images: least number of images, this one included.
     """
 
-    score: float = 1.5
-    margin: float = 0.7
-    single_margin: float = 2.0
+    score: float = 1.2
+    margin: float = 0.8
+    single_margin: float = 2.5
     images: int = 3
 
     def margin_for(self, images: int) -> float:

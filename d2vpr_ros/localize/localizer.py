@@ -26,7 +26,7 @@ _CARRIED = 20  # best places of the last image, moved on by the odometry and tri
 _STRONGEST = 3.0  # standard deviations; of many images no single one decides, however alike it looks
 _PUBLISHED = 20
 _EVIDENCE = 0.5  # consecutive images are no independent evidence: their summed score counts half
-_ELSEWHERE = 4.0  # tolerances; a place this far from the answer is its rival
+_ELSEWHERE = 6.0  # keyframe spacings; a place this far from the answer is its rival
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LocalizerOptions:
     """Attributes:
     sequence: score a place by all remembered images; without, each image stands alone.
     window: images remembered. With odometry one is remembered each time the robot has moved a keyframe spacing.
-    tolerance_m: how far places may lie from where the motion puts them; None takes one and a half keyframe spacings.
+    tolerance_m: how far places may lie from where the motion puts them; None takes a keyframe spacing.
     top_speed_mps: bounds the motion between images where there is no odometry.
     acceptance: when an answer counts.
     """
@@ -69,8 +69,8 @@ class Localizer:
         self.options = options
         self.index = Index.of(place_map.descriptors)
         self.background = Background.of(place_map.descriptors)
-        self.tolerance_m = options.tolerance_m or 1.5 * place_map.spacing_m
-        self._elsewhere_m = _ELSEWHERE * self.tolerance_m
+        self.tolerance_m = options.tolerance_m or place_map.spacing_m
+        self._elsewhere_m = _ELSEWHERE * place_map.spacing_m
         neighbours = (place_map.descriptors[:-1] * place_map.descriptors[1:]).sum(axis=1)
         self._alike = float(np.median(neighbours)) if len(neighbours) else 1.0
         self.use_mount(mount)

@@ -38,7 +38,11 @@ PARAMETERS = (
     Parameter("min_score", _ACCEPTANCE.score, "How well they have to fit it, in standard deviations.", 0.0, 20.0),
     Parameter("min_margin", _ACCEPTANCE.margin, "And how much better than any place elsewhere.", 0.0, 20.0),
     Parameter(
-        "tolerance_m", 0.0, "How far places may lie from where the motion puts them; 0 is 1.5 spacings.", 0.0, 1000.0
+        "tolerance_m",
+        0.0,
+        "How far places may lie from where the motion puts them; 0 is a keyframe spacing.",
+        0.0,
+        1000.0,
     ),
     Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Bounds the motion where no odometry comes in.", 0.0, 100.0),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
