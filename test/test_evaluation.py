@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2vpr_ros.bags.trajectory import Trajectory
-from d2vpr_ros.cli.demo import split_numbers
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.evaluation.drives import split_numbers
 from d2vpr_ros.evaluation.plot import widest_axes
 from d2vpr_ros.evaluation.report import write_report
 from d2vpr_ros.evaluation.scoring import Answer, ScoredQuery, in_ellipsoid, score, summarise

@@ -13,12 +13,12 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.reader import Bag
+    from d2vpr_ros.evaluation.drives import Drives
     from d2vpr_ros.evaluation.scoring import ScoredQuery, Summary
     from d2vpr_ros.mapping import PlaceMap
 
@@ -29,22 +29,6 @@ PLAYED = ("/odom", "/camera/camera_info", "/gps/fix")
 """Topics played beside the images, where the drive has them."""
 
 TRUTH = "/ground_truth/pose"
-
-
-@dataclass(frozen=True, eq=False)
-class Drives:
-    """What is mapped and what is asked: two bags, or one bag split by image number.
-
-    Attributes:
-        map_numbers, query_numbers: images of each bag to use; None is all of them.
-        facts: (name, value) rows for the report.
-    """
-
-    map_bag: Path
-    query_bag: Path
-    map_numbers: range | None
-    query_numbers: range | None
-    facts: tuple[tuple[str, str], ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
     from d2vpr_ros.errors import UserError
+    from d2vpr_ros.evaluation.drives import record_town, split_footage
     from d2vpr_ros.mapping import read_map
 
     if not args.radius > 0:
@@ -124,53 +109,6 @@ def prepare_folder(out: Path) -> Path:
     except OSError as error:
         raise UserError(f"--out {out} cannot be used ({error.strerror}); name a folder you can write to") from None
     return out
-
-
-def record_town(seed: int, out: Path) -> Drives:
-    """Record the two drives of a town: by noon along the street's middle, at dusk a lane's width beside it."""
-    from d2vpr_ros.errors import UserError
-    from d2vpr_ros.sim.drive import record_drive
-    from d2vpr_ros.sim.town import seed_purpose
-
-    if seed_purpose(seed) != "evaluation":
-        raise UserError(f"--seed {seed} is for {seed_purpose(seed)}; the demo takes a town nobody trained on, 0 to 99")
-    offset_m = 1.5
-    record_drive(out / "map_drive", seed, "noon", show_progress=True)
-    record_drive(out / "query_drive", seed, "dusk", lateral_offset_m=offset_m, show_progress=True)
-    facts = (("map", f"town {seed} at noon"), ("queries", f"the same town at dusk, {offset_m:g} m to the side"))
-    return Drives(out / "map_drive", out / "query_drive", None, None, facts)
-
-
-def split_footage(footage: Path, split: str, pose_of: str, out: Path) -> Drives:
-    """Turn a folder of images with poses.csv into a bag and say which images are the map and which the queries.
-
-    Raises:
-        UserError: the folder or the split is not what is expected.
-    """
-    from d2vpr_ros.bags.from_images import bag_from_images
-
-    summary = bag_from_images(footage, footage / "poses.csv", out / "drive", pose_of=pose_of)  # type: ignore[arg-type]
-    for note in summary.notes:
-        print(f"      {note}")
-    map_numbers, query_numbers = split_numbers(split, summary.images)
-    facts = (("footage", footage.name), ("map", f"{split}: {len(map_numbers)} of {summary.images} images"))
-    return Drives(out / "drive", out / "drive", map_numbers, query_numbers, facts)
-
-
-def split_numbers(split: str, count: int) -> tuple[range, range]:
-    """The image numbers that are the map and those that are queries: `even`, or `first:SHARE`."""
-    from d2vpr_ros.errors import UserError
-
-    if split == "even":
-        return range(0, count, 2), range(1, count, 2)
-    kind, _, share = split.partition(":")
-    try:
-        first = round(float(share) * count)
-    except ValueError:
-        first = 0
-    if kind != "first" or not 0 < first < count:
-        raise UserError(f"--map-split is '{split}'; expected 'even' or 'first:SHARE' with a share such as 0.8")
-    return range(first), range(first, count)
 
 
 def build_demo_map(drives: Drives, path: Path, weights: str, spacing_m: float) -> None:

@@ -29,8 +29,19 @@ def recall_at(
     """
     if similarity.shape != positives.shape or similarity.ndim != 2 or len(similarity) == 0:
         raise ValueError(f"expected two (queries, database) arrays, got {similarity.shape} and {positives.shape}")
+    nearest = np.argsort(-similarity, axis=1, kind="stable")
+    return recall_of(np.take_along_axis(positives, nearest, axis=1), ks)
+
+
+def recall_of(found: npt.NDArray[np.bool_], ks: Sequence[int] = (1, 5, 10)) -> dict[int, float]:
+    """Recall@k of candidates that are ranked already.
+
+    Args:
+        found: (queries, ranks), True where the candidate of that rank is right; best rank first.
+
+    Raises:
+        ValueError: a k is below 1.
+    """
     if any(k < 1 for k in ks):
         raise ValueError(f"recall@k needs k of at least 1, got {list(ks)}")
-    nearest = np.argsort(-similarity, axis=1, kind="stable")
-    found = np.take_along_axis(positives, nearest, axis=1)
     return {k: float(found[:, :k].any(axis=1).mean()) for k in ks}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.stats import chi2
 
 from d2vpr_ros.bags.trajectory import Trajectory
+from d2vpr_ros.evaluation.recall import recall_of
 from d2vpr_ros.geometry import Pose
 
 Array = npt.NDArray[np.float64]
@@ -167,7 +168,7 @@ def summarise(queries: Sequence[ScoredQuery], radius_m: float, dropped_frames: i
         correct=correct,
         radius_m=radius_m,
         precision=correct / len(answered) if answered else None,
-        recall_at_1=_mean(found),
+        recall_at_1=recall_of(np.array(found)[:, None], (1,))[1] if found else None,
         median_error_m=_quantile(errors, 0.5),
         covariance_coverage_95=_mean([in_ellipsoid(query) for query in answered]),
         p50_latency_ms=_quantile(latencies_ms, 0.5),
