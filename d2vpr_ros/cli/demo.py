@@ -52,12 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
+    from d2vpr_ros.describe.extractor import weights_path
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.drives import record_town, split_footage
     from d2vpr_ros.mapping import read_map
 
-    if not args.radius > 0:
-        raise UserError(f"--radius is {args.radius:g}; expected metres above 0")
+    for name in ("radius", "spacing", "top_speed"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < 1000:
+            raise UserError(f"--{name.replace('_', '-')} is {value:g}; expected a number above 0 and below 1000")
+    weights_path(args.weights)  # a wrong name is told now, not after the recording
     out = prepare_folder(args.out)
     if args.footage:
         say(1, f"turning {args.footage} into a bag")
@@ -126,7 +130,7 @@ def build_demo_map(drives: Drives, path: Path, weights: str, spacing_m: float) -
         selected = KeyframeSelector(KeyframeRule(spacing_m))
         frames = (posed for posed in drive.frames() if posed.frame.stamp_ns in wanted and selected(posed.pose))
         places = build_map(
-            tqdm(frames, unit="place", leave=False),
+            tqdm(frames, unit="place", leave=False, disable=None),
             Extractor.open(weights),
             path,
             drive.mount,
@@ -163,7 +167,7 @@ def localize(
     isolate_ros(share_folder() / "config" / "fastdds.xml", out / "log")
     numbers = drives.query_numbers
     count = bag.topics[image_topic].count if numbers is None else len(numbers)
-    with tqdm(total=count, unit="image", leave=False) as bar:
+    with tqdm(total=count, unit="image", leave=False, disable=None) as bar:
         run = run_live(
             bag,
             image_topic,

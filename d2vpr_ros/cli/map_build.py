@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
         drive = open_drive(bag, args.image_topic, args.pose_topic, mount, args.pose_of)
         total = bag.topics[drive.image_topic].count
         print(f"{args.bag}: {total} images on {drive.image_topic}, poses on {drive.pose_topic}")
-        with tqdm(total=total, unit="image", smoothing=0.1) as bar:
+        with tqdm(total=total, unit="image", smoothing=0.1, disable=None) as bar:
 
             def progress() -> None:
                 bar.update(drive.images - bar.n)

@@ -159,7 +159,7 @@ def record_drive(
             bar.update()
 
         events += [(stamp, partial(take, stamp, base)) for stamp, base in zip(stamps, poses(way), strict=True)]
-        with tqdm(total=len(stamps), unit="image", disable=not show_progress) as bar:
+        with tqdm(total=len(stamps), unit="image", disable=None if show_progress else True) as bar:
             for _, record in sorted(events, key=lambda event: event[0]):
                 record()
     return DriveSummary(out, len(stamps), float(duration), float(duration * speed_mps))
