@@ -16,7 +16,7 @@ import rclpy
 import rclpy.serialization
 from dds import own_domain
 from nav_msgs.msg import Odometry
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -173,7 +173,7 @@ def live(drives: Path, domain_id: int) -> Iterator[tuple[LocalizerNode, Peer]]:
     rclpy.init(args=["--ros-args", "-p", f"map:={drives / 'town.d2map'}"])
     node, peer = LocalizerNode(), Peer()
     node.start()
-    executor = MultiThreadedExecutor(num_threads=3)
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     executor.add_node(peer)
     stop = threading.Event()

@@ -50,5 +50,8 @@ def test_the_reference_gives_every_field_of_a_place_match_at_its_byte() -> None:
 
 def test_the_reference_names_every_topic_and_service_of_the_localizer() -> None:
     source = Path(localizer.__file__).read_text(encoding="utf-8")
-    for name in re.findall(r'create_\w+\([A-Za-z0-9]+, "([^"]+)"', source):
+    names = re.findall(r'create_\w+\([A-Za-z0-9]+, "([^"]+)"', source)
+    names += [f"~/{name}" for name in re.findall(r'BlockingService\(self, \w+, "([^"]+)"', source)]
+    assert "~/relocalize" in names
+    for name in names:
         assert f"`{name}`" in REFERENCE, name

@@ -52,6 +52,7 @@ class Answering:
         self._images: Newest[Arrival] = Newest()
         self._answered = threading.Condition()  # guards the localizer and the newest estimate
         self._answers = 0
+        self._stopped = False
         self._thread = threading.Thread(target=self._work, name="localize")
         self._thread.start()
 
@@ -60,8 +61,11 @@ class Answering:
         self._images.put(Arrival(message, time.monotonic()))
 
     def stop(self) -> None:
-        """Finish the image in hand and end."""
+        """Finish the image in hand and end; whoever waits for an answer is let go."""
         self._images.close()
+        with self._answered:
+            self._stopped = True
+            self._answered.notify_all()
         self._thread.join()
 
     def forget(self) -> None:
@@ -74,7 +78,7 @@ class Answering:
         """The first answer that is LOCALIZED, else the last of so many images; None if none came in time."""
         with self._answered:
             enough = self._answers + images
-            self._answered.wait_for(lambda: self._is_localized() or self._answers >= enough, timeout_s)
+            self._answered.wait_for(lambda: self._is_localized() or self._answers >= enough or self._stopped, timeout_s)
             return self.newest
 
     def _is_localized(self) -> bool:

@@ -14,7 +14,6 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -28,6 +27,7 @@ from d2vpr_ros.localize import Estimate, Localizer, State
 from d2vpr_ros.mapping import read_map
 from d2vpr_ros.nodes import messages, settings
 from d2vpr_ros.nodes.answering import Answering
+from d2vpr_ros.nodes.blocking_service import BlockingService
 from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.spin import run
 
@@ -80,14 +80,13 @@ class LocalizerNode(LifecycleNode):
         compressed = self._settings.image_transport == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         self._answering = Answering(self, self._localizer, self._settings, self._publish)
-        waiting = MutuallyExclusiveCallbackGroup()  # its service waits for answers while the other callbacks go on
         self._images = self.create_subscription(kind, topic, self._take_image, NEWEST_ONLY)
         self._odometry = self.create_subscription(Odometry, "odom", self._take_odometry, 50)
         self._services = [
-            self.create_service(Trigger, "~/relocalize", self._relocalize, callback_group=waiting),
             self.create_service(SetBool, "~/enable", self._enable),
             self.create_service(Empty, "reinitialize_global_localization", self._reinitialize),
         ]
+        self._relocalizing = BlockingService(self, Trigger, "relocalize", self._relocalize)
         self._timer = self.create_timer(1.0, self._report)
         self.get_logger().info(f"waiting for images on {self._images.topic_name}")
         return TransitionCallbackReturn.SUCCESS
@@ -123,6 +122,7 @@ class LocalizerNode(LifecycleNode):
         if self._answering is None:
             return
         self._answering.stop()
+        self._relocalizing.stop()
         self._answering = None
         self.destroy_timer(self._timer)
         self.destroy_subscription(self._images)
@@ -160,11 +160,12 @@ class LocalizerNode(LifecycleNode):
 
     def _relocalize(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Forget, then wait for what the next images say."""
-        if self._answering is None:
+        answering = self._answering
+        if answering is None:
             response.message = "the node is not active; activate it first"
             return response
-        self._answering.forget()
-        newest = self._answering.wait_until_localized(self._settings.options.window, _RELOCALIZE_TIMEOUT_S)
+        answering.forget()
+        newest = answering.wait_until_localized(self._settings.options.window, _RELOCALIZE_TIMEOUT_S)
         if newest is None:
             response.message = f"no image came in within {_RELOCALIZE_TIMEOUT_S:.0f} s on {self._images.topic_name}"
         elif newest.pose is not None:

@@ -8,11 +8,9 @@ from typing import Protocol
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from d2vpr_ros.errors import UserError
-
-_THREADS = 3  # a service may wait for an answer while images keep coming in
 
 
 class Startable(Protocol):
@@ -40,7 +38,7 @@ def run(make: Callable[[], Startable]) -> int:
     try:
         node = make()
         node.start()
-        executor = MultiThreadedExecutor(num_threads=_THREADS)
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
         while rclpy.ok():
             executor.spin_once(timeout_sec=0.5)  # spin() at times outlives SIGTERM
