@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 # A descriptor forgives a shift of the viewpoint of about a keyframe spacing and a small turn.
-_SIGMA_SPACINGS = 1.0
+_SIGMA_SPACINGS = 1.5
 _SIGMA_TURN = np.radians(10.0)
 
 
