@@ -163,8 +163,8 @@ class Localizer:
         similarities: npt.NDArray[np.float32],
         images: int,
     ) -> Estimate:
-        away = np.linalg.norm(self._positions[rows] - self._positions[rows[0]], axis=1) > self._elsewhere_m
-        rival = float(scores[away].max(initial=0.0))
+        gaps = np.linalg.norm(self._positions[rows] - self._positions[rows[0]], axis=1)
+        rival = float(scores[gaps > self._elsewhere_m].max(initial=0.0))
         reason = decide(float(scores[0]), rival, images, self.options.acceptance, self.options.sequence)
         accepted = reason is RejectReason.NONE
         shown = rows[:_PUBLISHED]
@@ -177,7 +177,6 @@ class Localizer:
         if not accepted:
             state = State.LOST if reason is RejectReason.NO_MATCH else State.CANDIDATE
             return Estimate(stamp_ns, state, reason, matches)
-        close = rows[np.linalg.norm(self._positions[rows] - self._positions[rows[0]], axis=1) <= self.tolerance_m]
-        covariance = place_covariance(self._positions[close], self.map.spacing_m)
+        covariance = place_covariance(self._positions[rows[gaps <= self.tolerance_m]], self.map.spacing_m)
         pose = self.map.base_pose(int(rows[0]), self.mount)
         return Estimate(stamp_ns, State.LOCALIZED, reason, matches, pose, covariance)

@@ -11,12 +11,11 @@ from typing import Any
 from rclpy.node import Node
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.images.decode import decode_image
+from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
 from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.motion import MotionBuffer
-from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.newest import Newest
 from d2vpr_ros.nodes.settings import Settings
@@ -87,9 +86,8 @@ class Answering:
     def _work(self) -> None:
         while (arrival := self._images.take()) is not None:
             started_s = time.monotonic()
-            header = arrival.message.header
             try:
-                frame = Frame(decode_image(arrival.message), messages.from_time(header.stamp), header.frame_id)
+                frame = read_frame(arrival.message)
             except UserError as error:
                 self._node.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
                 continue

@@ -20,8 +20,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
-from d2vpr_ros.images.decode import decode_image
-from d2vpr_ros.images.frame import Frame, PosedFrame
+from d2vpr_ros.images.decode import read_frame
+from d2vpr_ros.images.frame import PosedFrame
 from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping import KeyframeRule, KeyframeSelector, MapHeader
 from d2vpr_ros.mapping.build import encode_picture
@@ -124,15 +124,14 @@ class MapBuilderNode(Node):
         try:
             with create_map(path, about, path.stem) as writer:
                 while (keyframe := self._keyframes.take()) is not None:
-                    header = keyframe.message.header
                     try:
-                        rgb = decode_image(keyframe.message)
+                        frame = read_frame(keyframe.message)
                     except UserError as error:
                         self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
                         continue
-                    frame = Frame(rgb, messages.from_time(header.stamp), header.frame_id)
-                    descriptor = extractor.describe([rgb])[0]
-                    writer.add_place(PosedFrame(frame, keyframe.base @ mount), descriptor, encode_picture(rgb), mount)
+                    descriptor = extractor.describe([frame.rgb])[0]
+                    posed = PosedFrame(frame, keyframe.base @ mount)
+                    writer.add_place(posed, descriptor, encode_picture(frame.rgb), mount)
                     self.get_logger().info(f"{writer.stored} places", throttle_duration_sec=5.0)
         except UserError as error:
             self.get_logger().error(str(error))
