@@ -112,6 +112,29 @@ def season(images: Tensor) -> Tensor:
     return (images * (1 - cover) + white * cover).clamp(0, 1)
 
 
+def resurface(images: Tensor, share: float = 0.3) -> Tensor:
+    """Other surfaces, same shapes: a random 3 x 3 filter over the colours (RandConv, arXiv 2007.13003), blended in."""
+    count, side = len(images), images.shape[-1]
+    filters = torch.randn(count * 3, 3, 3, 3) / math.sqrt(27)
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    other = functional.conv2d(padded.reshape(1, count * 3, side + 2, side + 2), filters, groups=count).view_as(images)
+    spread, middle = torch.std_mean(other, dim=(2, 3), keepdim=True)
+    own_spread, own_middle = torch.std_mean(images, dim=(2, 3), keepdim=True)
+    other = (other - middle) / spread.clamp(min=1e-3) * own_spread + own_middle
+    blend = uniform(count, 0.2, 0.8) * some(count, share)
+    return (images * (1 - blend) + other * blend).clamp(0, 1)
+
+
+def exchange_spectrum(images: Tensor, share: float = 0.3) -> Tensor:
+    """Another picture's amplitudes, the own phases: style changes, edges stay (arXiv 2105.11120)."""
+    count = len(images)
+    spectrum = torch.fft.rfft2(images)
+    amplitude = spectrum.abs()
+    blend = uniform(count, 0.2, 0.9) * some(count, share)
+    mixed = amplitude * (1 - blend) + amplitude.roll(1, 0) * blend
+    return torch.fft.irfft2(spectrum * (mixed / amplitude.clamp(min=1e-6)), s=images.shape[-2:]).clamp(0, 1)
+
+
 def air(images: Tensor) -> Tensor:
     """Fog, thicker towards the horizon."""
     count, side = len(images), images.shape[-1]
@@ -167,4 +190,4 @@ def camera(images: Tensor) -> Tensor:
 
 def other_conditions(images: Tensor) -> Tensor:
     """The whole photometric chain; where things stand in the picture does not change."""
-    return camera(night(air(light(season(occlude(images))))))
+    return camera(night(air(light(season(resurface(exchange_spectrum(occlude(images))))))))

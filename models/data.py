@@ -122,3 +122,18 @@ def crop_groups(pictures: list[Picture], per_tower: int, per_street: int) -> npt
         name = f"lund {picture.second // 3}" if is_street else picture.video
         groups += [known.setdefault(name, len(known))] * (per_street if is_street else per_tower)
     return np.array(groups)
+
+
+def neighbour_rows(pictures: list[Picture], per_tower: int, per_street: int) -> npt.NDArray[np.int64]:
+    """For every row of `cache_crops` the row of its whole picture and that of the next frame of the video: (N, 2).
+
+    The two show one place from a walking step apart. A street photograph has no next frame: its own row stands there.
+    """
+    counts = [per_street if picture.video == "lund" else per_tower for picture in pictures]
+    whole = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    rows = []
+    for number, (picture, count) in enumerate(zip(pictures, counts, strict=True)):
+        following = pictures[min(number + 1, len(pictures) - 1)]
+        follows = following.video == picture.video != "lund" and following.second == picture.second + 1
+        rows += [(whole[number], whole[number + 1] if follows else whole[number])] * count
+    return np.array(rows, np.int64)

@@ -23,6 +23,9 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR
 from models import augment, loop, teacher
 
+NEIGHBOUR_SHARE = 0.35
+"""How many real pairs are two frames of a video instead of two views of one frame."""
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -31,7 +34,7 @@ class Distillation:
     Attributes:
         schedule: length and rate.
         side: of the pictures in pixels: small ones first, they cost a quarter.
-        pictures: a batch, each seen `views` times.
+        pictures: a batch, each seen twice.
         dense, global_, places: weights of the three losses.
         place_loss: kind of `PlaceLoss`.
         viewpoint: how far a view moves.
@@ -40,7 +43,6 @@ class Distillation:
     schedule: loop.Schedule
     side: int = 112
     pictures: int = 24
-    views: int = 2
     dense: float = 1.0
     global_: float = 0.3
     places: float = 0.5
@@ -80,27 +82,35 @@ class Pool:
         images: (N, 3, 224, 224) uint8.
         maps: (N, 49, C) float16.
         groups: (N,) pictures of one group may show the same place; a batch takes one of each.
+        neighbours: (N, 2) row of the whole picture a crop is of, and of the video's next frame.
     """
 
     images: npt.NDArray[np.uint8]
     maps: npt.NDArray[np.float16]
     groups: npt.NDArray[np.int64]
+    neighbours: npt.NDArray[np.int64]
 
-    def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """(count, 3, 224, 224) float32 in 0..1 and (count, C, 7, 7), of `count` different groups."""
+    def draw_pairs(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`count` pictures of different groups, twice: (2 * count, 3, 224, 224) in 0..1 and (2 * count, C, 7, 7).
+
+        The second time it is the video's next frame for NEIGHBOUR_SHARE of them, else the same picture again.
+        A mirrored place is another place, its features are the mirrored ones: half of the batches are mirrored.
+        """
         kinds = np.unique(self.groups)
         chosen = random.choice(kinds, count, replace=len(kinds) < count)
-        rows = [int(random.choice(np.flatnonzero(self.groups == group))) for group in chosen]
-        images = torch.from_numpy(np.stack([self.images[row] for row in rows])).float() / 255
-        maps = torch.from_numpy(np.stack([self.maps[row] for row in rows])).float()
-        return images, maps.mT.reshape(count, -1, teacher.SIDE, teacher.SIDE)
+        rows = np.array([random.choice(np.flatnonzero(self.groups == group)) for group in chosen])
+        stepped = random.random(count) < NEIGHBOUR_SHARE
+        first = np.where(stepped, self.neighbours[rows, 0], rows)
+        second = np.where(stepped, self.neighbours[rows, 1], rows)
+        both = np.concatenate([first, second])
+        images = torch.from_numpy(np.stack([self.images[row] for row in both])).float() / 255
+        maps = torch.from_numpy(np.stack([self.maps[row] for row in both])).float()
+        maps = maps.mT.reshape(2 * count, -1, teacher.SIDE, teacher.SIDE)
+        return (images.flip(-1), maps.flip(-1)) if random.random() < 0.5 else (images, maps)
 
 
-def changed_views(
-    images: Tensor, maps: Tensor, views: int, side: int, viewpoint: augment.Viewpoint
-) -> tuple[Tensor, Tensor]:
-    """Each picture `views` times, moved and under other conditions, with the teacher's map moved alike."""
-    images, maps = images.repeat(views, 1, 1, 1), maps.repeat(views, 1, 1, 1)
+def changed_views(images: Tensor, maps: Tensor, side: int, viewpoint: augment.Viewpoint) -> tuple[Tensor, Tensor]:
+    """Each picture moved and under other conditions, with the teacher's map moved alike."""
     if side <= images.shape[-1] // 2:
         images = functional.avg_pool2d(images, 2)
     seen = augment.viewpoint_grid(len(images), viewpoint)
@@ -139,14 +149,11 @@ def distill(student: Student, pool: Pool, recipe: Distillation, checkpoint: Path
     """Trains `student` in place."""
     random = np.random.default_rng(seed)
     preprocessor, place_loss = Preprocessor(), PlaceLoss(recipe.place_loss)
-    names = torch.arange(recipe.pictures).repeat(recipe.views)
+    names = torch.arange(recipe.pictures).repeat(2)
 
     def losses() -> dict[str, Tensor]:
         with torch.no_grad():
-            images, maps = pool.draw(recipe.pictures, random)
-            if random.random() < 0.5:  # a mirrored place is another place, its features are the mirrored ones
-                images, maps = images.flip(-1), maps.flip(-1)
-            views, targets = changed_views(images, maps, recipe.views, recipe.side, recipe.viewpoint)
+            views, targets = changed_views(*pool.draw_pairs(recipe.pictures, random), recipe.side, recipe.viewpoint)
             views = preprocessor.normalise(views * 255)
         descriptors, cells, whole = student(views)
         dense, global_ = feature_losses(cells, whole, targets)

@@ -59,7 +59,8 @@ def draw_town(town: npt.NDArray[np.uint8], recipe: Finetuning, random: np.random
         images = functional.avg_pool2d(images, 2)
     elif recipe.side != images.shape[-1]:
         images = functional.interpolate(images, (recipe.side, recipe.side), mode="bilinear", antialias=True)
-    return augment.camera(images)
+    mirrored = images.flip(-1) if random.random() < 0.5 else images
+    return augment.camera(mirrored)
 
 
 def finetune(
@@ -73,10 +74,7 @@ def finetune(
 
     def losses() -> dict[str, Tensor]:
         with torch.no_grad():
-            images, maps = pool.draw(recipe.real, random)
-            if random.random() < 0.5:
-                images, maps = images.flip(-1), maps.flip(-1)
-            real, targets = changed_views(images, maps, 2, recipe.side, recipe.viewpoint)
+            real, targets = changed_views(*pool.draw_pairs(recipe.real, random), recipe.side, recipe.viewpoint)
             simulated = draw_town(town, recipe, random)
             views = preprocessor.normalise(torch.cat([simulated, real]) * 255)
         descriptors, cells, whole = student(views)

@@ -53,7 +53,9 @@ def real_pool(footage: Path, teacher_folder: Path, cache: Path, settings: dict[s
     if not features.exists():
         maps, _ = teacher.describe_all(images, teacher_folder / teacher.FILE, settings["teacher_channels"])
         np.save(features, maps)
-    return Pool(images, np.load(features), data.crop_groups(pictures, crops["per_tower"], crops["per_street"]))
+    counts = (crops["per_tower"], crops["per_street"])
+    groups, neighbours = data.crop_groups(pictures, *counts), data.neighbour_rows(pictures, *counts)
+    return Pool(images, np.load(features), groups, neighbours)
 
 
 def run_stage(

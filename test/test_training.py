@@ -83,7 +83,8 @@ def test_a_few_steps_of_distillation_lower_the_loss_and_are_resumed(tmp_path: Pa
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     images = np.kron(random.integers(0, 256, (6, 3, 8, 8), dtype=np.uint8), np.ones((1, 1, 28, 28), np.uint8))
-    pool = Pool(images, random.normal(size=(6, 49, 12)).astype(np.float16), np.arange(6))
+    rows = np.arange(6)
+    pool = Pool(images, random.normal(size=(6, 49, 12)).astype(np.float16), rows, np.stack([rows, rows], axis=1))
     student = Student(initialised(D2VPR(TINY), torch.from_numpy(images)), 12)
     still = augment.Viewpoint(0, 0, 1, 0, 0)
     checkpoint = tmp_path / "stage.pt"
