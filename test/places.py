@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
-from d2vpr_ros.images.frame import Frame, PosedFrame
-from d2vpr_ros.mapping import MapHeader, PlaceMap, read_map
-from d2vpr_ros.mapping.store import create_map
+from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
+from d2vpr_ros.mapping.store import NewPlace, create_map
 
 IDENTITY = ModelIdentity("nano", "0" * 64, "preprocessing", "")
 WIDTH = 64
@@ -44,8 +43,9 @@ def write_places(
 ) -> PlaceMap:
     """Store the places as a map file and read it back."""
     header = MapHeader(model, descriptors.shape[1], "map", 1.0, None)
-    with create_map(path, header, "test") as writer:
+    with create_map(path, header) as writer:
+        session = writer.begin_session(Session("test"))
+        camera = writer.add_camera(session, Camera("front", 6, 4, mount))
         for number, (pose, descriptor) in enumerate(zip(base_poses, descriptors, strict=True)):
-            frame = Frame(np.zeros((4, 6, 3), np.uint8), number * 1_000_000_000, "front")
-            writer.add_place(PosedFrame(frame, pose @ mount), descriptor, None, mount)
+            writer.add_place(session, camera, NewPlace(number * 1_000_000_000, pose @ mount, descriptor))
     return read_map(path)

@@ -14,9 +14,8 @@ from places import IDENTITY, straight_street, unit_rows, write_places
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.images.frame import Frame, PosedFrame
-from d2vpr_ros.mapping import Index, KeyframeRule, KeyframeSelector, MapHeader, check_model, read_map
-from d2vpr_ros.mapping.store import create_map
+from d2vpr_ros.mapping import Camera, Index, KeyframeRule, KeyframeSelector, MapHeader, Session, check_model, read_map
+from d2vpr_ros.mapping.store import NewPlace, create_map
 
 
 @pytest.fixture
@@ -55,9 +54,11 @@ def test_a_finished_map_is_one_file(path: Path) -> None:
 
 
 def test_a_picture_and_its_geo_tag_come_back(path: Path) -> None:
-    posed = PosedFrame(Frame(np.zeros((4, 6, 3), np.uint8), 5, "front"), Pose.identity(), (55.7, 13.2, float("nan")))
-    with create_map(path, MapHeader(IDENTITY, 64, "map", 1.0, None), "test") as writer:
-        writer.add_place(posed, unit_rows(1, seed=1)[0], b"jpeg bytes", Pose.identity())
+    geo = (55.7, 13.2, float("nan"))
+    with create_map(path, MapHeader(IDENTITY, 64, "map", 1.0, geo_tagged=True)) as writer:
+        session = writer.begin_session(Session("test"))
+        camera = writer.add_camera(session, Camera("front", 6, 4, Pose.identity()))
+        writer.add_place(session, camera, NewPlace(5, Pose.identity(), unit_rows(1, seed=1)[0], b"jpeg bytes", geo))
     read = read_map(path)
     assert read.picture(0) == b"jpeg bytes"
     assert read.geo[0, :2].tolist() == [55.7, 13.2]
@@ -73,16 +74,16 @@ def test_an_existing_map_is_left_as_it_is(path: Path) -> None:
 
 
 def test_a_build_without_places_leaves_no_file(path: Path) -> None:
-    with create_map(path, MapHeader(IDENTITY, 64, "map", 1.0, None), "test"):
+    with create_map(path, MapHeader(IDENTITY, 64, "map", 1.0)):
         pass
     assert not path.exists()
 
 
 def test_places_stored_before_a_failure_are_kept(path: Path) -> None:
-    header = MapHeader(IDENTITY, 64, "map", 1.0, None)
-    with pytest.raises(RuntimeError), create_map(path, header, "test") as writer:
-        frame = Frame(np.zeros((4, 6, 3), np.uint8), 1, "front")
-        writer.add_place(PosedFrame(frame, Pose.identity()), unit_rows(1, seed=1)[0], None, Pose.identity())
+    with pytest.raises(RuntimeError), create_map(path, MapHeader(IDENTITY, 64, "map", 1.0)) as writer:
+        session = writer.begin_session(Session("test"))
+        camera = writer.add_camera(session, Camera("front", 6, 4, Pose.identity()))
+        writer.add_place(session, camera, NewPlace(1, Pose.identity(), unit_rows(1, seed=1)[0]))
         raise RuntimeError("the network fell over")
     assert len(read_map(path)) == 1
 

@@ -1,7 +1,7 @@
 """The place map: written by a builder, searched by a localizer."""
 
 from d2vpr_ros.mapping.build import KeyframeRule, KeyframeSelector, build_map
-from d2vpr_ros.mapping.header import Camera, MapHeader
+from d2vpr_ros.mapping.header import Camera, MapHeader, Session
 from d2vpr_ros.mapping.index import Index
 from d2vpr_ros.mapping.place_map import PlaceMap, check_model, read_map
 
@@ -12,6 +12,7 @@ __all__ = [
     "KeyframeSelector",
     "MapHeader",
     "PlaceMap",
+    "Session",
     "build_map",
     "check_model",
     "read_map",

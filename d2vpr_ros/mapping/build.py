@@ -15,8 +15,8 @@ from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.compose import encode_jpeg, resize_area
 from d2vpr_ros.images.frame import PosedFrame
-from d2vpr_ros.mapping.header import MapHeader
-from d2vpr_ros.mapping.store import create_map
+from d2vpr_ros.mapping.header import Camera, MapHeader, Session
+from d2vpr_ros.mapping.store import NewPlace, create_map
 
 PICTURE_SIDE = 320
 """Longer side of a stored picture, pixels."""
@@ -80,13 +80,20 @@ def build_map(
     Raises:
         UserError: the map exists or cannot be written, or there was no keyframe.
     """
-    header = MapHeader(extractor.identity, extractor.width, frame_id, spacing_m, origin)
-    with create_map(out, header, session) as writer:
+    header = MapHeader(extractor.identity, extractor.width, frame_id, spacing_m, origin, origin is not None)
+    with create_map(out, header) as writer:
+        number = writer.begin_session(Session(session, complete=False))
         for batch in _batches(iter(keyframes)):
             descriptors = extractor.describe([posed.frame.rgb for posed in batch])
             for posed, descriptor in zip(batch, descriptors, strict=True):
-                writer.add_place(posed, descriptor, encode_picture(posed.frame.rgb), mount)
+                height, width = posed.frame.rgb.shape[:2]
+                camera = writer.add_camera(number, Camera(posed.frame.camera, width, height, mount))
+                jpeg = encode_picture(posed.frame.rgb)
+                writer.add_place(
+                    number, camera, NewPlace(posed.frame.stamp_ns, posed.pose, descriptor, jpeg, posed.geo)
+                )
                 on_place()
+        writer.finish_session(number)
     if writer.stored == 0:
         raise UserError(f"no map was written to {out}: the drive {session} has no image with a pose")
     return writer.stored

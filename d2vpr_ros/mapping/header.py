@@ -1,4 +1,4 @@
-"""What a map says about itself: format, model, frames, cameras."""
+"""What a map says about itself: format, model, frames, sessions, cameras."""
 
 from __future__ import annotations
 
@@ -8,31 +8,61 @@ from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """One camera of a recorded drive; `mount` is T_base_cameraOptical."""
+    """One camera of a session.
+
+    Attributes:
+        name: unique in its session.
+        width, height: of its pictures, pixels.
+        mount: T_base_cameraOptical.
+        k: the nine numbers of sensor_msgs/CameraInfo.k, row by row, for pictures of this size; None where not known.
+        distortion_model, d: as in sensor_msgs/CameraInfo.
+    """
 
     name: str
     width: int
     height: int
     mount: Pose
+    k: tuple[float, ...] | None = None
+    distortion_model: str = ""
+    d: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
+class Session:
+    """One recorded drive in a map.
+
+    Attributes:
+        name: for people.
+        source: tells the recording it was built from apart from others; empty for a live build.
+        complete: whether the build got to the recording's end.
+    """
+
+    name: str
+    source: str = ""
+    complete: bool = True
+
+
+@dataclass(frozen=True, eq=False)
 class MapHeader:
     """Attributes:
     model: what described the places; a localizer with another one is refused.
     descriptor_width: numbers in a descriptor.
     frame: the map frame the poses are in (REP-105).
     keyframe_spacing_m: how far apart places were taken; bounds how exact an answer can be.
-    origin: where a geo-tagged map's ENU frame stands on the earth, else None.
+    origin: where the map frame stands on the earth, if it is an east-north-up frame; else None.
+    geo_tagged: whether places have a latitude and longitude (always so with an origin).
+    metric: False for a sequence of places without poses: a place's x is its number in the session.
     """
 
     model: ModelIdentity
     descriptor_width: int
     frame: str
     keyframe_spacing_m: float
-    origin: LocalFrame | None
+    origin: LocalFrame | None = None
+    geo_tagged: bool = False
+    metric: bool = True

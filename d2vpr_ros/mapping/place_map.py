@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +16,9 @@ from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader
+from d2vpr_ros.mapping.database import connect
+from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
+from d2vpr_ros.mapping.schema import APPLICATION_ID
 
 _MAX_DESCRIPTOR = 65536
 _MAX_JPEG = 4 * 1024 * 1024
@@ -30,7 +30,7 @@ class PlaceMap:
 
     Attributes:
         ids: (N,) int64 place ids.
-        cameras: (N,) int64, keys of `camera_table`.
+        sessions, cameras: (N,) int64, keys of `session_table` and `camera_table`.
         stamps_ns: (N,) int64.
         positions, quaternions: (N, 3), (N, 4) float64: T_map_cameraOptical, metres, (x, y, z, w).
         geo: (N, 3) float64 latitude, longitude (degrees), altitude (metres above the ellipsoid); NaN where unknown.
@@ -39,8 +39,10 @@ class PlaceMap:
 
     path: Path
     header: MapHeader
+    session_table: Mapping[int, Session]
     camera_table: Mapping[int, Camera]
     ids: npt.NDArray[np.int64]
+    sessions: npt.NDArray[np.int64]
     cameras: npt.NDArray[np.int64]
     stamps_ns: npt.NDArray[np.int64]
     positions: npt.NDArray[np.float64]
@@ -72,9 +74,18 @@ class PlaceMap:
 
     def picture(self, row: int) -> bytes | None:
         """The stored JPEG of a place, or None."""
-        with closing(_connect(self.path)) as connection:
+        with connect(self.path) as connection:
             found = connection.execute("SELECT jpeg FROM pictures WHERE place = ?", (int(self.ids[row]),)).fetchone()
         return found[0] if found and isinstance(found[0], bytes) and len(found[0]) <= _MAX_JPEG else None
+
+    def covariance(self, row: int) -> npt.NDArray[np.float64] | None:
+        """(6, 6) of a place's pose in the map frame, in the order of geometry_msgs; None where not known."""
+        with connect(self.path) as connection:
+            found = connection.execute("SELECT covariance FROM places WHERE id = ?", (int(self.ids[row]),)).fetchone()
+        if not found or not isinstance(found[0], bytes) or len(found[0]) != 36 * 8:
+            return None
+        covariance = np.frombuffer(found[0], "<f8").reshape(6, 6)
+        return covariance if np.isfinite(covariance).all() else None
 
 
 def read_map(path: str | Path) -> PlaceMap:
@@ -86,16 +97,8 @@ def read_map(path: str | Path) -> PlaceMap:
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"map {path} does not exist; build one with: d2vpr map build BAG -o {path.name}")
-    try:
-        with closing(_connect(path)) as connection:
-            return _read(path, connection)
-    except (
-        sqlite3.DatabaseError,
-        ValueError,
-        TypeError,
-        OverflowError,
-    ) as error:  # bytes or numbers that make no sense
-        raise UserError(f"map {path} is damaged or not a map ({error}); restore a copy or build it again") from None
+    with connect(path) as connection:
+        return _read(path, connection)
 
 
 def check_model(place_map: PlaceMap, model: ModelIdentity) -> None:
@@ -108,52 +111,53 @@ def check_model(place_map: PlaceMap, model: ModelIdentity) -> None:
         )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # A read-only medium takes no lock files: there the file is declared immutable, but never beside a writer's log.
-    wal = path.with_name(path.name + "-wal")
-    options = "mode=ro"
-    if not os.access(path.parent, os.W_OK):
-        if wal.exists():
-            raise UserError(f"map {path} was not closed by its writer; copy it with {wal.name} to a writable folder")
-        options += "&immutable=1"
-    connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{options}", uri=True)
-    connection.execute("PRAGMA trusted_schema=OFF")
-    return connection
+def read_header(path: Path, connection: sqlite3.Connection) -> MapHeader:
+    """What an open map says about itself.
+
+    Raises:
+        UserError: it is not a map, or of another format.
+    """
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not {"d2vpr_meta", "places", "descriptors", "cameras", "sessions"} <= tables:
+        is_other_layer = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        kind = "a GeoPackage" if is_other_layer else "an SQLite file"
+        raise UserError(f"{path} is {kind} but not a d2vpr map; build one with: d2vpr map build BAG -o NAME.d2map")
+    return _header(path, dict(connection.execute("SELECT key, value FROM d2vpr_meta")))
 
 
 def _read(path: Path, connection: sqlite3.Connection) -> PlaceMap:
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    if not {"d2vpr_meta", "places", "descriptors", "cameras"} <= tables:
-        raise UserError(
-            f"{path} is an SQLite file but not a d2vpr map; build one with: d2vpr map build BAG -o NAME.d2map"
-        )
-    header = _header(path, dict(connection.execute("SELECT key, value FROM d2vpr_meta")))
-    table = {
-        int(row[0]): Camera(str(row[1]), int(row[2]), int(row[3]), _pose(path, row[4:]))
-        for row in connection.execute("SELECT id, name, width, height, x, y, z, qx, qy, qz, qw FROM cameras")
+    header = read_header(path, connection)
+    sessions = {
+        int(row[0]): Session(str(row[1]), str(row[2]), bool(row[3]))
+        for row in connection.execute("SELECT id, name, source, complete FROM sessions")
     }
+    columns = "id, name, width, height, distortion_model, k, d, x, y, z, qx, qy, qz, qw"
+    cameras = {int(row[0]): _camera(path, row[1:]) for row in connection.execute(f"SELECT {columns} FROM cameras")}
     rows = connection.execute(
-        "SELECT id, camera, stamp_ns, x, y, z, qx, qy, qz, qw, latitude, longitude, altitude, descriptor "
+        "SELECT id, session, camera, stamp_ns, x, y, z, qx, qy, qz, qw, latitude, longitude, altitude, descriptor "
         "FROM places JOIN descriptors ON place = id ORDER BY id"
     ).fetchall()
     if not rows:
         raise UserError(f"map {path} holds no places; build it again from a drive with images and poses")
-    if any(row[1] not in table for row in rows):
-        raise UserError(f"map {path} is damaged (a place names a camera it does not hold); build it again")
-    numbers = np.array([[np.nan if v is None else v for v in row[3:13]] for row in rows], dtype=np.float64)
+    if any(row[1] not in sessions or row[2] not in cameras for row in rows):
+        raise UserError(f"map {path} is damaged (a place names a session or camera it does not hold); build it again")
+    numbers = np.array([[np.nan if v is None else v for v in row[4:14]] for row in rows], dtype=np.float64)
     if not np.isfinite(numbers[:, :7]).all() or (np.linalg.norm(numbers[:, 3:7], axis=1) < 1e-6).any():
         raise UserError(f"map {path} is damaged (a place has no valid pose); build it again")
+    whole = np.array([row[:4] for row in rows], dtype=np.int64)
     return PlaceMap(
         path=path,
         header=header,
-        camera_table=table,
-        ids=np.array([row[0] for row in rows], dtype=np.int64),
-        cameras=np.array([row[1] for row in rows], dtype=np.int64),
-        stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
+        session_table=sessions,
+        camera_table=cameras,
+        ids=whole[:, 0].copy(),
+        sessions=whole[:, 1].copy(),
+        cameras=whole[:, 2].copy(),
+        stamps_ns=whole[:, 3].copy(),
         positions=numbers[:, :3],
         quaternions=numbers[:, 3:7] / np.linalg.norm(numbers[:, 3:7], axis=1, keepdims=True),
         geo=numbers[:, 7:],
-        descriptors=_descriptors(path, [row[13] for row in rows], header.descriptor_width),
+        descriptors=_descriptors(path, [row[14] for row in rows], header.descriptor_width),
     )
 
 
@@ -183,13 +187,19 @@ def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
         origin = None
         if "origin_latitude" in meta:
             origin = LocalFrame(*(float(meta[f"origin_{part}"]) for part in ("latitude", "longitude", "altitude")))
-        return MapHeader(model, width, meta["frame"], spacing, origin)
+        tagged, metric = meta["geo_tagged"] == "1", meta["metric"] == "1"
+        return MapHeader(model, width, meta["frame"], spacing, origin, tagged, metric)
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"map {path} has a damaged header ({error}); build it again") from None
 
 
-def _pose(path: Path, numbers: tuple[float, ...]) -> Pose:
+def _camera(path: Path, row: tuple[Any, ...]) -> Camera:
+    name, width, height, distortion_model, k, d, *mount = row
     try:
-        return Pose.of(*numbers)
-    except (ValueError, TypeError):
-        raise UserError(f"map {path} is damaged (a camera has no valid mount); build it again") from None
+        matrix = None if k is None else tuple(np.frombuffer(k, "<f8").tolist())
+        distortion = tuple(np.frombuffer(d or b"", "<f8").tolist())
+        if matrix is not None and len(matrix) != 9:
+            raise ValueError("K has not nine numbers")
+        return Camera(str(name), int(width), int(height), Pose.of(*mount), matrix, str(distortion_model), distortion)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"map {path} is damaged (camera {name!r}: {error}); build it again") from None

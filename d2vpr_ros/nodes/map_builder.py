@@ -21,11 +21,11 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.decode import read_frame
-from d2vpr_ros.images.frame import PosedFrame
 from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping import KeyframeRule, KeyframeSelector, MapHeader
 from d2vpr_ros.mapping.build import encode_picture
-from d2vpr_ros.mapping.store import create_map
+from d2vpr_ros.mapping.header import Camera, Session
+from d2vpr_ros.mapping.store import NewPlace, create_map
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.newest import Newest
 from d2vpr_ros.nodes.parameters import Parameter, declare, read_values, to_mount
@@ -122,7 +122,8 @@ class MapBuilderNode(Node):
     def _store(self, path: Path, extractor: Extractor, mount: Pose) -> None:
         about = MapHeader(extractor.identity, extractor.width, "map", self._values["spacing_m"], None)
         try:
-            with create_map(path, about, path.stem) as writer:
+            with create_map(path, about) as writer:
+                session = writer.begin_session(Session(path.stem))
                 while (keyframe := self._keyframes.take()) is not None:
                     try:
                         frame = read_frame(keyframe.message)
@@ -130,8 +131,10 @@ class MapBuilderNode(Node):
                         self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
                         continue
                     descriptor = extractor.describe([frame.rgb])[0]
-                    posed = PosedFrame(frame, keyframe.base @ mount)
-                    writer.add_place(posed, descriptor, encode_picture(frame.rgb), mount)
+                    height, width = frame.rgb.shape[:2]
+                    camera = writer.add_camera(session, Camera(frame.camera, width, height, mount))
+                    jpeg, pose = encode_picture(frame.rgb), keyframe.base @ mount
+                    writer.add_place(session, camera, NewPlace(frame.stamp_ns, pose, descriptor, jpeg))
                     self.get_logger().info(f"{writer.stored} places", throttle_duration_sec=5.0)
         except UserError as error:
             self.get_logger().error(str(error))
