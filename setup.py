@@ -48,7 +48,7 @@ setup(
     ],
     extras_require={
         "sim": ["moderngl"],
-        "test": ["hypothesis", "mypy", "pytest<9", "ruff"],  # `colcon test` runs pytest because it stands here
+        "test": ["hypothesis", "mypy", "pyogrio", "pytest<9", "ruff"],  # `colcon test` runs pytest because it stands here
         "train": ["ai-edge-litert", "pytorch-metric-learning", "scikit-learn"],
     },
     entry_points={

@@ -19,7 +19,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if connection.intransaction:  # a full disk has rolled back already
+        if connection.in_transaction:  # a full disk has rolled back already
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
