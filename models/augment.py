@@ -112,7 +112,7 @@ def season(images: Tensor) -> Tensor:
     return (images * (1 - cover) + white * cover).clamp(0, 1)
 
 
-def resurface(images: Tensor, share: float = 0.3) -> Tensor:
+def resurface(images: Tensor, share: float = 0.2) -> Tensor:
     """Other surfaces, same shapes: a random 3 x 3 filter over the colours (RandConv, arXiv 2007.13003), blended in."""
     count, side = len(images), images.shape[-1]
     filters = torch.randn(count * 3, 3, 3, 3) / math.sqrt(27)
@@ -125,7 +125,7 @@ def resurface(images: Tensor, share: float = 0.3) -> Tensor:
     return (images * (1 - blend) + other * blend).clamp(0, 1)
 
 
-def exchange_spectrum(images: Tensor, share: float = 0.3) -> Tensor:
+def exchange_spectrum(images: Tensor, share: float = 0.2) -> Tensor:
     """Another picture's amplitudes, the own phases: style changes, edges stay (arXiv 2105.11120)."""
     count = len(images)
     spectrum = torch.fft.rfft2(images)

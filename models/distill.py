@@ -23,7 +23,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR
 from models import augment, loop, teacher
 
-NEIGHBOUR_SHARE = 0.35
+NEIGHBOUR_SHARE = 0.25
 """How many real pairs are two frames of a video instead of two views of one frame."""
 
 
