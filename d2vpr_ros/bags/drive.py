@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from d2vpr_ros.bags.messages import NANOSECONDS, stamp_ns
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.topics import choose_topic
 from d2vpr_ros.bags.trajectory import Trajectory, trajectory_from_bag
 from d2vpr_ros.bags.transforms import plain, static_transform
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.decode import read_frame

@@ -7,22 +7,16 @@ from typing import Any
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose
 
 # Definitions that a bag brings along are never registered: the reader would run code generated from them.
 TYPESTORE: Any = get_typestore(Stores.ROS2_JAZZY)
 
-NANOSECONDS = 1_000_000_000
-
 
 def make(msgtype: str, **fields: Any) -> Any:
     """A message of a type by its name, such as ``geometry_msgs/msg/Point``."""
     return TYPESTORE.types[msgtype](**fields)
-
-
-def stamp_ns(header: Any) -> int:
-    """The stamp of a std_msgs/Header, nanoseconds."""
-    return int(header.stamp.sec) * NANOSECONDS + int(header.stamp.nanosec)
 
 
 def make_header(stamp_ns: int, frame_id: str) -> Any:
@@ -48,16 +42,6 @@ def make_pose(pose: Pose) -> Any:
         position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
         orientation=make_quaternion(pose),
     )
-
-
-def read_pose(message: Any) -> Pose:
-    """The pose of a geometry_msgs/Pose.
-
-    Raises:
-        ValueError: a number is not finite, or the quaternion is zero.
-    """
-    p, q = message.position, message.orientation
-    return Pose.of(p.x, p.y, p.z, q.x, q.y, q.z, q.w)
 
 
 def make_covariance(covariance: Any | None) -> np.ndarray[Any, np.dtype[np.float64]]:

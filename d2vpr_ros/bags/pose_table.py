@@ -9,9 +9,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose
-
-NANOSECONDS = 1_000_000_000
 
 POSE_COLUMNS = ("x", "y", "z", "qx", "qy", "qz", "qw")
 GEO_COLUMNS = ("lat", "lon", "alt")

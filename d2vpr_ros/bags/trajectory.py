@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation, Slerp
 
-from d2vpr_ros.bags.messages import NANOSECONDS, read_pose, stamp_ns
 from d2vpr_ros.bags.reader import Bag, require_topic
 from d2vpr_ros.bags.topics import TYPES
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import NANOSECONDS, read_pose, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from d2vpr_ros.bags.reader import Bag
+from d2vpr_ros.fields import read_transform
 from d2vpr_ros.geometry import Pose
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,9 @@ def static_transform(bag: Bag, parent: str, child: str) -> Pose | None:
     edges: dict[str, tuple[str, Pose]] = {}
     for _, _, message in bag.messages([TF_STATIC]):
         for stamped in message.transforms:
-            pose = _read_transform(stamped.transform)
-            if pose is None:
+            try:
+                pose = read_transform(stamped.transform)
+            except ValueError:
                 log.warning(
                     "%s: the static transform of %s is not a pose and is left out", bag.path, stamped.child_frame_id
                 )
@@ -49,11 +50,3 @@ def _way_up(edges: dict[str, tuple[str, Pose]], frame: str) -> dict[str, Pose]:
         pose = step @ pose
         way[frame] = pose
     return way
-
-
-def _read_transform(transform: Any) -> Pose | None:
-    t, q = transform.translation, transform.rotation
-    try:
-        return Pose.of(t.x, t.y, t.z, q.x, q.y, q.z, q.w)
-    except ValueError:
-        return None

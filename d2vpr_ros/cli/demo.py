@@ -142,7 +142,7 @@ def build_demo_map(drives: Drives, path: Path, weights: str, spacing_m: float) -
 
 def stamps_of(bag: Bag, topic: str, numbers: range | None) -> set[int]:
     """Header stamps of the images with these numbers."""
-    from d2vpr_ros.bags.messages import stamp_ns
+    from d2vpr_ros.fields import stamp_ns
 
     stamps = [stamp_ns(message.header) for _, _, message in bag.messages([topic])]
     return set(stamps if numbers is None else [stamps[number] for number in numbers])
@@ -198,9 +198,9 @@ def write_results(
     """Write summary.json and report.html."""
     import numpy as np
 
-    from d2vpr_ros.bags.messages import stamp_ns
     from d2vpr_ros.evaluation.report import write_report
     from d2vpr_ros.evaluation.scoring import summarise
+    from d2vpr_ros.fields import stamp_ns
     from d2vpr_ros.images.decode import decode_image
     from d2vpr_ros.mapping.build import encode_picture
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import stamp_ns
 from d2vpr_ros.images.convert import converter
 from d2vpr_ros.images.frame import Frame
 
@@ -56,9 +57,7 @@ def read_frame(message: Any) -> Frame:
     Raises:
         UserError: as `decode_image`.
     """
-    stamp = message.header.stamp
-    stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-    return Frame(decode_image(message), stamp_ns, str(message.header.frame_id))
+    return Frame(decode_image(message), stamp_ns(message.header), str(message.header.frame_id))
 
 
 def decode_compressed(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
+from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.nodes import messages
 
@@ -57,15 +58,15 @@ class Collector(Node):
     def _take_prior(self, message: PoseWithCovarianceStamped) -> None:
         received_ns = time.time_ns()
         covariance = np.array(message.pose.covariance, dtype=np.float64).reshape(6, 6)
-        prior = ReceivedPrior(messages.from_pose(message.pose.pose), covariance, message.header.frame_id, received_ns)
+        prior = ReceivedPrior(read_pose(message.pose.pose), covariance, message.header.frame_id, received_ns)
         with self.changed:
-            self.priors[messages.from_time(message.header.stamp)] = prior
+            self.priors[stamp_ns(message.header)] = prior
             self.changed.notify_all()
 
     def _take_matches(self, message: PointCloud2) -> None:
         with self.changed:
             points = messages.read_cloud(message, messages.MATCH_POINT)
-            self.matches[messages.from_time(message.header.stamp)] = points
+            self.matches[stamp_ns(message.header)] = points
             self.changed.notify_all()
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:

@@ -21,6 +21,7 @@ from std_srvs.srv import Empty, SetBool, Trigger
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg, side_by_side
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer, State
@@ -140,12 +141,12 @@ class LocalizerNode(LifecycleNode):
 
     def _take_odometry(self, message: Odometry) -> None:
         try:
-            pose = messages.from_pose(message.pose.pose)
+            pose = read_pose(message.pose.pose)
         except ValueError as error:
             self.get_logger().warning(f"odometry is left out: {error}", throttle_duration_sec=10.0)
             return
         if self._answering is not None:
-            self._answering.motion.add(messages.from_time(message.header.stamp), pose)
+            self._answering.motion.add(stamp_ns(message.header), pose)
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = bool(request.data)

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.localize.motion import MotionBuffer
@@ -26,7 +27,6 @@ from d2vpr_ros.mapping import KeyframeRule, KeyframeSelector, MapHeader
 from d2vpr_ros.mapping.build import encode_picture
 from d2vpr_ros.mapping.header import Camera, Session
 from d2vpr_ros.mapping.store import NewPlace, create_map
-from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.newest import Newest
 from d2vpr_ros.nodes.parameters import Parameter, declare, read_values, to_mount
 from d2vpr_ros.nodes.spin import run
@@ -106,16 +106,16 @@ class MapBuilderNode(Node):
             self._pending = message
 
     def _take_pose(self, header: Any, pose: Any) -> None:
-        stamp_ns = messages.from_time(header.stamp)
+        taken_ns = stamp_ns(header)
         try:
-            self._motion.add(stamp_ns, messages.from_pose(pose))
+            self._motion.add(taken_ns, read_pose(pose))
         except ValueError as error:
             self.get_logger().warning(f"pose left out: {error}", throttle_duration_sec=10.0)
             return
-        if self._pending is None or stamp_ns < messages.from_time(self._pending.header.stamp):
+        if self._pending is None or taken_ns < stamp_ns(self._pending.header):
             return
         message, self._pending = self._pending, None
-        base = self._motion.at(messages.from_time(message.header.stamp))
+        base = self._motion.at(stamp_ns(message.header))
         if base is not None and self._wanted(base):
             self._keyframes.put(Keyframe(message, base))
 

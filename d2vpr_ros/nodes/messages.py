@@ -1,4 +1,4 @@
-"""From estimates to ROS messages and from ROS messages to plain values."""
+"""From estimates to ROS messages; the way back is `d2vpr_ros.fields`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.mapping import PlaceMap
@@ -39,22 +40,10 @@ PLACE_POINT = np.dtype(
 """One place in `~/map_places`."""
 
 _FIELD_TYPES = {"f4": PointField.FLOAT32, "f8": PointField.FLOAT64, "u4": PointField.UINT32, "u1": PointField.UINT8}
-_SECOND = 1_000_000_000
 
 
 def to_time(stamp_ns: int) -> Time:
-    return Time(sec=stamp_ns // _SECOND, nanosec=stamp_ns % _SECOND)
-
-
-def from_time(time: Time) -> int:
-    """Nanoseconds."""
-    return int(time.sec) * _SECOND + int(time.nanosec)
-
-
-def from_pose(message: Any) -> Pose:
-    """geometry_msgs/Pose -> Pose; ValueError if it is none (a zero quaternion, a NaN)."""
-    at, turned = message.position, message.orientation
-    return Pose.of(at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w)
+    return Time(sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
 
 
 def pose_prior(estimate: Estimate, frame: str) -> PoseWithCovarianceStamped:
@@ -81,7 +70,7 @@ def place_matches(estimate: Estimate, place_map: PlaceMap, mount: Pose | None, f
         point["x"], point["y"], point["z"] = place_map.base_pose(match.row, mount).position
         point["similarity"], point["belief"] = match.similarity, match.belief
         point["rank"], point["place_id"] = match.rank, place_map.ids[match.row]
-        point["stamp_sec"], point["stamp_nanosec"] = stamp_ns // _SECOND, stamp_ns % _SECOND
+        point["stamp_sec"], point["stamp_nanosec"] = stamp_ns // NANOSECONDS, stamp_ns % NANOSECONDS
         point["camera"], point["accepted"] = place_map.cameras[match.row], match.accepted
     return _cloud(points, Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
 
