@@ -63,7 +63,7 @@ def evaluate(methods: dict[str, Describe], measured: Sequence[Benchmark]) -> dic
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="nano", help="a bundled name or a weights file")
-    parser.add_argument("--no-projection", action="store_true", help="measure the whole descriptor")
+    parser.add_argument("--projection", default="default", help="default, none (the whole descriptor), or a file")
     parser.add_argument("--footage", type=Path, help="folder with the footage; read in place")
     parser.add_argument("--only", nargs="*", default=benchmarks.FOOTAGE, choices=benchmarks.FOOTAGE)
     parser.add_argument("--town-seeds", nargs="*", type=int, default=[0, 1], help="0 to 99, never trained on")
@@ -72,7 +72,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     arguments = parser.parse_args()
     try:
-        extractor = Extractor.open(arguments.weights, project=not arguments.no_projection)
+        extractor = Extractor.open(arguments.weights, projection=arguments.projection)
         measured = collect(
             arguments.footage,
             arguments.only,

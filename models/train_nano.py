@@ -20,13 +20,13 @@ import torch
 import yaml
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.model import D2VPR, NANO, load_checkpoint
+from d2vpr_ros.model import D2VPR, NANO
 from models import data, teacher
 from models.augment import Viewpoint
 from models.distill import Distillation, Pool, Student, distill
 from models.export_weights import export_weights
 from models.finetune import Finetuning, finetune
-from models.fit_pca import fit_pca, sample_pictures
+from models.fit_pca import fit_pca
 from models.initialise import initialised
 from models.loop import Schedule
 from models.town_views import TownViews, cache_town_views
@@ -94,11 +94,16 @@ def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, o
     )
     weights = out / "nano.safetensors"
     export_weights(model, weights, (views.first, views.last), config.read_text(), in_words)
-    stored = load_checkpoint(weights)
-    assert isinstance(stored, D2VPR)
     projection = recipe["projection"]
-    pictures = sample_pictures([cache / "real.npy", cache / "town.npy"], projection["pictures"])
-    fit_pca(stored, pictures, weights, projection["width"], f"{len(pictures)} training pictures: {in_words}")
+    fit_pca(
+        weights,
+        [cache / "real.npy", cache / "town.npy"],
+        projection["pictures"],
+        projection["width"],
+        weights.with_suffix(f".pca{projection['width']}.safetensors"),
+        in_words,
+        projection["whitening"],
+    )
     return weights
 
 

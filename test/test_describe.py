@@ -43,7 +43,7 @@ def test_a_descriptor_does_not_depend_on_what_else_is_described(extractor: Extra
 
 
 def test_the_whole_descriptor_is_there_without_the_projection() -> None:
-    whole = Extractor.open("nano", project=False)
+    whole = Extractor.open("nano", projection="none")
     assert whole.describe([noise(48, 64)]).shape == (1, NANO.descriptor_width)
     assert whole.identity.projection == ""
 

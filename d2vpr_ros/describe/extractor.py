@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +32,22 @@ class ModelIdentity:
         weights_sha256: of the weights file, hexadecimal.
         preprocessing: `Preprocessor.hash`.
         projection: `Projection.hash`, empty without one.
+        projection_fitted_on: in words, what the projection was fitted on; says nothing about comparability.
     """
 
     architecture: str
     weights_sha256: str
     preprocessing: str
     projection: str
+    projection_fitted_on: str = field(default="", compare=False)
 
     def differences(self, other: ModelIdentity) -> str:
         """The fields that differ, in words; empty if none does."""
         mine, theirs = asdict(self), asdict(other)
+        compared = [f.name for f in fields(self) if f.compare]
         return ", ".join(
             f"{name} {mine[name][:12] or 'none'} against {theirs[name][:12] or 'none'}"
-            for name in mine
+            for name in compared
             if mine[name] != theirs[name]
         )
 
@@ -65,8 +68,7 @@ class Extractor:
         backend: str = "torch",
         precision: str = "exact",
         device: str = "auto",
-        *,
-        project: bool = True,
+        projection: str = "default",
     ) -> Extractor:
         """Load weights and everything that goes with them.
 
@@ -75,8 +77,8 @@ class Extractor:
             backend: what runs the network.
             precision: `exact` is float32.
             device: `auto` takes the GPU where there is one.
-            project: shorten descriptors by the projection that lies beside the weights (`<name>.pca512.safetensors`),
-                where one does.
+            projection: what shortens descriptors: `default`, the file beside the weights (`<name>.pca512.safetensors`)
+                where there is one; `none`; or a file of models/fit_pca.py.
 
         Raises:
             UserError: no such weights, backend, precision or device, or a file that is something else.
@@ -96,12 +98,11 @@ class Extractor:
                 "its batch; use weights without one for maps and live"
             )
         weights_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        projection = _projection_beside(path, weights_sha256) if project else None
+        shortened = _projection(projection, path, weights_sha256)
         preprocessor = Preprocessor()
-        identity = ModelIdentity(
-            model.config.name, weights_sha256, preprocessor.hash, projection.hash if projection else ""
-        )
-        return Extractor(model.to(device), preprocessor, projection, identity, torch.device(device))
+        hashed = (shortened.hash, shortened.fitted_on) if shortened else ("", "")
+        identity = ModelIdentity(model.config.name, weights_sha256, preprocessor.hash, *hashed)
+        return Extractor(model.to(device), preprocessor, shortened, identity, torch.device(device))
 
     @property
     def width(self) -> int:
@@ -135,10 +136,12 @@ def weights_path(weights: str) -> Path:
     return path
 
 
-def _projection_beside(weights: Path, weights_sha256: str) -> Projection | None:
-    path = weights.with_suffix(".pca512.safetensors")
-    if not path.is_file():
+def _projection(wanted: str, weights: Path, weights_sha256: str) -> Projection | None:
+    """The projection that `Extractor.open` is asked for."""
+    beside = weights.with_suffix(".pca512.safetensors")
+    if wanted == "none" or (wanted == "default" and not beside.is_file()):
         return None
+    path = beside if wanted == "default" else Path(wanted).expanduser()
     projection = Projection.load(path)
     if projection.weights_sha256 != weights_sha256:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A linear projection that shortens descriptors: PCA, centred, not whitened, renormalised."""
+"""A linear projection that shortens descriptors: PCA, centred, renormalised."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class Projection:
         mean: (D,) float32, what is taken off first.
         components: (K, D) float32, one direction a row.
         weights_sha256: of the weights it was fitted for; it fits no others.
+        fitted_on: which pictures, in words.
     """
 
     mean: Float32
     components: Float32
     weights_sha256: str
+    fitted_on: str = ""
 
     @property
     def hash(self) -> str:
@@ -45,7 +47,7 @@ class Projection:
 
     @staticmethod
     def load(path: Path) -> Projection:
-        """Read `mean`, `components` and the note `weights_sha256` from safetensors.
+        """Read `mean`, `components` and the notes `weights_sha256` and `fitted_on` from safetensors.
 
         Raises:
             UserError: the file is missing or holds something else.
@@ -54,7 +56,10 @@ class Projection:
             with safe_open(path, framework="np") as file:
                 mean = file.get_tensor("mean").astype(np.float32)
                 components = file.get_tensor("components").astype(np.float32)
-                weights_sha256 = (file.metadata() or {})["weights_sha256"]
+                notes = file.metadata() or {}
+                weights_sha256, fitted_on = notes["weights_sha256"], notes.get("fitted_on", "")
+        except FileNotFoundError:
+            raise UserError(f"projection file {path} does not exist; fit one with models/fit_pca.py") from None
         except (SafetensorError, OSError, KeyError) as error:
             raise UserError(
                 f"projection file {path} is not readable ({error}); expected safetensors with mean, components "
@@ -65,4 +70,4 @@ class Projection:
                 f"projection file {path} holds mean {mean.shape} and components {components.shape}; "
                 "expected (D,) and (K, D)"
             )
-        return Projection(mean, components, weights_sha256)
+        return Projection(mean, components, weights_sha256, fitted_on)

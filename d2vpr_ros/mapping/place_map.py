@@ -107,7 +107,7 @@ def check_model(place_map: PlaceMap, model: ModelIdentity) -> None:
     if differences:
         raise UserError(
             f"map {place_map.path} was made by another model than the one in use ({differences}); "
-            "use the weights it was made with, or build the map again"
+            "use the weights and the projection it was made with, or build the map again"
         )
 
 
@@ -180,7 +180,8 @@ def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
                 f"map {path} has format {version} and this d2vpr_ros reads {FORMAT_VERSION}; "
                 + ("update d2vpr_ros" if version > FORMAT_VERSION else "build the map again")
             )
-        model = ModelIdentity(*(meta[key] for key in ("architecture", "weights_sha256", "preprocessing", "projection")))
+        named = ("architecture", "weights_sha256", "preprocessing", "projection", "projection_fitted_on")
+        model = ModelIdentity(*(meta[key] for key in named))
         width, spacing = int(meta["descriptor_width"]), float(meta["keyframe_spacing_m"])
         if not (0 < width <= _MAX_DESCRIPTOR and 0 < spacing < 1e6):
             raise ValueError("a size out of bounds")

@@ -257,6 +257,7 @@ def _meta_rows(header: MapHeader) -> list[tuple[str, str]]:
         "weights_sha256": model.weights_sha256,
         "preprocessing": model.preprocessing,
         "projection": model.projection,
+        "projection_fitted_on": model.projection_fitted_on,
         "descriptor_width": str(header.descriptor_width),
         "frame": header.frame,
         "keyframe_spacing_m": repr(header.keyframe_spacing_m),
