@@ -21,7 +21,7 @@ setup(
     maintainer_email="d2vpr-ros@users.noreply.github.com",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={f"{NAME}.evaluation": ["*.j2"]},
+    package_data={f"{NAME}.evaluation": ["*.css", "*.j2", "*.js"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),

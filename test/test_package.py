@@ -75,8 +75,11 @@ def test_an_installed_package_finds_its_own_share_folder_and_all_its_modules(wor
     )
     assert result.returncode == 0, result.stderr
     assert Path(result.stdout.strip()) == workspace / "share" / "d2vpr_ros"
-    template = Path("d2vpr_ros", "evaluation", "report.html.j2")
-    assert (packages / template).read_bytes() == (CHECKOUT / template).read_bytes()
+    pages = Path("d2vpr_ros", "evaluation")
+    files = {file.name for file in (CHECKOUT / pages).iterdir() if file.suffix in (".css", ".j2", ".js")}
+    assert "report.html.j2" in files
+    for file in files:
+        assert (packages / pages / file).read_bytes() == (CHECKOUT / pages / file).read_bytes()
 
 
 def test_every_command_of_the_package_can_be_imported() -> None:

@@ -1,18 +1,16 @@
-"""The one HTML page builder: a self-contained page with the table, the track and pairs of query and match."""
+"""The report of an evaluation: a page with the table, the track, and pairs of query and match."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from d2vpr_ros import __version__
+from d2vpr_ros.evaluation.page import data_uri, write_page
 from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
 from d2vpr_ros.evaluation.scoring import ScoredQuery, Summary
 from d2vpr_ros.geometry import distance, turn
@@ -54,25 +52,22 @@ def write_report(
         query_jpeg: the picture of a query by its stamp.
         place_jpeg: the picture of a place by its id.
     """
-    environment = Environment(
-        loader=PackageLoader("d2vpr_ros.evaluation", ""), autoescape=True, undefined=StrictUndefined
-    )
     groups = []
     for verdict, headline in _HEADLINES.items():
         chosen = _spread([q for q in queries if q.verdict(summary.radius_m) == verdict], _PAIRS_OF_EACH[verdict])
         pairs = [_pair(query, verdict, query_jpeg, place_jpeg) for query in chosen]
         if pairs:
             groups.append((headline, pairs))
-    page = environment.get_template("report.html.j2").render(
-        title=title,
+    write_page(
+        path,
+        "report",
+        title,
         facts=facts,
         rows=summary.rows(),
         summary=summary,
         svg=Markup(trajectory_svg(places, queries, summary.radius_m, widest_axes(places))),  # numbers only
         groups=groups,
-        version=__version__,
     )
-    path.write_text(page, encoding="utf-8")
 
 
 def _pair(
@@ -89,7 +84,7 @@ def _pair(
         caption = f"best candidate {np.linalg.norm(query.best - query.truth.position):.2f} m away, not accepted"
     else:
         caption = "no candidate"
-    return Pair(_data_uri(query_jpeg(query.stamp_ns)), _data_uri(matched), caption, verdict)
+    return Pair(data_uri(query_jpeg(query.stamp_ns)), data_uri(matched), caption, verdict)
 
 
 def _spread(queries: list[ScoredQuery], count: int) -> list[ScoredQuery]:
@@ -97,7 +92,3 @@ def _spread(queries: list[ScoredQuery], count: int) -> list[ScoredQuery]:
     if len(queries) <= count:
         return queries
     return [queries[int(index)] for index in np.linspace(0, len(queries) - 1, count)]
-
-
-def _data_uri(jpeg: bytes | None) -> str:
-    return "" if jpeg is None else "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
