@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import Pose, optical_heading
 
 FORMAT_VERSION = 2
 
@@ -66,3 +68,14 @@ class MapHeader:
     origin: LocalFrame | None = None
     geo_tagged: bool = False
     metric: bool = True
+
+    def heading_deg(self, pose: Pose) -> float | None:
+        """Where a camera at T_map_cameraOptical looks, in [0, 360) degrees; None near vertical and without metres.
+
+        Clockwise from north where the map frame is east-north-up, else counter-clockwise from its x axis.
+        """
+        heading = optical_heading(pose)
+        if heading is None or not self.metric:
+            return None
+        degrees = float(np.degrees(heading))
+        return (90.0 - degrees) % 360.0 if self.origin else degrees % 360.0

@@ -78,6 +78,16 @@ class PlaceMap:
             found = connection.execute("SELECT jpeg FROM pictures WHERE place = ?", (int(self.ids[row]),)).fetchone()
         return found[0] if found and isinstance(found[0], bytes) and len(found[0]) <= _MAX_JPEG else None
 
+    def picture_sizes(self) -> npt.NDArray[np.int64]:
+        """(N,) bytes of each place's picture; 0 where there is none."""
+        sizes = np.zeros(len(self), np.int64)
+        with connect(self.path) as connection:
+            found = connection.execute("SELECT place, length(jpeg) FROM pictures WHERE typeof(jpeg) = 'blob'")
+            places, lengths = np.array(found.fetchall(), np.int64).reshape(-1, 2).T
+        known = np.isin(places, self.ids) & (lengths <= _MAX_JPEG)
+        sizes[np.searchsorted(self.ids, places[known])] = lengths[known]
+        return sizes
+
     def covariance(self, row: int) -> npt.NDArray[np.float64] | None:
         """(6, 6) of a place's pose in the map frame, in the order of geometry_msgs; None where not known."""
         with connect(self.path) as connection:

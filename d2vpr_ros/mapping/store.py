@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from d2vpr_ros import __version__
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.geometry import Pose, optical_heading
+from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping.database import connect, transaction
 from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
 from d2vpr_ros.mapping.place_map import read_header
@@ -127,7 +127,7 @@ class MapWriter:
             cursor = self.connection.execute(
                 "INSERT INTO places VALUES (NULL, ?15, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?16, "
                 "?12, ?13, ?14, ?17)",
-                (*row, self._geometry(place), self._heading(place.pose), covariance),
+                (*row, self._geometry(place), self.header.heading_deg(place.pose), covariance),
             )
             number = int(cursor.lastrowid or 0)
             self.connection.execute("INSERT INTO descriptors VALUES (?, ?)", (number, descriptor.tobytes()))
@@ -149,14 +149,6 @@ class MapWriter:
             return point(float(place.pose.position[0]), float(place.pose.position[1]), geo_tagged=False)
         latitude, longitude, _ = self._geography(place)
         return None if latitude is None or longitude is None else point(longitude, latitude, geo_tagged=True)
-
-    def _heading(self, pose: Pose) -> float | None:
-        """Degrees: clockwise from north where the map frame is east-north-up, else counter-clockwise from its x."""
-        heading = optical_heading(pose)
-        if heading is None or not self.header.metric:
-            return None
-        degrees = float(np.degrees(heading))
-        return (90.0 - degrees) % 360.0 if self.header.origin else degrees % 360.0
 
 
 @contextmanager
