@@ -14,7 +14,7 @@ from rosbags import rosbag1, rosbag2
 from d2vpr_ros.bags.messages import TYPESTORE, make, make_header, make_pose
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.topics import choose_topic
-from d2vpr_ros.bags.trajectory import trajectory_from_bag
+from d2vpr_ros.bags.pose_topics import trajectory_from_bag
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.cli import bag_info
 from d2vpr_ros.errors import UserError

@@ -10,9 +10,11 @@ from recorded import LEFT_MOUNT, RGB, SECOND, record
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.bags.drive import open_drive
+from d2vpr_ros.bags.gps_poses import headings
 from d2vpr_ros.bags.messages import make, make_header, make_pose, make_vector
+from d2vpr_ros.bags.pose_topics import trajectory_from_bag
 from d2vpr_ros.bags.reader import open_bag
-from d2vpr_ros.bags.trajectory import Trajectory, headings, trajectory_from_bag
+from d2vpr_ros.bags.trajectory import Trajectory
 from d2vpr_ros.bags.transforms import static_transform
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.errors import UserError
@@ -158,13 +160,13 @@ def test_each_image_gets_the_cameras_pose_at_its_own_stamp(drive_bag):
     assert [f.frame.stamp_ns for f in frames] == [i * SECOND + SECOND // 2 for i in range(4)]
     assert all(close(f.pose, Pose.planar(i + 0.5, 0, 0) @ LEFT_MOUNT) for i, f in enumerate(frames))
     assert np.array_equal(frames[0].frame.rgb, RGB)
-    assert (frames[0].frame.camera, frames[0].geo) == ("camera_optical_frame", None)
+    assert (frames[0].frame.camera, frames[0].geo) == ("camera", None)
 
 
 def test_images_that_are_not_wanted_are_left_out_by_their_pose(drive_bag):
     with open_bag(drive_bag) as bag:
         drive = open_drive(bag, mount=FORWARD_MOUNT)
-        kept = [f.pose.position[0] for f in drive.frames(keep=lambda pose: pose.position[0] > 2)]
+        kept = [f.pose.position[0] for f in drive.frames(keep=lambda camera, pose, stamp: pose.position[0] > 2)]
     assert kept == [2.5, 3.5]
     assert drive.skipped == 2
 

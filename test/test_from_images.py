@@ -59,7 +59,7 @@ def test_images_poses_and_labels_come_back_from_the_bag(folder):
         assert texts(bag, "/ground_truth/season")[3] == (3 * SECOND // 10, "snow")
         jpegs = [bytes(m.data) for _, _, m in bag.messages(["/camera/image/compressed"])]
         truth = [m.pose.position.x for _, _, m in bag.messages(["/ground_truth/pose"])]
-    assert drive.pose_topic == "/slam/pose"
+    assert drive.pose_source == "/slam/pose"
     assert [f.frame.stamp_ns for f in frames] == [0, SECOND // 10, SECOND // 5]
     assert [f.pose.position[0] for f in frames] == truth == [0.0, 1.0, 2.0]
     assert np.abs(frames[2].frame.rgb.astype(int) - picture(2)).max() < 6

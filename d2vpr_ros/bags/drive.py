@@ -1,160 +1,170 @@
-"""A recorded drive as its images with their poses: what a map builder or an evaluation reads."""
+"""Find out how the images, poses, mounts and fixes of a bag belong together."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from d2vpr_ros.bags.cameras import ImageTopic, cameras_in_tree, cameras_on_body, find_image_topics, given_mounts
+from d2vpr_ros.bags.gps import GpsTrack, track_from_fixes
+from d2vpr_ros.bags.pose_file import read_pose_file
+from d2vpr_ros.bags.pose_topics import gps_with_imu, trajectory_from_bag
 from d2vpr_ros.bags.reader import Bag
-from d2vpr_ros.bags.topics import choose_topic
-from d2vpr_ros.bags.trajectory import Trajectory, trajectory_from_bag
-from d2vpr_ros.bags.transforms import plain, static_transform
+from d2vpr_ros.bags.stream import Drive
+from d2vpr_ros.bags.topics import NAVSATFIX, TFMESSAGE, choose_topic, full_name, may_be_chosen
+from d2vpr_ros.bags.trajectory import PoseOf, Poses
+from d2vpr_ros.bags.transforms import BASE_FRAME, plain, read_tf
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import NANOSECONDS, stamp_ns
-from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
-from d2vpr_ros.images.decode import read_frame
-from d2vpr_ros.images.frame import PosedFrame
+from d2vpr_ros.fields import stamp_ns
+from d2vpr_ros.geometry import Pose
 
-log = logging.getLogger(__name__)
+MAX_GAP_S = 1.5
+"""Poses further apart are not interpolated between. Above a second: GPS comes every second, not to the millisecond."""
 
-MAX_GAP_S = 1.0
-BASE_FRAME = "base_link"
-
-PoseOf = Literal["base", "camera_optical"]
+MAP_FRAME = "map"
+NO_TOPIC = "none"
+"""Switches geo-tags off where a topic is asked for."""
 
 
-@dataclass(eq=False)
-class Drive:
-    """The images of one camera with their poses, made by `open_drive`.
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Poses, what to call them, and the frame they are of: None if it is the first camera's."""
 
-    Attributes:
-        trajectory: of the base or of the camera, as `pose_of` says.
-        mount: T_base_cameraOptical.
-        images, unposed, unreadable, skipped: counted by `frames`: images seen, without a pose at their stamp,
-            undecodable, and not wanted by `keep`.
-    """
-
-    bag: Bag
-    image_topic: str
-    pose_topic: str
-    trajectory: Trajectory
-    mount: Pose
-    pose_of: PoseOf
-    max_gap_s: float
-    images: int = 0
-    unposed: int = 0
-    unreadable: int = 0
-    skipped: int = 0
-    _first_ns: int = field(default=2**63 - 1, repr=False)
-    _last_ns: int = field(default=-(2**63), repr=False)
-
-    @property
-    def frame_id(self) -> str:
-        """The map frame the poses are in."""
-        return self.trajectory.frame_id
-
-    @property
-    def origin(self) -> LocalFrame | None:
-        """Where that frame stands on the earth, if the poses come from NavSatFix."""
-        return self.trajectory.origin
-
-    def frames(self, keep: Callable[[Pose], bool] | None = None) -> Iterator[PosedFrame]:
-        """The images that have a pose, in the bag's order, each with T_map_cameraOptical at its stamp.
-
-        Args:
-            keep: asked with that pose before an image is decoded; False leaves the image out.
-
-        Raises:
-            UserError: at the end, when the poses cover none of the images or none could be decoded.
-        """
-        self.images = self.unposed = self.unreadable = self.skipped = 0
-        reason = ""
-        for _, _, message in self.bag.messages([self.image_topic]):
-            self.images += 1
-            stamp = stamp_ns(message.header)
-            self._first_ns, self._last_ns = min(stamp, self._first_ns), max(stamp, self._last_ns)
-            body = self.trajectory.at(stamp, self.max_gap_s)
-            if body is None:
-                self.unposed += 1
-                continue
-            pose = body @ self.mount if self.pose_of == "base" else body
-            if keep is not None and not keep(pose):
-                self.skipped += 1
-                continue
-            try:
-                frame = read_frame(message)
-            except UserError as error:
-                self.unreadable += 1
-                if self.unreadable == 1:
-                    log.warning("%s: %s at %s: %s", self.bag.path, self.image_topic, seconds(stamp), error)
-                reason = str(error)
-                continue
-            yield PosedFrame(frame, pose, self.trajectory.geo(pose.position))
-        if self.images and self.unposed == self.images:
-            raise self._uncovered()
-        if self.unreadable and self.unreadable == self.images - self.unposed - self.skipped:
-            raise UserError(f"{self.bag.path}: none of the images on {self.image_topic} can be decoded: {reason}")
-
-    def _uncovered(self) -> UserError:
-        stamps = self.trajectory.stamps_ns
-        return UserError(
-            f"{self.bag.path}: no image has a pose: {self.image_topic} runs from {seconds(self._first_ns)} to "
-            f"{seconds(self._last_ns)}, {self.pose_topic} from {seconds(stamps[0])} to {seconds(stamps[-1])} with gaps "
-            f"over {self.max_gap_s:g} s left out; choose another --pose-topic or check the clocks of the recording"
-        )
-
-
-def seconds(ns: int) -> str:
-    return f"{int(ns) / NANOSECONDS:.3f} s"
+    poses: Poses
+    name: str
+    body: str | None
+    geo: GpsTrack | None = None
 
 
 def open_drive(
     bag: Bag,
-    image_topic: str | None = None,
+    image_topic: str | Sequence[str] | None = None,
     pose_topic: str | None = None,
     mount: Pose | None = None,
     pose_of: PoseOf = "base",
     max_gap_s: float = MAX_GAP_S,
+    *,
+    mounts: Mapping[str, Pose] | None = None,
+    pose_file: Path | None = None,
+    pose_times: Path | None = None,
+    imu_topic: str | None = None,
+    geo_topic: str | None = None,
+    map_frame: str | None = None,
+    base_frame: str = BASE_FRAME,
+    with_poses: bool = True,
 ) -> Drive:
     """The drive in a bag.
 
     Args:
-        image_topic, pose_topic: None where the bag leaves no choice (`choose_topic`).
-        mount: T_base_cameraOptical; None takes it from /tf_static, from the frame the poses are of (Odometry's
-            child_frame_id, else base_link) to the frame of the image's header, and at last a level, forward-looking
-            camera, which is logged.
-        pose_of: whose poses the pose topic has. An Odometry whose child_frame_id is the image's own frame has the
-            camera's, whatever is said here.
+        image_topic: one for each camera; None where the bag leaves no choice (`choose_topic`).
+        pose_topic: also a tf topic such as /tf; None where the bag leaves no choice.
+        mount, mounts: T_base_cameraOptical of the only camera, and of cameras by name. Others come from /tf_static,
+            from the base, and from the frame the poses are of (Odometry's child_frame_id, else the base), to the frame
+            of the images' headers; at last a level, forward-looking camera is assumed, which is logged.
+        pose_of: whose poses the pose topic or a CSV file has: the base's or the first camera's. An Odometry whose
+            child_frame_id is a camera's frame has that camera's, whatever is said here, TUM and KITTI the first's.
         max_gap_s: poses further apart are not interpolated between.
+        pose_file, pose_times: poses from a file instead (`read_pose_file`).
+        imu_topic: sensor_msgs/Imu, whose orientation goes with NavSatFix positions; None heads along the track.
+        geo_topic: NavSatFix that tags images whose poses come from elsewhere; None is the only one the bag has, if it
+            has one, NO_TOPIC is none.
+        map_frame: of tf; what poses without a frame's name are said to be in. Default: `map`.
+        base_frame: the robot's.
+        with_poses: False reads images alone; every frame's pose is then the identity.
 
     Raises:
-        UserError: a topic is missing, ambiguous or of another type; no usable pose; no image.
+        UserError: a topic, file, frame or camera is missing, ambiguous or of another kind; no usable pose; no image.
     """
-    image_topic = choose_topic(bag, image_topic, "image")
-    pose_topic = choose_topic(bag, pose_topic, "pose")
-    trajectory = trajectory_from_bag(bag, pose_topic)
-    first = next(bag.messages([image_topic]), None)
-    if first is None:
-        raise UserError(f"{bag.path}: {image_topic} has no messages; choose another topic with --image-topic")
-    camera, base = plain(first[2].header.frame_id), plain(trajectory.child_frame_id or BASE_FRAME)
-    if base == camera:
-        pose_of, base = "camera_optical", BASE_FRAME
-    return Drive(bag, image_topic, pose_topic, trajectory, mount or find_mount(bag, base, camera), pose_of, max_gap_s)
+    images = find_image_topics(bag, [image_topic] if isinstance(image_topic, str) else image_topic or [])
+    given = given_mounts(images, mount, mounts or {})
+    static = read_tf(bag, None)
+    if not with_poses:
+        cameras = cameras_on_body(bag, images, None, static, given, base_frame, base_frame)
+        source = None
+    elif pose_file is None and (topic := _pose_topic(bag, pose_topic, imu_topic)) and _is_tf(bag, topic):
+        tree = read_tf(bag, topic)
+        cameras = cameras_in_tree(bag, images, tree, given, base_frame, map_frame or MAP_FRAME)
+        poses = cameras[0].poses
+        assert poses is not None
+        source = _Source(poses, topic, base_frame)
+    else:
+        source = _find_poses(bag, images[0], pose_topic, pose_of, pose_file, pose_times, imu_topic, base_frame)
+        cameras = cameras_on_body(bag, images, source.poses, static, given, base_frame, source.body)
+    fixes = None
+    if source is None or source.poses.origin is None:
+        fixes = (source.geo if source and geo_topic is None else None) or _find_fixes(bag, geo_topic)
+    return Drive(
+        bag,
+        {camera.name: camera for camera in cameras},
+        "" if source is None else source.name,
+        None if source is None else source.poses,
+        _frame_id(bag, source, map_frame),
+        fixes,
+        max_gap_s,
+    )
 
 
-def find_mount(bag: Bag, base: str, camera: str) -> Pose:
-    """T_base_cameraOptical from /tf_static, or FORWARD_MOUNT with a warning."""
-    mount = static_transform(bag, base, camera)
-    if mount is None:
-        log.warning(
-            "%s: /tf_static does not say how %s is mounted on %s: taken as level and looking forward, at its origin "
-            "(give --mount to change that)",
-            bag.path,
-            camera or "the camera",
-            base,
+def _pose_topic(bag: Bag, wanted: str | None, imu_topic: str | None) -> str:
+    return choose_topic(bag, wanted, "geo" if wanted is None and imu_topic is not None else "pose")
+
+
+def _is_tf(bag: Bag, topic: str) -> bool:
+    return bag.topics[topic].msgtype == TFMESSAGE
+
+
+def _find_poses(
+    bag: Bag,
+    first: ImageTopic,
+    pose_topic: str | None,
+    pose_of: PoseOf,
+    pose_file: Path | None,
+    pose_times: Path | None,
+    imu_topic: str | None,
+    base_frame: str,
+) -> _Source:
+    if pose_file is not None:
+        clash = next((o for o, v in (("--pose-topic", pose_topic), ("--imu-topic", imu_topic)) if v is not None), None)
+        if clash:
+            raise UserError(f"--poses {pose_file} and {clash}: the poses come from one of them; leave the other out")
+        read = read_pose_file(pose_file, pose_times, lambda: _stamps(bag, first.topic))
+        of_camera = (read.pose_of or pose_of) == "camera_optical" and read.trajectory.origin is None
+        return _Source(read.trajectory, str(pose_file), None if of_camera else base_frame, read.geo)
+    if pose_times is not None:
+        raise UserError(f"--pose-times {pose_times} without --poses: it holds the times of a KITTI file of poses")
+    topic = _pose_topic(bag, pose_topic, imu_topic)
+    if imu_topic is not None:
+        return _Source(gps_with_imu(bag, topic, full_name(imu_topic), base_frame), topic, base_frame)
+    trajectory = trajectory_from_bag(bag, topic, base_frame)
+    of_camera = pose_of == "camera_optical" and trajectory.origin is None
+    return _Source(trajectory, topic, None if of_camera else trajectory.child_frame_id or base_frame)
+
+
+def _find_fixes(bag: Bag, geo_topic: str | None) -> GpsTrack | None:
+    """The track that tags images, from the topic asked for or the only one there is."""
+    if geo_topic == NO_TOPIC:
+        return None
+    if geo_topic is None and not any(t.msgtype == NAVSATFIX and may_be_chosen(t) for t in bag.topics.values()):
+        return None
+    topic = choose_topic(bag, geo_topic, "geo")
+    fixes = track_from_fixes(message for _, _, message in bag.messages([topic]))
+    if fixes is None and geo_topic is not None:
+        raise UserError(
+            f"{bag.path}: no message on {topic} has a fix; choose another with --geo-topic, or '{NO_TOPIC}'"
         )
-        return FORWARD_MOUNT
-    return mount
+    return fixes
+
+
+def _frame_id(bag: Bag, source: _Source | None, map_frame: str | None) -> str:
+    """What the map frame is called. GPS and files do not say."""
+    stated = None if source is None or source.name not in bag.topics or source.poses.origin else source.poses.frame_id
+    if stated and map_frame and plain(stated) != plain(map_frame):
+        raise UserError(
+            f"{bag.path}: the poses on {source.name if source else ''} are in the frame {stated}, not in {map_frame} "
+            "as --map-frame says; leave it out, or choose other poses"
+        )
+    return stated or map_frame or MAP_FRAME
+
+
+def _stamps(bag: Bag, topic: str) -> list[int]:
+    return [stamp_ns(message.header) for _, _, message in bag.messages([topic])]

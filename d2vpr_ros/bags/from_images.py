@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from d2vpr_ros.bags.drive import BASE_FRAME, PoseOf
 from d2vpr_ros.bags.pose_table import Row, read_pose_table
+from d2vpr_ros.bags.trajectory import PoseOf
+from d2vpr_ros.bags.transforms import BASE_FRAME
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose

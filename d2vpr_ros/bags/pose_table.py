@@ -60,9 +60,12 @@ def read_pose_table(path: Path, where: Mapping[str, str], every: int = 1, offset
     """
     if every < 1 or offset < 0:
         raise UserError(f"--every {every} --offset {offset}: expected every >= 1 and offset >= 0")
-    cells = _read_cells(path)
+    cells = _read_cells(path, "filename")
     chosen = _choose(path, cells, where)
     rows = [_read_row(path, line, row) for line, row in chosen]
+    unnamed = next((row for row in rows if not row.filename), None)
+    if unnamed is not None:
+        raise UserError(f"{path}:{unnamed.line}: the file name is empty")
     rows, notes = _settle_stamps(path, rows, [row.get("timestamp", "") for _, row in chosen])
     kept = rows[offset::every]
     if not kept:
@@ -70,15 +73,28 @@ def read_pose_table(path: Path, where: Mapping[str, str], every: int = 1, offset
     return PoseTable(kept, notes)
 
 
-def _read_cells(path: Path) -> list[tuple[int, dict[str, str]]]:
+def read_stamped_rows(path: Path) -> list[Row]:
+    """The rows of a table without images, in the order of the file: `timestamp` and what else `pose_table` has.
+
+    Raises:
+        UserError: no such file, no column `timestamp`, or a cell that is not what its column says.
+    """
+    return [
+        replace(_read_row(path, line, row), stamp_ns=read_stamp(f"{path}:{line}", row.get("timestamp", "")))
+        for line, row in _read_cells(path, "timestamp")
+    ]
+
+
+def _read_cells(path: Path, required: str) -> list[tuple[int, dict[str, str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file)
             header = [name.strip() for name in next(lines, [])]
-            if "filename" not in header:
+            if required not in header:
+                example = dict.fromkeys((required, "timestamp", *POSE_COLUMNS))
                 raise UserError(
-                    f"{path}: no column `filename`; expected a CSV file with a header line such as "
-                    f"filename,timestamp,{','.join(POSE_COLUMNS)}, found {','.join(header)[:200] or 'nothing'}"
+                    f"{path}: no column `{required}`; expected a CSV file with a header line such as "
+                    f"{','.join(example)}, found {','.join(header)[:200] or 'nothing'}"
                 )
             cells = []
             for values in lines:
@@ -87,7 +103,7 @@ def _read_cells(path: Path) -> list[tuple[int, dict[str, str]]]:
                 if any(values):
                     cells.append((lines.line_num, dict(zip(header, (v.strip() for v in values), strict=False))))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected the CSV table of the images' poses") from error
+        raise UserError(f"{path}: no such file; expected a CSV table of poses") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a CSV table: {error}") from error
     if not cells:
@@ -113,8 +129,6 @@ def _choose(
 
 def _read_row(path: Path, line: int, row: dict[str, str]) -> Row:
     place = f"{path}:{line}"
-    if not row["filename"]:
-        raise UserError(f"{place}: the file name is empty")
     pose = None
     numbers = _read_numbers(place, row, POSE_COLUMNS, optional=())
     if numbers is not None:
@@ -127,7 +141,7 @@ def _read_row(path: Path, line: int, row: dict[str, str]) -> Row:
         raise UserError(f"{place}: lat {geo[0]}, lon {geo[1]} is no place on earth; expected WGS-84 degrees")
     known = {"timestamp", *POSE_COLUMNS, *GEO_COLUMNS}
     labels = {name: value for name, value in row.items() if name not in known and value}
-    return Row(line, row["filename"], 0, pose, None if geo is None else (geo[0], geo[1], geo[2]), labels)
+    return Row(line, row.get("filename", ""), 0, pose, None if geo is None else (geo[0], geo[1], geo[2]), labels)
 
 
 def _read_numbers(
@@ -157,7 +171,7 @@ def _settle_stamps(path: Path, rows: list[Row], texts: Sequence[str]) -> tuple[l
     if missing:
         found = "no row has a timestamp" if missing == len(rows) else f"{missing} of {len(rows)} rows have no timestamp"
         return _one_hertz(rows), (f"{found}: images are stamped 1 s apart, in the order of the file",)
-    stamps = [_read_stamp(f"{path}:{row.line}", text) for row, text in zip(rows, texts, strict=True)]
+    stamps = [read_stamp(f"{path}:{row.line}", text) for row, text in zip(rows, texts, strict=True)]
     if len(set(stamps)) < len(stamps):
         doubled = len(stamps) - len(set(stamps))
         found = f"{doubled} of {len(rows)} timestamps repeat an earlier one"
@@ -174,7 +188,15 @@ def _one_hertz(rows: Sequence[Row]) -> list[Row]:
     return [replace(row, stamp_ns=i * NANOSECONDS) for i, row in enumerate(rows)]
 
 
-def _read_stamp(place: str, text: str) -> int:
+def read_stamp(place: str, text: str) -> int:
+    """Seconds, as written, in nanoseconds, exactly.
+
+    Args:
+        place: file and line, for the message.
+
+    Raises:
+        UserError: it is none, or none that a ROS message could hold.
+    """
     try:
         seconds = Decimal(text)
     except InvalidOperation as error:

@@ -1,32 +1,51 @@
-"""Where the robot was at any time of a recorded drive."""
+"""Where a body was at any time of a recorded drive: poses over time, interpolated."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation, Slerp
 
-from d2vpr_ros.bags.reader import Bag, require_topic
-from d2vpr_ros.bags.topics import TYPES
-from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import NANOSECONDS, read_pose, stamp_ns
+from d2vpr_ros.bags.covariance import larger, usable
+from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import Pose, interpolate
 
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float64]
+Stamps = npt.NDArray[np.int64]
+Geo = tuple[float, float, float]
+PoseOf = Literal["base", "camera_optical"]
 
-# GPS noise turns a shorter or slower track into a random heading.
-HEADING_BASE_M = 2.0
-HEADING_SPEED_M_S = 0.5
 
-NAVSATFIX = "sensor_msgs/msg/NavSatFix"
+class Poses(Protocol):
+    """What a drive asks of its poses, wherever they come from: T_frame_body over time.
+
+    `frame_id` is the frame they are in, `origin` where that frame stands on the earth, if it is an east-north-up one,
+    `span_ns` the first and last stamp.
+    """
+
+    @property
+    def frame_id(self) -> str: ...
+    @property
+    def origin(self) -> LocalFrame | None: ...
+    @property
+    def span_ns(self) -> tuple[int, int]: ...
+
+    def at(self, stamp_ns: int, max_gap_s: float) -> Pose | None:
+        """The pose at a time; None outside the span and between samples more than `max_gap_s` apart."""
+
+    def covariance_at(self, stamp_ns: int) -> Array | None:
+        """(6, 6) of that pose in its frame (`bags.covariance`), None where the source does not say it."""
+
+    def geo(self, position: Array) -> Geo | None:
+        """(latitude, longitude, altitude) of a position (3,): degrees, metres above the ellipsoid or NaN; else None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,39 +60,48 @@ class Trajectory:
         child_frame_id: the frame they are poses of, where the source says it.
         origin: of the local ENU frame of a NavSatFix track, else None; altitude 0 where unknown.
         has_altitude: whether the heights of a NavSatFix track are known (else z is 0).
+        covariances: (N, 36) float64 as the source wrote them, NaN where it did not; None if it never does.
     """
 
-    stamps_ns: npt.NDArray[np.int64]
+    stamps_ns: Stamps
     positions: Array
     quaternions: Array
     frame_id: str = "map"
     child_frame_id: str | None = None
     origin: LocalFrame | None = None
     has_altitude: bool = False
+    covariances: Array | None = None
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """The first and the last stamp."""
+        return int(self.stamps_ns[0]), int(self.stamps_ns[-1])
 
     def at(self, stamp_ns: int, max_gap_s: float) -> Pose | None:
         """The pose at a time: position linear, rotation by slerp between the two poses around it.
 
         None outside the trajectory's time, and between poses that are more than `max_gap_s` apart.
         """
-        after = int(np.searchsorted(self.stamps_ns, stamp_ns))
-        if after == len(self.stamps_ns):
+        found = bracket(self.stamps_ns, stamp_ns)
+        if found is None or found.gap_ns > max_gap_s * NANOSECONDS:
             return None
-        if self.stamps_ns[after] == stamp_ns:
-            return Pose(self.positions[after], self.quaternions[after])
-        if after == 0:
-            return None
-        pair = slice(after - 1, after + 1)
-        # Differences first, in integers: a float64 cannot hold the nanoseconds of today's stamps.
-        gap = int(self.stamps_ns[after]) - int(self.stamps_ns[after - 1])
-        if gap > max_gap_s * NANOSECONDS:
-            return None
-        share = (int(stamp_ns) - int(self.stamps_ns[after - 1])) / gap
-        before, behind = self.positions[pair]
-        turned = Slerp([0.0, 1.0], Rotation.from_quat(self.quaternions[pair]))(share)
-        return Pose(before + share * (behind - before), turned.as_quat())
+        before = Pose(self.positions[found.before], self.quaternions[found.before])
+        if found.before == found.after:
+            return before
+        return interpolate(before, Pose(self.positions[found.after], self.quaternions[found.after]), found.share)
 
-    def geo(self, position: Array) -> tuple[float, float, float] | None:
+    def covariance_at(self, stamp_ns: int) -> Array | None:
+        """(6, 6) covariance of the pose at a time: the larger of those of the two poses around it.
+
+        Larger, because an interpolated pose is never known better than the worse of the two it is made of; None where
+        either is unknown.
+        """
+        found = bracket(self.stamps_ns, stamp_ns)
+        if self.covariances is None or found is None:
+            return None
+        return larger(usable(self.covariances[found.before]), usable(self.covariances[found.after]))
+
+    def geo(self, position: Array) -> Geo | None:
         """(latitude, longitude, altitude) of a position (3,): degrees, metres above the ellipsoid or NaN; else None."""
         if self.origin is None:
             return None
@@ -81,115 +109,75 @@ class Trajectory:
         return float(latitude), float(longitude), float(altitude) if self.has_altitude else float("nan")
 
 
-def trajectory_from_bag(bag: Bag, topic: str) -> Trajectory:
-    """All poses of a topic, by their header stamps.
+@dataclass(frozen=True)
+class Bracket:
+    """The rows around a time (the same one twice, exactly at a stamp), how far apart they are, and how far between."""
 
-    Args:
-        topic: Odometry, PoseStamped, PoseWithCovarianceStamped, or NavSatFix (its track in the ENU frame of its first
-            fix, headed along the track).
-
-    Raises:
-        UserError: the bag does not have the topic, it is of another type, or has no usable pose.
-    """
-    info = require_topic(bag, topic)
-    types = [name for group in TYPES["pose"] for name in group]
-    if info.msgtype not in types:
-        raise UserError(f"{bag.path}: {topic} is {info.msgtype}, no pose; expected {' or '.join(types)}")
-    messages = (message for _, _, message in bag.messages([topic]))
-    track = _from_fixes(messages) if info.msgtype == NAVSATFIX else _from_poses(messages)
-    if track is None:
-        raise UserError(
-            f"{bag.path}: none of the {info.count} messages on {topic} has a usable pose (finite numbers, a rotation, "
-            "a fix); choose another topic with --pose-topic"
-        )
-    return track
+    before: int
+    after: int
+    gap_ns: int = 0
+    share: float = 0.0
 
 
-def in_order(stamps: Sequence[int]) -> npt.NDArray[np.int64]:
+def bracket(stamps_ns: Stamps, stamp_ns: int) -> Bracket | None:
+    """Where a time falls among stamps in order (N,); None before the first and after the last."""
+    after = int(np.searchsorted(stamps_ns, stamp_ns))
+    if after == len(stamps_ns):
+        return None
+    if stamps_ns[after] == stamp_ns:
+        return Bracket(after, after)
+    if after == 0:
+        return None
+    # Differences first, in integers: a float64 cannot hold the nanoseconds of today's stamps.
+    start = int(stamps_ns[after - 1])
+    gap = int(stamps_ns[after]) - start
+    return Bracket(after - 1, after, gap, (int(stamp_ns) - start) / gap)
+
+
+def in_order(stamps: Sequence[int] | Stamps) -> Stamps:
     """Indices that sort the stamps and leave out all but the first of equal ones."""
     _, first = np.unique(np.asarray(stamps, dtype=np.int64), return_index=True)
     return np.asarray(first, dtype=np.int64)
 
 
-def _from_poses(messages: Iterable[Any]) -> Trajectory | None:
-    stamps: list[int] = []
-    poses: list[Pose] = []
-    unusable, frame_id, child_frame_id = 0, "", ""
-    for message in messages:
-        # PoseStamped holds a Pose, the others a PoseWithCovariance around one.
-        inner = message.pose.pose if hasattr(message.pose, "covariance") else message.pose
-        try:
-            poses.append(read_pose(inner))
-        except ValueError:
-            unusable += 1
-            continue
-        stamps.append(stamp_ns(message.header))
-        frame_id, child_frame_id = message.header.frame_id, getattr(message, "child_frame_id", "")
-    if not poses:
-        return None
-    if unusable:
-        log.warning("%d poses are not finite or have no rotation and are left out", unusable)
-    order = in_order(stamps)
-    return Trajectory(
-        np.asarray(stamps, dtype=np.int64)[order],
-        np.stack([p.position for p in poses])[order],
-        np.stack([p.quaternion for p in poses])[order],
-        frame_id=frame_id or "map",
-        child_frame_id=child_frame_id or None,
-    )
+class PoseColumns:
+    """Collects poses as they come, as plain numbers: an hour of odometry is a million of them."""
 
+    def __init__(self) -> None:
+        self._stamps, self._numbers, self._covariances = array("q"), array("d"), array("d")
 
-def _from_fixes(messages: Iterable[Any]) -> Trajectory | None:
-    fixes = [
-        (stamp_ns(m.header), m.latitude, m.longitude, m.altitude)
-        for m in messages
-        if m.status.status >= 0 and np.isfinite([m.latitude, m.longitude]).all()
-    ]
-    if not fixes:
-        return None
-    order = in_order([fix[0] for fix in fixes])
-    stamps = np.array([fixes[i][0] for i in order], dtype=np.int64)
-    geo = np.array([fixes[i][1:] for i in order], dtype=np.float64)
-    has_altitude = bool(np.isfinite(geo[:, 2]).all())
-    if not has_altitude:
-        geo[:, 2] = 0.0
-    origin = LocalFrame(*(float(v) for v in geo[0]))
-    positions = origin.to_enu(geo)
-    if not has_altitude:
-        positions[:, 2] = 0.0  # else the earth's curvature shows
-    yaw = headings(stamps, positions)
-    if yaw is None:
-        log.warning(
-            "the GPS track never moves %.0f m at %.1f m/s: its heading is unknown and set to east",
-            HEADING_BASE_M,
-            HEADING_SPEED_M_S,
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    def add(self, stamp_ns: int, numbers: Sequence[float], covariance: Any | None = None) -> None:
+        """One pose as x, y, z, qx, qy, qz, qw, and its (36,) covariance if all of them have one."""
+        self._stamps.append(stamp_ns)
+        self._numbers.extend(numbers)
+        if covariance is not None:
+            self._covariances.extend(covariance)
+
+    def trajectory(self, frame_id: str, child_frame_id: str | None = None) -> Trajectory | None:
+        """The usable poses, in order of their stamps; None if there is none.
+
+        Poses with a number that is not finite or a quaternion without a direction are left out, and it is logged.
+        """
+        stamps = np.array(self._stamps, dtype=np.int64)
+        numbers = np.array(self._numbers, dtype=np.float64).reshape(-1, 7)
+        with np.errstate(over="ignore"):  # squares of finite numbers can overflow: no direction either
+            norms = np.linalg.norm(numbers[:, 3:], axis=1)
+        good = np.isfinite(numbers).all(axis=1) & (norms >= 1e-6) & (norms < np.inf)
+        if not good.any():
+            return None
+        if not good.all():
+            log.warning("%d poses are not finite or have no rotation and are left out", (~good).sum())
+        kept = np.flatnonzero(good)
+        kept = kept[in_order(stamps[kept])]
+        covariances = np.array(self._covariances, dtype=np.float64).reshape(-1, 36)[kept] if self._covariances else None
+        return Trajectory(
+            stamps[kept],
+            numbers[kept, :3],
+            numbers[kept, 3:] / norms[kept, None],
+            frame_id=frame_id,
+            child_frame_id=child_frame_id,
+            covariances=covariances,
         )
-        yaw = np.zeros(len(stamps))
-    quaternions = Rotation.from_euler("z", yaw).as_quat()
-    return Trajectory(stamps, positions, quaternions.reshape(-1, 4), origin=origin, has_altitude=has_altitude)
-
-
-def headings(stamps_ns: npt.NDArray[np.int64], positions: Array) -> Array | None:
-    """(N,) headings along a track, radians from its x axis; None where it never moves enough.
-
-    The direction from the last point 2 m or more back, if the way from there took no longer than 0.5 m/s does; else
-    the last heading is held. Points before the first heading take that one.
-    """
-    seconds = (stamps_ns - stamps_ns[0]) / NANOSECONDS
-    slowest = HEADING_BASE_M / HEADING_SPEED_M_S
-    yaw = np.full(len(stamps_ns), np.nan)
-    for i in range(1, len(stamps_ns)):
-        # At least one point back, however long ago: fixes may come seldom.
-        start = min(int(np.searchsorted(seconds, seconds[i] - slowest)), i - 1)
-        steps = positions[i, :2] - positions[start:i, :2]
-        far = np.flatnonzero(np.hypot(steps[:, 0], steps[:, 1]) >= HEADING_BASE_M)
-        yaw[i] = yaw[i - 1]
-        if len(far):
-            step, took = steps[far[-1]], seconds[i] - seconds[start + far[-1]]
-            if np.hypot(*step) >= HEADING_SPEED_M_S * took:
-                yaw[i] = np.arctan2(step[1], step[0])
-    known = np.flatnonzero(np.isfinite(yaw))
-    if len(known) == 0:
-        return None
-    yaw[: known[0]] = yaw[known[0]]
-    return yaw

@@ -1,38 +1,136 @@
-"""The fixed transforms of a drive: what /tf_static says."""
+"""The tf tree of a recorded drive: /tf_static and /tf, looked up at a time."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from d2vpr_ros.bags.reader import Bag
-from d2vpr_ros.fields import read_transform
+from d2vpr_ros.bags.trajectory import Array, Geo, PoseColumns, Trajectory
+from d2vpr_ros.fields import read_transform, stamp_ns
+from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
 
 log = logging.getLogger(__name__)
 
 TF_STATIC = "/tf_static"
+BASE_FRAME = "base_link"
+
+Edge = Pose | Trajectory
+"""T_parent_child: fixed, or over time."""
+
+
+@dataclass(frozen=True, eq=False)
+class TfTree:
+    """Transforms by their child frame: the parent's name and T_parent_child."""
+
+    edges: Mapping[str, tuple[str, Edge]]
+
+    @property
+    def frames(self) -> list[str]:
+        """Every frame's name, sorted."""
+        return sorted({*self.edges, *(parent for parent, _ in self.edges.values())})
+
+    def chain(self, parent: str, child: str) -> TfPoses | None:
+        """T_parent_child over time; None where the tree does not connect the two frames."""
+        to_parent, to_child = self._way_up(plain(parent)), self._way_up(plain(child))
+        common = next((frame for frame in to_child if frame in to_parent), None)
+        if common is None:
+            return None
+        return TfPoses(plain(parent), tuple(to_parent[common]), tuple(to_child[common]))
+
+    def _way_up(self, frame: str) -> dict[str, list[Edge]]:
+        """The edges from each ancestor down to a frame by ancestor, nearest first, itself included; ends at a cycle."""
+        way: dict[str, list[Edge]] = {frame: []}
+        edges: list[Edge] = []
+        while frame in self.edges:
+            frame, edge = self.edges[frame]
+            if frame in way:
+                break
+            edges = [edge, *edges]
+            way[frame] = edges
+        return way
+
+
+@dataclass(frozen=True, eq=False)
+class TfPoses:
+    """T_parent_child over time along a chain of transforms, each interpolated by itself as tf2 does.
+
+    Attributes:
+        frame_id: the parent frame.
+        up, down: the edges from the frames' common ancestor to the parent, and to the child.
+    """
+
+    frame_id: str
+    up: tuple[Edge, ...]
+    down: tuple[Edge, ...]
+
+    @property
+    def origin(self) -> LocalFrame | None:
+        return None
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """While every transform is known; of fixed ones only, always."""
+        spans = [edge.span_ns for edge in (*self.up, *self.down) if isinstance(edge, Trajectory)]
+        return max((s[0] for s in spans), default=-(2**63)), min((s[1] for s in spans), default=2**63 - 1)
+
+    @property
+    def fixed(self) -> Pose | None:
+        """T_parent_child, if no transform on the way moves."""
+        edges = [edge for edge in (*self.up, *self.down) if isinstance(edge, Trajectory)]
+        return None if edges else self.at(0, 0.0)
+
+    def at(self, stamp_ns: int, max_gap_s: float) -> Pose | None:
+        """T_parent_child at a time; None where one of the transforms is not known then (see `Trajectory.at`)."""
+        ways = []
+        for edges in (self.up, self.down):
+            poses = [edge if isinstance(edge, Pose) else edge.at(stamp_ns, max_gap_s) for edge in edges]
+            known = [pose for pose in poses if pose is not None]
+            if len(known) < len(poses):
+                return None
+            ways.append(_compose(known))
+        return ways[0].inverse() @ ways[1]
+
+    def covariance_at(self, stamp_ns: int) -> Array | None:
+        """None: tf carries no covariance."""
+        return None
+
+    def geo(self, position: Array) -> Geo | None:
+        """None: tf is not tied to the earth."""
+        return None
+
+
+def read_tf(bag: Bag, topic: str | None) -> TfTree:
+    """The tf tree of a bag.
+
+    Args:
+        topic: where moving transforms are, such as /tf; its fixed ones are on <topic>_static if the bag has that, else
+            on /tf_static. None reads the fixed ones only.
+    """
+    static = TF_STATIC if topic is None or f"{topic}_static" not in bag.topics else f"{topic}_static"
+    edges: dict[str, tuple[str, Edge]] = {}
+    if topic is not None:
+        edges.update(_read_moving(bag, topic))
+    if static in bag.topics:
+        for _, _, message in bag.messages([static]):
+            for stamped in message.transforms:
+                try:
+                    pose = read_transform(stamped.transform)
+                except ValueError:
+                    log.warning(
+                        "%s: the static transform of %s is not a pose and is left out", bag.path, stamped.child_frame_id
+                    )
+                    continue
+                edges[plain(stamped.child_frame_id)] = (plain(stamped.header.frame_id), pose)
+    return TfTree(edges)
 
 
 def static_transform(bag: Bag, parent: str, child: str) -> Pose | None:
     """T_parent_child composed from the bag's /tf_static; None where it does not connect the two frames."""
-    if TF_STATIC not in bag.topics:
-        return None
-    edges: dict[str, tuple[str, Pose]] = {}
-    for _, _, message in bag.messages([TF_STATIC]):
-        for stamped in message.transforms:
-            try:
-                pose = read_transform(stamped.transform)
-            except ValueError:
-                log.warning(
-                    "%s: the static transform of %s is not a pose and is left out", bag.path, stamped.child_frame_id
-                )
-                continue
-            edges[plain(stamped.child_frame_id)] = (plain(stamped.header.frame_id), pose)
-    up_parent, up_child = _way_up(edges, plain(parent)), _way_up(edges, plain(child))
-    for ancestor, from_child in up_child.items():
-        if ancestor in up_parent:
-            return up_parent[ancestor].inverse() @ from_child
-    return None
+    chain = read_tf(bag, None).chain(parent, child)
+    return None if chain is None else chain.fixed
 
 
 def plain(frame: str) -> str:
@@ -40,13 +138,28 @@ def plain(frame: str) -> str:
     return frame.lstrip("/")
 
 
-def _way_up(edges: dict[str, tuple[str, Pose]], frame: str) -> dict[str, Pose]:
-    """T_ancestor_frame by ancestor, nearest first, the frame itself included; ends at a cycle."""
-    way, pose = {frame: Pose.identity()}, Pose.identity()
-    while frame in edges:
-        frame, step = edges[frame]
-        if frame in way:
-            break
-        pose = step @ pose
-        way[frame] = pose
-    return way
+def _read_moving(bag: Bag, topic: str) -> dict[str, tuple[str, Edge]]:
+    columns: dict[tuple[str, str], PoseColumns] = {}
+    for _, _, message in bag.messages([topic]):
+        for stamped in message.transforms:
+            key = (plain(stamped.child_frame_id), plain(stamped.header.frame_id))
+            t, q = stamped.transform.translation, stamped.transform.rotation
+            columns.setdefault(key, PoseColumns()).add(stamp_ns(stamped.header), (t.x, t.y, t.z, q.x, q.y, q.z, q.w))
+    edges: dict[str, tuple[str, Edge]] = {}
+    # A frame has one parent; where two nodes disagree, the one heard more often is believed.
+    for (child, parent), heard in sorted(columns.items(), key=lambda item: len(item[1])):
+        trajectory = heard.trajectory(parent, child)
+        if trajectory is None:
+            continue
+        if child in edges:
+            log.warning("%s: %s has %s and %s as its parent: %s is left out", topic, child, edges[child][0], parent,
+                        edges[child][0])  # fmt: skip
+        edges[child] = (parent, trajectory)
+    return edges
+
+
+def _compose(poses: Sequence[Pose]) -> Pose:
+    whole = Pose.identity()
+    for pose in poses:
+        whole = whole @ pose
+    return whole

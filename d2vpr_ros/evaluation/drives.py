@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from d2vpr_ros.bags.drive import PoseOf
 from d2vpr_ros.bags.from_images import bag_from_images
+from d2vpr_ros.bags.trajectory import PoseOf
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.sim.drive import record_drive
 from d2vpr_ros.sim.town import seed_purpose

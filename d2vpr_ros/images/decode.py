@@ -51,13 +51,13 @@ def decode_image(message: Any) -> npt.NDArray[np.uint8]:
     return _decode_raw(message)
 
 
-def read_frame(message: Any) -> Frame:
-    """The Frame of an image message: its picture, its header's stamp, and its header's frame as the camera's name.
+def read_frame(message: Any, camera: str | None = None) -> Frame:
+    """The Frame of an image message: its picture, its header's stamp, and the camera's name, else its header's frame.
 
     Raises:
         UserError: as `decode_image`.
     """
-    return Frame(decode_image(message), stamp_ns(message.header), str(message.header.frame_id))
+    return Frame(decode_image(message), stamp_ns(message.header), camera or str(message.header.frame_id))
 
 
 def decode_compressed(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -27,11 +27,16 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class PosedFrame:
-    """A frame with T_map_cameraOptical at its stamp; `geo` is (latitude, longitude, altitude) where known.
+    """A frame with T_map_cameraOptical at its stamp.
 
-    Angles in degrees (WGS-84), altitude in metres above the ellipsoid, NaN where not known.
+    Attributes:
+        geo: (latitude, longitude, altitude) where known: degrees (WGS-84), metres above the ellipsoid, NaN where not
+            known. Of the camera, if the poses are GPS's; else of the GPS antenna that was recorded beside them.
+        covariance: (6, 6) float64 of the camera's pose in the map frame, m² and rad², where known: x, y, z and
+            rotations about the map's fixed x, y, z axes (as geometry_msgs/PoseWithCovariance).
     """
 
     frame: Frame
     pose: Pose
     geo: tuple[float, float, float] | None = None
+    covariance: npt.NDArray[np.float64] | None = None

@@ -1,0 +1,126 @@
+"""Poses from a topic of a bag, whatever its type."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from d2vpr_ros.bags.gps import GpsTrack, track_from_fixes
+from d2vpr_ros.bags.gps_poses import GpsWithImu, orientations, poses_along, with_imu
+from d2vpr_ros.bags.reader import Bag, require_topic
+from d2vpr_ros.bags.topics import IMU, NAVSATFIX, PATH, TFMESSAGE, TYPES
+from d2vpr_ros.bags.trajectory import Array, PoseColumns, Trajectory
+from d2vpr_ros.bags.transforms import BASE_FRAME, plain, static_transform
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import stamp_ns
+from d2vpr_ros.geometry import Pose
+
+log = logging.getLogger(__name__)
+
+
+def trajectory_from_bag(bag: Bag, topic: str, base_frame: str = BASE_FRAME) -> Trajectory:
+    """All poses of a topic, by their header stamps.
+
+    Args:
+        topic: Odometry, PoseStamped, PoseWithCovarianceStamped; Path, of which the last message counts (a SLAM system
+            publishes its whole optimised way anew); or NavSatFix (its track in the ENU frame of its first fix, headed
+            along the track).
+        base_frame: where on it the NavSatFix antenna is mounted is read from /tf_static; elsewhere it is at its origin.
+
+    Raises:
+        UserError: the bag does not have the topic, it is of another type, or has no usable pose.
+    """
+    info = require_topic(bag, topic)
+    types = [name for group in TYPES["pose"] for name in group if name != TFMESSAGE]
+    if info.msgtype not in types:
+        raise UserError(f"{bag.path}: {topic} is {info.msgtype}, no pose; expected {' or '.join(types)}")
+    messages = (message for _, _, message in bag.messages([topic]))
+    if info.msgtype == NAVSATFIX:
+        track = track_from_fixes(messages)
+        poses = None if track is None else poses_along(track, _arm(bag, base_frame, track))
+    elif info.msgtype == PATH:
+        poses = _from_path(messages)
+    else:
+        poses = _from_poses(messages)
+    if poses is None:
+        raise _no_pose(bag, topic)
+    if info.msgtype == PATH and len(poses.stamps_ns) == 1:
+        raise UserError(
+            f"{bag.path}: the last message on {topic} has a single stamp for all of its poses, so that nobody knows "
+            "when the robot was where; choose another topic with --pose-topic"
+        )
+    return poses
+
+
+def gps_with_imu(bag: Bag, topic: str, imu_topic: str, base_frame: str = BASE_FRAME) -> GpsWithImu:
+    """Positions from a NavSatFix topic, orientations from a sensor_msgs/Imu one, both mounted as /tf_static says.
+
+    Raises:
+        UserError: as `trajectory_from_bag`, or for the Imu.
+    """
+    for name, msgtype, option in ((topic, NAVSATFIX, "--pose-topic"), (imu_topic, IMU, "--imu-topic")):
+        found = require_topic(bag, name).msgtype
+        if found != msgtype:
+            raise UserError(f"{bag.path}: {name} is {found}; beside --imu-topic, {option} has to be {msgtype}")
+    track = track_from_fixes(message for _, _, message in bag.messages([topic]))
+    if track is None:
+        raise _no_pose(bag, topic)
+    first = next(bag.messages([imu_topic]), None)
+    frame = "" if first is None else str(first[2].header.frame_id)
+    mount = _mount(bag, base_frame, frame)
+    if mount is None:
+        log.warning(
+            "%s: /tf_static does not say how the IMU %s is mounted on %s: taken as aligned", bag.path, frame, base_frame
+        )
+    imu = orientations((message for _, _, message in bag.messages([imu_topic])), mount or Pose.identity())
+    if imu is None:
+        raise UserError(
+            f"{bag.path}: no message on {imu_topic} has an orientation; leave --imu-topic out to head along the track"
+        )
+    return with_imu(track, imu, _arm(bag, base_frame, track))
+
+
+def _from_poses(messages: Iterable[Any]) -> Trajectory | None:
+    """Of PoseStamped, which holds a Pose, and the others, which hold a PoseWithCovariance around one."""
+    columns, frame_id, child_frame_id = PoseColumns(), "", ""
+    for message in messages:
+        covariance = getattr(message.pose, "covariance", None)
+        pose = message.pose if covariance is None else message.pose.pose
+        columns.add(stamp_ns(message.header), _numbers(pose), covariance)
+        frame_id, child_frame_id = message.header.frame_id, getattr(message, "child_frame_id", "")
+    return columns.trajectory(frame_id or "map", child_frame_id or None)
+
+
+def _from_path(messages: Iterable[Any]) -> Trajectory | None:
+    columns, last = PoseColumns(), None
+    for message in messages:
+        last = message
+    for stamped in () if last is None else last.poses:
+        columns.add(stamp_ns(stamped.header), _numbers(stamped.pose))
+    return None if last is None else columns.trajectory(last.header.frame_id or "map")
+
+
+def _numbers(pose: Any) -> tuple[float, ...]:
+    p, q = pose.position, pose.orientation
+    return p.x, p.y, p.z, q.x, q.y, q.z, q.w
+
+
+def _mount(bag: Bag, base_frame: str, frame: str) -> Pose | None:
+    """T_base_frame; what has no frame, or stands at the base's origin by its name, is taken at its word."""
+    return Pose.identity() if plain(frame) in ("", plain(base_frame)) else static_transform(bag, base_frame, frame)
+
+
+def _arm(bag: Bag, base_frame: str, track: GpsTrack) -> Array:
+    """Where the antenna is on the base, metres; at its origin where /tf_static does not say."""
+    mount = _mount(bag, base_frame, track.frame_id)
+    return np.zeros(3) if mount is None else mount.position
+
+
+def _no_pose(bag: Bag, topic: str) -> UserError:
+    return UserError(
+        f"{bag.path}: none of the {bag.topics[topic].count} messages on {topic} has a usable pose (finite numbers, a "
+        "rotation, a fix); choose another topic with --pose-topic"
+    )

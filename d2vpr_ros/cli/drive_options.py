@@ -1,0 +1,107 @@
+"""The options of every verb that reads a recorded drive: which topics, whose poses, where the cameras are."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.reader import Bag
+    from d2vpr_ros.bags.stream import Drive
+    from d2vpr_ros.geometry import Pose
+
+SEVEN = ("X", "Y", "Z", "QX", "QY", "QZ", "QW")
+
+
+def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", type=Path, help="a rosbag2 folder, an .mcap or .db3 file, or a rosbag1 .bag")
+    cameras = parser.add_argument_group("cameras")
+    cameras.add_argument(
+        "--image-topic", action="append", metavar="TOPIC",
+        help="once for each camera; found by itself where the bag leaves no choice",
+    )  # fmt: skip
+    cameras.add_argument(
+        "--mount", type=float, nargs=7, metavar=SEVEN,
+        help="the only camera on the base; default: tf_static, else level and looking forward",
+    )  # fmt: skip
+    cameras.add_argument(
+        "--mount-of", action="append", metavar="NAME=X,Y,Z,QX,QY,QZ,QW",
+        help="a camera on the base by its name, the namespace of its topic (front for /front/image); may be repeated",
+    )  # fmt: skip
+    cameras.add_argument("--base-frame", default="base_link", metavar="FRAME", help="of the robot (default: base_link)")
+    poses = parser.add_argument_group("poses")
+    poses.add_argument(
+        "--pose-topic", metavar="TOPIC",
+        help="PoseStamped, PoseWithCovarianceStamped, Odometry, NavSatFix, Path, or tf; found by itself where the bag "
+        "leaves no choice",
+    )  # fmt: skip
+    poses.add_argument("--poses", type=Path, metavar="FILE", help="poses from a TUM, KITTI or CSV file instead")
+    poses.add_argument("--pose-times", type=Path, metavar="FILE", help="the seconds of KITTI's poses, one a line")
+    poses.add_argument(
+        "--pose-of", choices=["base", "camera_optical"], default="base",
+        help="whose poses a topic or a CSV file has (default: base); TUM and KITTI files have the camera's",
+    )  # fmt: skip
+    poses.add_argument("--map-frame", metavar="FRAME", help="the frame of tf to map in (default: map)")
+    poses.add_argument(
+        "--imu-topic", metavar="TOPIC", help="turns NavSatFix poses as this sensor_msgs/Imu says, not along the track"
+    )
+    poses.add_argument(
+        "--geo-topic", metavar="TOPIC",
+        help="NavSatFix that tags images whose poses come from elsewhere, or none (default: the bag's only one)",
+    )  # fmt: skip
+    poses.add_argument(
+        "--max-gap", type=float, default=1.5, metavar="S",
+        help="leave images out between poses further apart than this (default: 1.5)",
+    )  # fmt: skip
+
+
+def open_asked_drive(bag: Bag, args: argparse.Namespace, with_poses: bool = True) -> Drive:
+    """The drive that these options name.
+
+    Raises:
+        UserError: as `open_drive`, or an option is not what it should be.
+    """
+    from d2vpr_ros.bags.drive import open_drive
+    from d2vpr_ros.errors import UserError
+
+    if not args.max_gap > 0:
+        raise UserError(f"--max-gap {args.max_gap:g}: expected seconds above 0")
+    mounts = {}
+    for text in args.mount_of or []:
+        name, equals, numbers = text.partition("=")
+        if not name or not equals:
+            raise UserError(f"--mount-of {text}: expected NAME=x,y,z,qx,qy,qz,qw")
+        mounts[name] = read_mount(f"--mount-of {name}", numbers.split(","))
+    return open_drive(
+        bag,
+        args.image_topic,
+        args.pose_topic,
+        None if args.mount is None else read_mount("--mount", args.mount),
+        args.pose_of,
+        args.max_gap,
+        mounts=mounts,
+        pose_file=args.poses,
+        pose_times=args.pose_times,
+        imu_topic=args.imu_topic,
+        geo_topic=args.geo_topic,
+        map_frame=args.map_frame,
+        base_frame=args.base_frame,
+        with_poses=with_poses,
+    )
+
+
+def read_mount(option: str, numbers: list[str] | list[float]) -> Pose:
+    """The pose of seven numbers of an option.
+
+    Raises:
+        UserError: they are not seven, no numbers, or no pose.
+    """
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.geometry import Pose
+
+    try:
+        x, y, z, qx, qy, qz, qw = (float(number) for number in numbers)
+        return Pose.of(x, y, z, qx, qy, qz, qw)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}; expected seven numbers x y z qx qy qz qw") from None
