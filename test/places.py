@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.describe import ModelIdentity
+from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
+from d2vpr_ros.images.compose import encode_jpeg
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map
 
@@ -48,4 +50,23 @@ def write_places(
         camera = writer.add_camera(session, Camera("front", 6, 4, mount))
         for number, (pose, descriptor) in enumerate(zip(base_poses, descriptors, strict=True)):
             writer.add_place(session, camera, NewPlace(number * 1_000_000_000, pose @ mount, descriptor))
+    return read_map(path)
+
+
+def write_sessions(
+    path: Path, names: list[str], count: int, cameras: tuple[str, ...] = ("front",), origin: LocalFrame | None = None
+) -> PlaceMap:
+    """Streets of `count` steps along x, 10 m beside each other, each a session a day later; with a picture a place."""
+    header = MapHeader(IDENTITY, WIDTH, "map", 1.0, origin, geo_tagged=origin is not None)
+    descriptors = unit_rows(count, seed=1)
+    with create_map(path, header) as writer:
+        for day, name in enumerate(names):
+            session = writer.begin_session(Session(name))
+            numbers = [writer.add_camera(session, Camera(camera, 6, 4, FORWARD_MOUNT)) for camera in cameras]
+            for step in range(count):
+                base = Pose.planar(float(step), 10.0 * day, 0.3 * day)
+                stamp = (1_700_000_000 + 86_400 * day + step) * 1_000_000_000 + 123_456_789
+                jpeg = encode_jpeg(np.full((4, 6, 3), 20 * step % 256, np.uint8))
+                for number in numbers:
+                    writer.add_place(session, number, NewPlace(stamp, base @ FORWARD_MOUNT, descriptors[step], jpeg))
     return read_map(path)

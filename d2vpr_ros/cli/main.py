@@ -25,7 +25,9 @@ VERBS = {
     ("bag", "info"): "d2vpr_ros.cli.bag_info",
     ("demo",): "d2vpr_ros.cli.demo",
     ("map", "build"): "d2vpr_ros.cli.map_build",
+    ("map", "export"): "d2vpr_ros.cli.map_export",
     ("map", "info"): "d2vpr_ros.cli.map_info",
+    ("map", "view"): "d2vpr_ros.cli.map_view",
     ("sim", "drive"): "d2vpr_ros.cli.sim_drive",
 }
 

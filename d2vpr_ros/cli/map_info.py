@@ -1,4 +1,4 @@
-"""Show what a map holds: places, extent, model, frames."""
+"""Show what a map holds: places, sessions, extent, pictures, model, frames."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.mapping import read_map
+    from d2vpr_ros.mapping.summary import facts, summarise_sessions
 
     place_map = read_map(args.map)
-    header = place_map.header
-    extent = place_map.positions.max(axis=0) - place_map.positions.min(axis=0)
-    rows = {
-        "places": len(place_map),
-        "spacing": f"{place_map.spacing_m:.2f} m (median)",
-        "extent": " x ".join(f"{metres:.1f}" for metres in extent) + " m",
-        "frame": header.frame,
-        "origin": f"{header.origin.latitude:.7f}, {header.origin.longitude:.7f}" if header.origin else "not geo-tagged",
-        "cameras": ", ".join(f"{c.name} {c.width}x{c.height}" for c in place_map.camera_table.values()),
-        "descriptor": f"{header.descriptor_width} numbers",
-        "model": f"{header.model.architecture} {header.model.weights_sha256[:12]}",
-        "projection": header.model.projection or "none",
-        "file": f"{args.map.stat().st_size / 1e6:.1f} MB",
-    }
-    for name, value in rows.items():
-        print(f"{name:11} {value}")
+    for name, value in facts(place_map).items():
+        print(f"{name:11} {_printable(value)}")
+    print("sessions")
+    for summary in summarise_sessions(place_map):
+        parts = [f"{summary.places} places", summary.when, ", ".join(summary.cameras)]
+        if not summary.session.complete:
+            parts.append("not built to its end")
+        print(f"  {summary.key:<3} {_printable(summary.session.name)}: {_printable('; '.join(filter(None, parts)))}")
     return 0
+
+
+def _printable(text: str) -> str:
+    """A stranger's text without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,8 +15,8 @@ from d2vpr_ros import __version__
 _NO_NAN_AND_NO_SPACES = {"allow_nan": False, "separators": (",", ":")}
 
 
-def write_page(path: Path, name: str, title: str, *, with_script: bool = False, **values: object) -> None:
-    """Write the page of the template `name`.html.j2 with page.css and `name`.css, and `name`.js if it has a script.
+def write_page(path: Path, name: str, title: str, scripts: Sequence[str] = (), **values: object) -> None:
+    """Write the page of the template `name`.html.j2 with the styles page.css and `name`.css, and these scripts.
 
     Every value is escaped for HTML. `{{ value | tojson }}` is safe inside a script element, too.
     The page's own policy forbids the browser to load anything, and to run or style by anything but these files.
@@ -32,7 +33,7 @@ def write_page(path: Path, name: str, title: str, *, with_script: bool = False, 
         return loader.get_source(environment, file)[0]
 
     style = text("page.css") + text(f"{name}.css")
-    script = text(f"{name}.js") if with_script else ""
+    script = "".join(map(text, scripts))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_allowing(style)}; script-src {_allowing(script)}; "
         "base-uri 'none'; form-action 'none'"

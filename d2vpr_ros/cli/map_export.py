@@ -1,0 +1,61 @@
+"""Write a map's places for other programs: GeoJSON, CSV, TUM or GeoPackage.
+
+  geojson  RFC 7946: a WGS-84 point a place, with session, camera, stamp, heading, altitude and pose
+  csv      the table of poses that `d2vpr map build --poses` and `d2vpr bag from-images` read, with session and camera
+  tum      `stamp x y z qx qy qz qw` of one session and camera, as evo and others read it
+  gpkg     the map itself, which is a GeoPackage, under the ending that QGIS expects
+
+Poses are in the map frame, of the robot's base in a CSV and of the camera (z forward, x right) elsewhere, as this
+package reads those formats; --pose-of chooses. Latitude, longitude and altitude are as the map has them. What is not
+known is empty or null.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+ENDINGS = {".geojson": "geojson", ".json": "geojson", ".csv": "csv", ".tum": "tum", ".txt": "tum", ".gpkg": "gpkg"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("map", type=Path, help="a .d2map file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--format", choices=["geojson", "csv", "tum", "gpkg"], help="default: by the ending of the file's name"
+    )
+    parser.add_argument(
+        "--session", action="append", default=[], metavar="NAME", help="only this one, by name or number; repeatable"
+    )
+    parser.add_argument("--camera", action="append", default=[], metavar="NAME", help="only this one; repeatable")
+    parser.add_argument("--pose-of", choices=["base", "camera_optical"], help="default: base for csv, else the camera")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="also write the places' pictures to this folder"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+
+
+def main(args: argparse.Namespace) -> int:
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.mapping import export, read_map
+    from d2vpr_ros.outfile import new_file
+
+    form = args.format or ENDINGS.get(args.out.suffix.lower())
+    if form is None:
+        raise UserError(f"{args.out}: cannot tell the format by this ending; give --format geojson, csv, tum or gpkg")
+    if form == "gpkg" and (args.session or args.camera or args.pose_of):
+        raise UserError("a GeoPackage is a copy of the whole map: leave out --session, --camera and --pose-of")
+    place_map = read_map(args.map)
+    rows = export.choose_rows(place_map, args.session, args.camera)
+    pose_of = args.pose_of or ("base" if form == "csv" else "camera_optical")
+    with new_file(args.out, args.force, args.map) as partial:
+        if form == "gpkg":
+            export.copy_geopackage(place_map, partial)
+        else:
+            write = {"geojson": export.write_geojson, "csv": export.write_csv, "tum": export.write_tum}[form]
+            write(place_map, rows, partial, pose_of == "base")
+    poses = f", poses of the {pose_of} in {place_map.header.frame!r}" if form != "gpkg" else ""
+    print(f"{args.out}: {len(rows)} places{poses}")
+    if args.pictures:
+        print(f"{args.pictures}: {export.write_pictures(place_map, rows, args.pictures)} pictures")
+    return 0
