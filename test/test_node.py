@@ -24,8 +24,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from d2vpr_ros import fields
-from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
+from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import distance

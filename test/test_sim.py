@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from d2vpr_ros.bags.drive import open_drive
-from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
+from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.cli import sim_drive as command
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose, distance, turn

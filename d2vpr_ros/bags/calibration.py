@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,13 +61,19 @@ def read_calibration(bag: Bag, image_topic: str) -> Calibration | None:
     first = next(bag.messages([topic]), None)
     if first is None:
         return None
-    message = first[2]
+    calibration = calibration_of(first[2], image_topic)
+    if calibration is None:
+        log.info("%s: %s says that the camera is not calibrated", bag.path, topic)
+    return calibration
+
+
+def calibration_of(message: Any, image_topic: str) -> Calibration | None:
+    """What a sensor_msgs/CameraInfo says of the images on a topic, as `read_calibration`."""
     rectified = "rect" in image_topic.strip("/").removesuffix("/compressed").split("/")[-1]
     p = np.asarray(message.p, np.float64).reshape(3, 4)
     k = p[:, :3].reshape(9) if rectified else np.asarray(message.k, np.float64)
     width, height = int(message.width), int(message.height)
     if not np.isfinite(k).all() or k[0] <= 0 or k[4] <= 0 or min(width, height) <= 0:
-        log.info("%s: %s says that the camera is not calibrated", bag.path, topic)
         return None
     if rectified:
         return Calibration(width, height, tuple(k.tolist()))

@@ -123,17 +123,17 @@ def cameras_on_body(
             and it is logged.
         body: its frame; None if it is the first camera.
     """
-    own = next((image for image in images if image.frame_id == plain(body or "")), images[0] if body is None else None)
+    own = images[0] if body is None else next((i for i in images if i.frame_id == plain(body) != base_frame), None)
     base = base_frame if own is not None or body is None else plain(body)
     standing = {image.name: given.get(image.name) or _find_mount(bag, tree, base, image) for image in images}
     cameras = []
     for image in images:
         mount = on_body = standing[image.name]
         if own is not None:  # the body is a camera
-            direct = None if own.name in given or image.name in given else _fixed(tree, own.frame_id, image.frame_id)
+            direct = None if own.name in given or image.name in given else tree.fixed(own.frame_id, image.frame_id)
             on_body = Pose.identity() if image is own else direct or standing[own.name].inverse() @ mount
         elif image.name not in given and base != base_frame:
-            mount = _fixed(tree, base_frame, image.frame_id) or on_body
+            mount = tree.fixed(base_frame, image.frame_id) or on_body
         cameras.append(DriveCamera(image.name, image.topic, image.frame_id, mount, image.calibration, poses, on_body))
     return cameras
 
@@ -150,17 +150,17 @@ def cameras_in_tree(
     cameras = []
     for image in images:
         mount = given.get(image.name)
-        poses = tree.chain(map_frame, image.frame_id) if mount is None else None
+        # Whoever stamps images with the base's frame does not mean that the camera looks up.
+        direct = mount is None and image.frame_id != base_frame
+        poses = tree.chain(map_frame, image.frame_id) if direct else None
         if poses is None:
             poses = tree.chain(map_frame, base_frame)
             mount = on_body = mount or _find_mount(bag, tree, base_frame, image)
         else:
             on_body = Pose.identity()
-            mount = _fixed(tree, base_frame, image.frame_id)
-            if mount is None:  # a camera that pans has its mount of one moment in the map
-                chain = tree.chain(base_frame, image.frame_id)
-                mount = None if chain is None else chain.at(max(chain.span_ns[0], 0), 0.0)
-                mount = mount or _find_mount(bag, tree, base_frame, image)
+            on_base = tree.chain(base_frame, image.frame_id)
+            # A camera that pans has its mount of one moment in the map.
+            mount = (None if on_base is None else on_base.first) or _find_mount(bag, tree, base_frame, image)
         if poses is None:
             raise UserError(
                 f"{bag.path}: tf does not connect {map_frame} to {image.frame_id or 'the camera'} or {base_frame}; "
@@ -170,14 +170,9 @@ def cameras_in_tree(
     return cameras
 
 
-def _fixed(tree: TfTree, parent: str, child: str) -> Pose | None:
-    chain = tree.chain(parent, child)
-    return None if chain is None else chain.fixed
-
-
 def _find_mount(bag: Bag, tree: TfTree, base: str, image: ImageTopic) -> Pose:
     """T_base_cameraOptical from the fixed transforms, or FORWARD_MOUNT with a warning."""
-    mount = _fixed(tree, base, image.frame_id)
+    mount = None if image.frame_id == base else tree.fixed(base, image.frame_id)
     if mount is None:
         log.warning(
             "%s: /tf_static does not say how %s is mounted on %s: taken as level and looking forward, at its origin "

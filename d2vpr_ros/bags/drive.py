@@ -14,7 +14,7 @@ from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.bags.topics import NAVSATFIX, TFMESSAGE, choose_topic, full_name, may_be_chosen
 from d2vpr_ros.bags.trajectory import PoseOf, Poses
-from d2vpr_ros.bags.transforms import BASE_FRAME, plain, read_tf
+from d2vpr_ros.bags.transforms import BASE_FRAME, fixed_tree, plain, read_tf
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import stamp_ns
 from d2vpr_ros.geometry import Pose
@@ -78,7 +78,7 @@ def open_drive(
     """
     images = find_image_topics(bag, [image_topic] if isinstance(image_topic, str) else image_topic or [])
     given = given_mounts(images, mount, mounts or {})
-    static = read_tf(bag, None)
+    static = fixed_tree(bag, base_frame, [image.frame_id for image in images if image.name not in given])
     if not with_poses:
         cameras = cameras_on_body(bag, images, None, static, given, base_frame, base_frame)
         source = None
@@ -144,8 +144,14 @@ def _find_fixes(bag: Bag, geo_topic: str | None) -> GpsTrack | None:
     """The track that tags images, from the topic asked for or the only one there is."""
     if geo_topic == NO_TOPIC:
         return None
-    if geo_topic is None and not any(t.msgtype == NAVSATFIX and may_be_chosen(t) for t in bag.topics.values()):
+    fitting = [t.name for t in bag.topics.values() if t.msgtype == NAVSATFIX and may_be_chosen(t)]
+    if geo_topic is None and not fitting:
         return None
+    if geo_topic is None and len(fitting) > 1:
+        raise UserError(
+            f"{bag.path}: several NavSatFix topics could geo-tag the images; choose one with --geo-topic: "
+            f"{', '.join(fitting)}, or {NO_TOPIC}"
+        )
     topic = choose_topic(bag, geo_topic, "geo")
     fixes = track_from_fixes(message for _, _, message in bag.messages([topic]))
     if fixes is None and geo_topic is not None:
@@ -163,7 +169,7 @@ def _frame_id(bag: Bag, source: _Source | None, map_frame: str | None) -> str:
             f"{bag.path}: the poses on {source.name if source else ''} are in the frame {stated}, not in {map_frame} "
             "as --map-frame says; leave it out, or choose other poses"
         )
-    return stated or map_frame or MAP_FRAME
+    return plain(stated or map_frame or MAP_FRAME)
 
 
 def _stamps(bag: Bag, topic: str) -> list[int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +47,12 @@ DAMAGE = (
 )
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# Types of old ROS 1 bags that are today's, byte for byte, under another name.
+RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
+
+
 @dataclass(frozen=True)
 class TopicInfo:
     """One topic of a bag: its name, its type such as ``sensor_msgs/msg/Image``, how many messages it has."""
@@ -68,7 +76,7 @@ class Bag:
         self._reader = reader
         self._is_ros1 = isinstance(reader, rosbag1.Reader)
         self.topics = {
-            name: TopicInfo(name, info.connections[0].msgtype, info.msgcount) for name, info in reader.topics.items()
+            name: TopicInfo(name, type_of(info.connections[0]), info.msgcount) for name, info in reader.topics.items()
         }
         empty = reader.message_count == 0
         self.start_ns = 0 if empty else int(reader.start_time)
@@ -92,8 +100,9 @@ class Bag:
             return
         try:
             for connection, time_ns, data in self._reader.messages(connections=connections):
-                cdr = TYPESTORE.ros1_to_cdr(data, connection.msgtype) if self._is_ros1 else data
-                yield connection.topic, int(time_ns), connection.msgtype, bytes(cdr)
+                msgtype = type_of(connection)
+                cdr = TYPESTORE.ros1_to_cdr(data, msgtype) if self._is_ros1 else data
+                yield connection.topic, int(time_ns), msgtype, bytes(cdr)
         except DAMAGE as error:
             raise damaged(self.path, error) from error
 
@@ -109,6 +118,11 @@ class Bag:
             except DAMAGE as error:
                 raise damaged(self.path, error) from error
             yield topic, time_ns, message
+
+
+def type_of(connection: Any) -> str:
+    """The type of a connection's messages, by today's name."""
+    return RENAMED.get(connection.msgtype, connection.msgtype)
 
 
 @contextmanager
@@ -131,6 +145,10 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:  # a compressed bag is unpacked whole
+            raise UserError(
+                f"{path}: no room to unpack it in {tempfile.gettempdir()}; make room there or set TMPDIR elsewhere"
+            ) from error
         raise damaged(path, error) from error
     try:
         yield Bag(path, reader)
@@ -158,6 +176,8 @@ def check_is_bag(path: Path) -> None:
             )
         raise UserError(f"{path}: a directory without metadata.yaml is not a bag; expected {kinds}")
     magic = MAGIC.get(path.suffix)
+    if path.suffix == ".zstd":
+        raise UserError(f"{path}: a compressed part of a bag; give the directory that holds it and its metadata.yaml")
     if magic is None:
         raise UserError(f"{path}: not a bag; expected {kinds}")
     try:

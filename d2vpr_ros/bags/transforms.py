@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Array, Geo, PoseColumns, Trajectory
@@ -14,6 +17,7 @@ from d2vpr_ros.geometry import Pose
 
 log = logging.getLogger(__name__)
 
+TF = "/tf"
 TF_STATIC = "/tf_static"
 BASE_FRAME = "base_link"
 
@@ -39,6 +43,11 @@ class TfTree:
         if common is None:
             return None
         return TfPoses(plain(parent), tuple(to_parent[common]), tuple(to_child[common]))
+
+    def fixed(self, parent: str, child: str) -> Pose | None:
+        """T_parent_child if it never changes, else None."""
+        chain = self.chain(parent, child)
+        return None if chain is None else chain.fixed
 
     def _way_up(self, frame: str) -> dict[str, list[Edge]]:
         """The edges from each ancestor down to a frame by ancestor, nearest first, itself included; ends at a cycle."""
@@ -78,9 +87,14 @@ class TfPoses:
 
     @property
     def fixed(self) -> Pose | None:
-        """T_parent_child, if no transform on the way moves."""
-        edges = [edge for edge in (*self.up, *self.down) if isinstance(edge, Trajectory)]
-        return None if edges else self.at(0, 0.0)
+        """T_parent_child, if no transform on the way changes (ROS 1 sends the fixed ones again and again)."""
+        moving = [edge for edge in (*self.up, *self.down) if isinstance(edge, Trajectory)]
+        return self.first if all(map(_is_still, moving)) else None
+
+    @property
+    def first(self) -> Pose | None:
+        """T_parent_child when all of the way is known first."""
+        return self.at(self.span_ns[0], math.inf)
 
     def at(self, stamp_ns: int, max_gap_s: float) -> Pose | None:
         """T_parent_child at a time; None where one of the transforms is not known then (see `Trajectory.at`)."""
@@ -127,10 +141,17 @@ def read_tf(bag: Bag, topic: str | None) -> TfTree:
     return TfTree(edges)
 
 
+def fixed_tree(bag: Bag, base: str, frames: Iterable[str]) -> TfTree:
+    """The tree that says how frames are fixed to a base: /tf_static, and /tf where that does not connect them."""
+    tree = read_tf(bag, None)
+    if TF in bag.topics and any(tree.chain(base, frame) is None for frame in frames):
+        return read_tf(bag, TF)
+    return tree
+
+
 def static_transform(bag: Bag, parent: str, child: str) -> Pose | None:
-    """T_parent_child composed from the bag's /tf_static; None where it does not connect the two frames."""
-    chain = read_tf(bag, None).chain(parent, child)
-    return None if chain is None else chain.fixed
+    """T_parent_child composed from the bag's fixed transforms; None where they do not connect the two frames."""
+    return fixed_tree(bag, parent, [child]).fixed(parent, child)
 
 
 def plain(frame: str) -> str:
@@ -156,6 +177,12 @@ def _read_moving(bag: Bag, topic: str) -> dict[str, tuple[str, Edge]]:
                         edges[child][0])  # fmt: skip
         edges[child] = (parent, trajectory)
     return edges
+
+
+def _is_still(trajectory: Trajectory) -> bool:
+    first = trajectory.quaternions[0]
+    moved = float(np.ptp(trajectory.positions, axis=0).max())
+    return moved < 1e-6 and float(np.abs(trajectory.quaternions @ first).min()) > 1 - 1e-12
 
 
 def _compose(poses: Sequence[Pose]) -> Pose:
