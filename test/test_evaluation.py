@@ -87,6 +87,7 @@ def test_the_ellipsoid_holds_its_share_whatever_the_scale(scale: float) -> None:
 def test_the_plot_shows_the_plane_the_drive_lies_in() -> None:
     upright = np.array([[0.0, 0.1, 0.0], [3.0, 0.0, 2.0], [1.0, 0.2, 5.0]])
     assert widest_axes(upright) == (0, 2)
+    assert widest_axes(np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])) == (0, 1)  # a straight street is seen from above
 
 
 @pytest.mark.parametrize(("split", "first_map", "first_query"), [("even", 0, 1), ("first:0.8", 0, 8)])

@@ -89,7 +89,8 @@ def test_every_command_of_the_package_can_be_imported() -> None:
 
 
 def test_every_verb_module_is_a_command_and_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
-    modules = {path.stem for path in (CHECKOUT / "d2vpr_ros" / "cli").glob("*.py")} - {"__init__", "main"}
+    modules = {path.stem for path in (CHECKOUT / "d2vpr_ros" / "cli").glob("*.py")}
+    modules -= {"__init__", "main", "build_options", "drive_options"}
     assert {module.rpartition(".")[2] for module in VERBS.values()} == modules
     for verb in VERBS:
         with pytest.raises(SystemExit) as stopped:
@@ -119,7 +120,7 @@ def test_a_noun_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> Non
     ("words", "expected"),
     [
         ("mpa build", "error: `d2vpr mpa` is not a command; did you mean `d2vpr map`?"),
-        ("map bild", "error: `d2vpr map bild` is not a command; did you mean `d2vpr map build` or `d2vpr map info`?"),
+        ("map bild", "error: `d2vpr map bild` is not a command; did you mean `d2vpr map build` or `d2vpr map view`?"),
         ("--verbose", "error: option '--verbose' without a verb; `d2vpr --help` lists the verbs"),
     ],
 )

@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture-mb",
         type=float,
-        default=24.0,
         metavar="MB",
         help="pictures in the page, at most (default: 24; 0: none)",
     )
@@ -27,16 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.errors import UserError
-    from d2vpr_ros.evaluation.view import write_view
+    from d2vpr_ros.evaluation.view import PICTURE_MB, write_view
     from d2vpr_ros.mapping import read_map
     from d2vpr_ros.mapping.summary import megabytes
     from d2vpr_ros.outfile import new_file
 
-    if not 0 <= args.picture_mb < 1000:
-        raise UserError(f"--picture-mb {args.picture_mb:g}: expected 0 to 1000 megabytes")
+    picture_mb = PICTURE_MB if args.picture_mb is None else args.picture_mb
+    if not 0 <= picture_mb < 1000:
+        raise UserError(f"--picture-mb {picture_mb:g}: expected 0 to 1000 megabytes")
     place_map = read_map(args.map)
     with new_file(args.out, args.force, args.map) as partial:
-        summary = write_view(place_map, partial, args.picture_mb)
+        summary = write_view(place_map, partial, picture_mb)
     pictures = f"{summary.embedded} of {summary.pictures} pictures" if summary.pictures else "no pictures in the map"
     print(f"{args.out}: {summary.places} places, {pictures}, {megabytes(summary.size)}")
     return 0

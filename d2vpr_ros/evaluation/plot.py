@@ -58,7 +58,7 @@ def trajectory_svg(
 
 def widest_axes(positions: npt.NDArray[np.float64]) -> tuple[int, int]:
     """The two axes along which (N, 3) positions spread most, in order (x before y before z)."""
-    first, second = sorted(np.argsort(np.ptp(positions, axis=0), kind="stable")[1:])
+    first, second = sorted(np.argsort(-np.ptp(positions, axis=0), kind="stable")[:2])
     return int(first), int(second)
 
 
