@@ -14,7 +14,7 @@ from places import IDENTITY, straight_street, unit_rows, write_places
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.mapping import Camera, Index, KeyframeRule, KeyframeSelector, MapHeader, Session, check_model, read_map
+from d2vpr_ros.mapping import Camera, Index, MapHeader, Session, check_model, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map
 
 
@@ -150,14 +150,6 @@ def test_a_map_of_another_model_is_refused_saying_what_differs(path: Path) -> No
     other = type(IDENTITY)("small", "1" * 64, IDENTITY.preprocessing, "")
     with pytest.raises(UserError, match=r"architecture nano against small, weights_sha256 0+ against 1+"):
         check_model(place_map, other)
-
-
-def test_keyframes_are_taken_by_distance_and_by_turn() -> None:
-    wanted = KeyframeSelector(KeyframeRule(spacing_m=1.0, turn_deg=20.0))
-    walked = [wanted(Pose.planar(0.25 * step, 0.0, 0.0)) for step in range(9)]
-    assert walked == [True, False, False, False, True, False, False, False, True]
-    assert not wanted(Pose.planar(2.0, 0.0, np.radians(15)))
-    assert wanted(Pose.planar(2.0, 0.0, np.radians(25)))
 
 
 @given(seed=st.integers(0, 1000), k=st.integers(1, 30))

@@ -12,14 +12,16 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.reader import Bag
+    from d2vpr_ros.bags.stream import Keep
     from d2vpr_ros.evaluation.drives import Drives
     from d2vpr_ros.evaluation.scoring import ScoredQuery, Summary
+    from d2vpr_ros.images.frame import PosedFrame
     from d2vpr_ros.mapping import PlaceMap
 
 MADE = ("map_drive", "query_drive", "drive", "demo.d2map", "summary.json", "report.html", "log")
@@ -122,22 +124,26 @@ def build_demo_map(drives: Drives, path: Path, weights: str, spacing_m: float) -
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
     from d2vpr_ros.describe import Extractor
-    from d2vpr_ros.mapping import KeyframeRule, KeyframeSelector, build_map
+    from d2vpr_ros.mapping import BuildOptions, KeyframeRule
+    from d2vpr_ros.mapping.recording import cameras_of, header_of, session_of
+    from d2vpr_ros.mapping.session import build_session
+    from d2vpr_ros.mapping.store import create_map
 
+    extractor, options = Extractor.open(weights), BuildOptions(KeyframeRule(spacing_m))
     with open_bag(drives.map_bag) as bag:
         drive = open_drive(bag)
         wanted = stamps_of(bag, drive.image_topic, drives.map_numbers)
-        selected = KeyframeSelector(KeyframeRule(spacing_m))
-        frames = (posed for posed in drive.frames() if posed.frame.stamp_ns in wanted and selected(posed.pose))
-        places = build_map(
-            tqdm(frames, unit="place", leave=False, disable=None),
-            Extractor.open(weights),
-            path,
-            drive.mount,
-            spacing_m=spacing_m,
-            session=drives.map_bag.name,
-        )
-    print(f"      {places} places in {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+        def frames(keep: Keep) -> Iterator[PosedFrame]:
+            return drive.frames(lambda camera, pose, stamp: stamp in wanted and keep(camera, pose, stamp))
+
+        with (
+            tqdm(total=len(wanted), unit="image", leave=False, disable=None) as bar,
+            create_map(path, header_of(drive, extractor, options)) as writer,
+        ):
+            session = writer.begin_session(session_of(drive, options))
+            counts = build_session(writer, session, frames, extractor, cameras_of(drive), options, bar.update)
+    print(f"      {counts}; {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def stamps_of(bag: Bag, topic: str, numbers: range | None) -> set[int]:
@@ -159,7 +165,7 @@ def localize(
     import numpy as np
     from tqdm import tqdm
 
-    from d2vpr_ros.bags.trajectory import trajectory_from_bag
+    from d2vpr_ros.bags.pose_topics import trajectory_from_bag
     from d2vpr_ros.evaluation.scoring import Answer, score
     from d2vpr_ros.nodes.live_run import isolate_ros, run_live
     from d2vpr_ros.share import share_folder
@@ -202,7 +208,7 @@ def write_results(
     from d2vpr_ros.evaluation.scoring import summarise
     from d2vpr_ros.fields import stamp_ns
     from d2vpr_ros.images.decode import decode_image
-    from d2vpr_ros.mapping.build import encode_picture
+    from d2vpr_ros.mapping.picture import encode_picture
 
     summary = summarise(queries, radius_m, dropped)
     (out / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -115,11 +115,21 @@ class Extractor:
         Raises:
             UserError: an image is empty or not RGB.
         """
-        parts = [self._describe_batch(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+        parts = [self.describe_prepared([self.prepare(image) for image in batch]) for batch in batches]
         return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
 
-    def _describe_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        resized = torch.stack([self.preprocessor.resize(image) for image in images]).to(self.device)
+    def prepare(self, image: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """(H, W, 3) uint8 RGB -> what `describe_prepared` takes: a small tensor, so that many images can wait.
+
+        Raises:
+            UserError: the image is empty or not RGB.
+        """
+        return self.preprocessor.resize(image)
+
+    def describe_prepared(self, prepared: Sequence[torch.Tensor]) -> npt.NDArray[np.float32]:
+        """One batch of N prepared images -> (N, width) float32, each row of unit length."""
+        resized = torch.stack(list(prepared)).to(self.device)
         with torch.inference_mode():
             descriptors: npt.NDArray[np.float32] = self.model(self.preprocessor.normalise(resized)).cpu().numpy()
         return self.projection(descriptors) if self.projection else descriptors

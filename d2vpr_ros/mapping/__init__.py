@@ -1,19 +1,20 @@
 """The place map: written by a builder, searched by a localizer."""
 
-from d2vpr_ros.mapping.build import KeyframeRule, KeyframeSelector, build_map
+from d2vpr_ros.mapping.build import BuildOptions, MapBuilder
 from d2vpr_ros.mapping.header import Camera, MapHeader, Session
 from d2vpr_ros.mapping.index import Index
+from d2vpr_ros.mapping.keyframes import KeyframeRule
 from d2vpr_ros.mapping.place_map import PlaceMap, check_model, read_map
 
 __all__ = [
+    "BuildOptions",
     "Camera",
     "Index",
     "KeyframeRule",
-    "KeyframeSelector",
+    "MapBuilder",
     "MapHeader",
     "PlaceMap",
     "Session",
-    "build_map",
     "check_model",
     "read_map",
 ]

@@ -1,118 +1,273 @@
-"""From posed frames to a map file."""
+"""From posed frames to the places of one session: the pipeline behind the bag verbs and the live node.
+
+Three threads share the work: the caller's decodes and judges images, one describes them, one stores places. What waits
+between them is bounded and small (pictures of 320 pixels), however large the images and however long the drive.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from d2vpr_ros.describe import Extractor
-from d2vpr_ros.errors import UserError
-from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.geometry import Pose, distance, turn
-from d2vpr_ros.images.compose import encode_jpeg, resize_area
-from d2vpr_ros.images.frame import PosedFrame
-from d2vpr_ros.mapping.header import Camera, MapHeader, Session
-from d2vpr_ros.mapping.store import NewPlace, create_map
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.compose import encode_jpeg
+from d2vpr_ros.images.frame import Frame, PosedFrame
+from d2vpr_ros.mapping.channel import Channel
+from d2vpr_ros.mapping.counts import REPEATED, TOO_CLOSE, TOO_SLOW, BuildCounts
+from d2vpr_ros.mapping.header import Camera
+from d2vpr_ros.mapping.keyframes import KeyframeRule, KeyframeSelector
+from d2vpr_ros.mapping.picture import shrink
+from d2vpr_ros.mapping.quality import find_flaw
+from d2vpr_ros.mapping.store import MapWriter, NewPlace
 
-PICTURE_SIDE = 320
-"""Longer side of a stored picture, pixels."""
+REPEATED_ABOVE = 0.998
+"""Cosine between descriptors above which an image shows the last place again.
+
+A camera that hangs delivers 1.0; one that stands still 0.996 and more by daylight, for its noise; one that moved by
+5 cm at most 0.994 (nano, simulated town).
+"""
 
 _BATCH = 8
+_DESCRIBED = 16  # described places that wait to be stored
+
+CameraOf = Callable[[str, int, int], Camera]
+"""The camera of a name, for pictures of this width and height."""
 
 
 @dataclass(frozen=True)
-class KeyframeRule:
-    """A frame becomes a place when the camera has moved or turned this far since the last place."""
-
-    spacing_m: float = 1.0
-    turn_deg: float = 20.0
-
-
-class KeyframeSelector:
-    """Picks keyframes as a drive goes by, before an image needs to be decoded."""
-
-    def __init__(self, rule: KeyframeRule) -> None:
-        self._rule = rule
-        self._last: Pose | None = None
-
-    def __call__(self, pose: Pose) -> bool:
-        """Whether the next frame, with T_map_cameraOptical `pose`, becomes a place."""
-        taken = (
-            self._last is None
-            or distance(self._last, pose) >= self._rule.spacing_m
-            or turn(self._last, pose) >= np.radians(self._rule.turn_deg)
-        )
-        if taken:
-            self._last = pose
-        return taken
-
-
-def build_map(
-    keyframes: Iterable[PosedFrame],
-    extractor: Extractor,
-    out: Path,
-    mount: Pose,
-    *,
-    spacing_m: float,
-    session: str,
-    frame_id: str = "map",
-    origin: LocalFrame | None = None,
-    on_place: Callable[[], object] = lambda: None,
-) -> int:
-    """Describe the keyframes of a drive and store them as a new map.
-
-    Args:
-        keyframes: with T_map_cameraOptical, in the order of the drive.
-        mount: T_base_cameraOptical of the drive's camera.
-        spacing_m: the spacing the keyframes were picked at.
-        session: name of the drive.
-        frame_id: the map frame.
-        origin: where the map frame stands on the earth, if known.
-        on_place: called after each stored place.
-
-    Returns:
-        The number of places stored.
-
-    Raises:
-        UserError: the map exists or cannot be written, or there was no keyframe.
+class BuildOptions:
+    """Attributes:
+    rule: which frames are due.
+    pictures: store a picture with each place.
+    keep_all: store also useless images, and those that repeat the last place.
+    waiting: images that may wait to be described.
     """
-    header = MapHeader(extractor.identity, extractor.width, frame_id, spacing_m, origin, origin is not None)
-    with create_map(out, header) as writer:
-        number = writer.begin_session(Session(session, complete=False))
-        for batch in _batches(iter(keyframes)):
-            descriptors = extractor.describe([posed.frame.rgb for posed in batch])
-            for posed, descriptor in zip(batch, descriptors, strict=True):
-                height, width = posed.frame.rgb.shape[:2]
-                camera = writer.add_camera(number, Camera(posed.frame.camera, width, height, mount))
-                jpeg = encode_picture(posed.frame.rgb)
-                writer.add_place(
-                    number, camera, NewPlace(posed.frame.stamp_ns, posed.pose, descriptor, jpeg, posed.geo)
-                )
-                on_place()
-        writer.finish_session(number)
-    if writer.stored == 0:
-        raise UserError(f"no map was written to {out}: the drive {session} has no image with a pose")
-    return writer.stored
+
+    rule: KeyframeRule = field(default_factory=KeyframeRule)
+    pictures: bool = True
+    keep_all: bool = False
+    waiting: int = 16
 
 
-def encode_picture(rgb: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 RGB -> JPEG of at most PICTURE_SIDE pixels on the longer side."""
-    height, width = rgb.shape[:2]
-    scale = min(1.0, PICTURE_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return encode_jpeg(resize_area(rgb, size) if scale < 1 else rgb)
+@dataclass(frozen=True, eq=False)
+class _Keyframe:
+    posed: PosedFrame  # its picture is the small one
+    prepared: torch.Tensor
+    descriptor: npt.NDArray[np.float32] | None = None
 
 
-def _batches(frames: Iterator[PosedFrame]) -> Iterator[list[PosedFrame]]:
-    batch: list[PosedFrame] = []
-    for posed in frames:
-        batch.append(posed)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+class MapBuilder:
+    """Takes the frames of one session, in their order; a context manager.
+
+    Leaving it waits until everything that was handed over is stored, or, by Ctrl-C, only what is described already.
+    A session that holds places already is gone on with behind the last of them.
+
+    Attributes:
+        counts: what became of the images so far.
+    """
+
+    def __init__(
+        self,
+        writer: MapWriter,
+        extractor: Extractor,
+        session: int,
+        camera: CameraOf,
+        options: BuildOptions,
+        on_stored: Callable[[int], object] = lambda place: None,
+    ) -> None:
+        """
+        Args:
+            session: from `MapWriter.begin_session` or `find_session`.
+            camera: asked once a camera, before its first place is stored.
+            on_stored: called with a place's id once it is safe on the disk, on a thread of the builder's.
+        """
+        self.counts = BuildCounts()
+        self._writer, self._extractor, self._session, self._options = writer, extractor, session, options
+        self._metric = writer.header.metric
+        self._camera, self._on_stored = camera, on_stored
+        self._camera_ids: dict[str, int] = {}
+        self._selectors: dict[str, KeyframeSelector] = {}
+        self._newest: dict[str, npt.NDArray[np.float32]] = {}  # descriptor of each camera's last place
+        self._next_number: dict[str, int] = {}  # in a map without metres
+        self._behind: dict[str, int] = {}  # stamps up to which an interrupted run had got
+        for name, last in writer.last_places(session).items():
+            self._selector(name).take(self._at(last.pose), last.stamp_ns)
+            self._newest[name] = last.descriptor
+            self._next_number[name] = round(float(last.pose.position[0])) + 1
+            self._behind[name] = last.stamp_ns
+        self._waiting: Channel[_Keyframe] = Channel(options.waiting)
+        self._described: Channel[_Keyframe] = Channel(_DESCRIBED)
+        self._in_hand = 0
+        self._changed = threading.Condition()
+        self._storing = threading.Lock()
+        self._error: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._run, args=(work,), name=f"d2vpr {name}")
+            for name, work in (("describe", self._describe), ("store", self._store))
+        ]
+
+    def keep(self, camera: str, pose: Pose, stamp_ns: int) -> bool:
+        """Whether a frame is due: ask before decoding it.
+
+        Args:
+            pose: T_map_cameraOptical; of no account in a map without metres.
+        """
+        last = self._behind.get(camera)
+        if last is not None:
+            # By order, not by time: stamps of a recording may jump back.
+            self.counts.earlier += 1
+            if stamp_ns == last:
+                del self._behind[camera]
+            return False
+        if not self._selector(camera).wants(self._at(pose), stamp_ns):
+            self.counts.leave_out(TOO_CLOSE)
+            return False
+        return True
+
+    def add(self, posed: PosedFrame, wait: bool = True) -> bool:
+        """Hand over a frame that `keep` wanted.
+
+        Args:
+            wait: for room among the images that wait to be described; else the frame is left out where there is none.
+
+        Returns:
+            Whether it becomes a place, if it does not repeat the last one.
+
+        Raises:
+            Exception: whatever went wrong in describing or storing earlier frames.
+        """
+        picture = shrink(posed.frame.rgb)
+        flaw = "" if self._options.keep_all else find_flaw(picture)
+        if flaw:
+            self.counts.leave_out(flaw)
+            return False
+        small = replace(posed, frame=replace(posed.frame, rgb=picture))
+        prepared = self._extractor.prepare(posed.frame.rgb)
+        with self._changed:
+            self._in_hand += 1
+        if not self._waiting.put(_Keyframe(small, prepared), wait):
+            self._finished()
+            self.check()
+            self.counts.leave_out(TOO_SLOW)
+            return False
+        self._selector(posed.frame.camera).take(self._at(posed.pose), posed.frame.stamp_ns)
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Frames handed over and not yet stored."""
+        return self._in_hand
+
+    def check(self) -> None:
+        """Raise what went wrong in describing or storing, if anything did."""
+        if self._error is not None:
+            raise self._error
+
+    def save(self, timeout_s: float | None = None) -> bool:
+        """Wait until every frame handed over is stored, then fold the log into the map file; False if time ran out."""
+        with self._changed:
+            done = self._changed.wait_for(lambda: not self._in_hand or self._error is not None, timeout_s)
+        self.check()
+        with self._storing:
+            self._writer.checkpoint()
+        return done
+
+    def unmatched(self) -> Mapping[str, int]:
+        """Cameras whose place, at this stamp, the interrupted run had stored but this one has not come across."""
+        return dict(self._behind)
+
+    def __enter__(self) -> MapBuilder:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._waiting.close(discard=error is not None and not isinstance(error, Exception))
+            for thread in self._threads:
+                thread.join()
+        except BaseException:  # Ctrl-C while waiting; the map must not be closed under a thread that writes to it
+            self._discard()
+            for thread in self._threads:
+                thread.join()
+            raise
+        if error is None:
+            self.check()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._error = self._error or error
+            self._discard()
+
+    def _discard(self) -> None:
+        self._waiting.close(discard=True)
+        self._described.close(discard=True)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _describe(self) -> None:
+        while batch := self._waiting.take(_BATCH):
+            descriptors = self._extractor.describe_prepared([keyframe.prepared for keyframe in batch])
+            for keyframe, descriptor in zip(batch, descriptors, strict=True):
+                if self._repeats(keyframe.posed.frame.camera, descriptor):
+                    self.counts.leave_out(REPEATED)
+                    self._finished()
+                else:
+                    self._described.put(replace(keyframe, descriptor=descriptor))
+        self._described.close()
+
+    def _repeats(self, camera: str, descriptor: npt.NDArray[np.float32]) -> bool:
+        """Whether it looks like the camera's last place, as that is stored: so a run that goes on decides the same."""
+        last = self._newest.get(camera)
+        if last is not None and not self._options.keep_all and float(descriptor @ last) > REPEATED_ABOVE:
+            return True
+        self._newest[camera] = descriptor.astype("<f2").astype(np.float32)
+        return False
+
+    def _store(self) -> None:
+        while taken := self._described.take(1):
+            posed, descriptor = taken[0].posed, taken[0].descriptor
+            assert descriptor is not None
+            frame = posed.frame
+            jpeg = encode_jpeg(frame.rgb) if self._options.pictures else None
+            pose = posed.pose if self._metric else self._numbered(frame.camera)
+            place = NewPlace(frame.stamp_ns, pose, descriptor, jpeg, posed.geo, posed.covariance)
+            with self._storing:
+                number = self._writer.add_place(self._session, self._camera_id(frame), place)
+            self.counts.places += 1
+            self._on_stored(number)
+            self._finished()
+
+    def _camera_id(self, frame: Frame) -> int:
+        if frame.camera not in self._camera_ids:
+            height, width = frame.rgb.shape[:2]
+            camera = self._camera(frame.camera, width, height)
+            self._camera_ids[frame.camera] = self._writer.add_camera(self._session, camera)
+        return self._camera_ids[frame.camera]
+
+    def _numbered(self, camera: str) -> Pose:
+        number = self._next_number.get(camera, 0)
+        self._next_number[camera] = number + 1
+        return Pose.of(number, 0, 0, 0, 0, 0, 1)
+
+    def _finished(self) -> None:
+        with self._changed:
+            self._in_hand -= 1
+            self._changed.notify_all()
+
+    def _at(self, pose: Pose) -> Pose:
+        return pose if self._metric else Pose.identity()  # without metres only time passes
+
+    def _selector(self, camera: str) -> KeyframeSelector:
+        return self._selectors.setdefault(camera, KeyframeSelector(self._options.rule))

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,10 @@ class MapWriter:
         with transaction(self.connection):
             self.connection.execute("UPDATE sessions SET complete = 1 WHERE id = ?", (session,))
 
+    def has_sessions(self) -> bool:
+        """Whether any session was begun."""
+        return self.connection.execute("SELECT 1 FROM sessions LIMIT 1").fetchone() is not None
+
     def find_session(self, source: str) -> tuple[int, Session] | None:
         """The session built from a recording, if the map has it."""
         row = self.connection.execute(
@@ -86,7 +91,8 @@ class MapWriter:
     def last_places(self, session: int) -> dict[str, LastPlace]:
         """The newest place of each camera of a session, by the camera's name."""
         rows = self.connection.execute(
-            "SELECT name, max(stamp_ns), p.x, p.y, p.z, p.qx, p.qy, p.qz, p.qw, descriptor FROM places AS p "
+            "SELECT name, stamp_ns, p.x, p.y, p.z, p.qx, p.qy, p.qz, p.qw, descriptor, max(p.id) "
+            "FROM places AS p "
             "JOIN cameras AS c ON c.id = p.camera JOIN descriptors ON place = p.id WHERE p.session = ? GROUP BY camera",
             (session,),
         )
@@ -136,6 +142,10 @@ class MapWriter:
         self.stored += 1
         return number
 
+    def checkpoint(self) -> None:
+        """Fold the log into the map file, so that a copy of that one file has every place."""
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _geography(self, place: NewPlace) -> list[float | None]:
         """Latitude, longitude, altitude; from the map's own origin where the place brings none."""
         geo = place.geo
@@ -161,10 +171,10 @@ def create_map(path: Path, header: MapHeader) -> Iterator[MapWriter]:
     Raises:
         UserError: the path is taken, or cannot be written.
     """
-    if path.exists():
+    if path.exists() and not is_blank(path):
         raise UserError(f"map {path} exists already and is left as it is; choose another name or remove it")
     log_file = path.with_name(path.name + "-wal")
-    if log_file.exists():
+    if log_file.exists() and not path.exists():
         raise UserError(f"{log_file} belongs to a map {path.name} that is not there; put that back, or remove the log")
     with _writing(path, header) as writer:
         try:
@@ -198,7 +208,8 @@ def open_writable(path: Path) -> Iterator[MapWriter]:
 @contextmanager
 def _writing(path: Path, header: MapHeader) -> Iterator[MapWriter]:
     try:
-        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        # A builder stores on a thread of its own; it sees to it that no other writes at the same time.
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -223,6 +234,18 @@ def _writing(path: Path, header: MapHeader) -> Iterator[MapWriter]:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.execute("PRAGMA journal_mode=DELETE")
         connection.close()
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file is what a builder leaves that was killed before its map had any table."""
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
+        try:
+            return connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        return False
 
 
 def _set_extent(connection: sqlite3.Connection, header: MapHeader) -> None:

@@ -1,145 +1,230 @@
 """The node `d2vpr_map_builder`: builds a map while the robot drives, from images and the poses of a SLAM system.
 
-Each place is stored as soon as it is described, so stopping the node at any time leaves a complete map.
+It decides as `d2vpr map build` does on a recording of the same drive. Each place is stored as soon as it is described,
+so stopping the node at any time, even by SIGKILL, leaves a map with every place that was reported.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-from dataclasses import dataclass
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
 
+from d2vpr_ros.bags.calibration import camera_namespace
+from d2vpr_ros.bags.covariance import moved
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_pose, stamp_ns
-from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.decode import read_frame
-from d2vpr_ros.localize.motion import MotionBuffer
-from d2vpr_ros.mapping import KeyframeRule, KeyframeSelector, MapHeader
-from d2vpr_ros.mapping.build import encode_picture
-from d2vpr_ros.mapping.header import Camera, Session
-from d2vpr_ros.mapping.store import NewPlace, create_map
-from d2vpr_ros.nodes.newest import Newest
-from d2vpr_ros.nodes.parameters import Parameter, declare, read_values, to_mount
+from d2vpr_ros.images.frame import PosedFrame
+from d2vpr_ros.mapping import BuildOptions, KeyframeRule, MapBuilder, MapHeader
+from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE
+from d2vpr_ros.mapping.session import live_session
+from d2vpr_ros.nodes import messages
+from d2vpr_ros.nodes.blocking_service import BlockingService
+from d2vpr_ros.nodes.builder_settings import PARAMETERS
+from d2vpr_ros.nodes.live_camera import LiveCamera
+from d2vpr_ros.nodes.parameters import declare, read_values, to_mount
+from d2vpr_ros.nodes.poses import LivePoses, PoseWindow, TfPoses
 from d2vpr_ros.nodes.spin import run
+from d2vpr_ros.nodes.status import InputStatus
+from d2vpr_ros.nodes.waiting import Arrival, WaitingImages
 
-_RULE = KeyframeRule()
+__all__ = ["PARAMETERS", "MapBuilderNode"]
 
-PARAMETERS = (
-    Parameter("map", "", "The map to write; it must not exist yet. Required."),
-    Parameter("weights", "nano", "What describes images: a bundled name or a weights file."),
-    Parameter("device", "auto", "Where the network runs; auto takes the GPU where there is one."),
-    Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
-    Parameter("pose_source", "pose", "PoseStamped on `pose`, or Odometry on `odom`.", choices=("pose", "odom")),
-    Parameter("spacing_m", _RULE.spacing_m, "Metres between places.", 0.01, 100.0),
-    Parameter("turn_deg", _RULE.turn_deg, "Or degrees turned.", 1.0, 180.0),
-    Parameter(
-        "camera_mount",
-        [0.0],
-        "The camera's pose on the base (T_base_cameraOptical) as [x, y, z, qx, qy, qz, qw]; [0.0] is level and looking "
-        "forward.",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Keyframe:
-    """An image message that becomes a place, and T_map_base at its stamp."""
-
-    message: Any
-    base: Pose
+# Best effort matches reliable publishers too. A few images may queue up while one is decoded.
+_IMAGES = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+_SETTLE_S = 0.1
+_SAVE_TIMEOUT_S = 60.0
 
 
 class MapBuilderNode(Node):
-    """Holds each image until the pose after it has come, and hands keyframes to a worker that describes and stores."""
+    """Topics, parameters and services around one `MapBuilder`."""
 
     def __init__(self) -> None:
         super().__init__("d2vpr_map_builder")
         declare(self, PARAMETERS)
         self._values = read_values(self, PARAMETERS)
-        self._keyframes: Newest[Keyframe] = Newest()
-        self._worker: threading.Thread | None = None
-        self._motion = MotionBuffer()
-        self._wanted = KeyframeSelector(KeyframeRule(self._values["spacing_m"], self._values["turn_deg"]))
-        self._pending: Any = None
+        self._open = ExitStack()
+        self._waiting = WaitingImages()
+        self._paused = False
+        self._image_status = InputStatus()
+        self._pose_status = InputStatus("pose", "pose_topic:=/slam/pose", "set pose_source to pose or odom")
+        self._pose_input: Any = None
 
     def start(self) -> None:
         """Open the map, load the model, subscribe.
 
         Raises:
-            UserError: the map exists already, or a parameter does not fit.
+            UserError: the map exists already and `append` is false, or a parameter does not fit.
         """
-        path = Path(self._values["map"])
-        if not self._values["map"] or path.exists():
-            found = "empty" if not self._values["map"] else f"{path}, which exists already"
-            raise UserError(f"parameter 'map' is {found}; name a new file: --ros-args -p map:=town.d2map")
-        extractor = Extractor.open(self._values["weights"], device=self._values["device"])
-        mount = to_mount(self._values["camera_mount"]) or FORWARD_MOUNT
-        self._worker = threading.Thread(target=self._store, args=(path, extractor, mount), name="store")
-        self._worker.start()
+        values = self._values
+        if not values["map"]:
+            raise UserError("parameter 'map' is empty; name the file to write: --ros-args -p map:=town.d2map")
+        self._path = Path(values["map"]).expanduser()
+        self._map_frame = values["map_frame"] or ("odom" if values["pose_source"] == "odom" else "map")
+        mount = to_mount(values["camera_mount"])
+        self._camera = LiveCamera(self, values["base_frame"], values["camera_frame"], mount)
+        self._poses: LivePoses = PoseWindow()
+        if values["pose_source"] == "tf":
+            self._poses = TfPoses(self, self._map_frame, values["base_frame"])
+        extractor = Extractor.open(values["weights"], device=values["device"])
+        rule = KeyframeRule(values["spacing_m"], values["turn_deg"], values["max_interval_s"] or None)
+        options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
+        header = MapHeader(extractor.identity, extractor.width, self._map_frame, rule.spacing_m)
+        self._builder: MapBuilder = self._open.enter_context(
+            live_session(self._path, header, values["append"], extractor, self._camera.of_pictures, options)
+        )
+        self._subscribe()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_service(SetBool, "~/pause", self._pause)
+        self._saving = BlockingService(self, Trigger, "save", self._save)
+        self._open.callback(self._saving.stop)
+        self.create_timer(_SETTLE_S, self._settle)
+        self.create_timer(1.0, self._report)
+
+    def _subscribe(self) -> None:
         compressed = self._values["image_transport"] == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        newest_only = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        images = self.create_subscription(kind, topic, self._take_image, newest_only)
-        if self._values["pose_source"] == "odom":
-            poses = self.create_subscription(Odometry, "odom", lambda m: self._take_pose(m.header, m.pose.pose), 50)
-        else:
-            poses = self.create_subscription(PoseStamped, "pose", lambda m: self._take_pose(m.header, m.pose), 50)
-        self.get_logger().info(f"waiting for images on {images.topic_name} and poses on {poses.topic_name}")
+        self._images = self.create_subscription(kind, topic, self._take_image, _IMAGES)
+        self._camera_name = camera_namespace(self._images.topic_name)
+        self.create_subscription(CameraInfo, "camera_info", self._take_camera_info, _IMAGES)
+        source = self._values["pose_source"]
+        if source == "odom":
+            self._pose_input = self.create_subscription(Odometry, "odom", self._take_pose, 50)
+        elif source == "pose":
+            self._pose_input = self.create_subscription(PoseStamped, "pose", self._take_pose, 50)
+        poses = self._pose_input.topic_name if self._pose_input else f"/tf ({self._map_frame})"
+        self.get_logger().info(f"waiting for images on {self._images.topic_name} and poses on {poses}")
 
     def stop(self) -> None:
-        """Store the keyframe in hand and close the map."""
-        self._keyframes.close()
-        if self._worker is not None:
-            self._worker.join()
-
-    def _take_image(self, message: Any) -> None:
-        if self._pending is None:
-            self._pending = message
-
-    def _take_pose(self, header: Any, pose: Any) -> None:
-        taken_ns = stamp_ns(header)
+        """Store what was handed over and close the map; safe to call twice."""
+        has_builder = hasattr(self, "_builder")
         try:
-            self._motion.add(taken_ns, read_pose(pose))
-        except ValueError as error:
-            self.get_logger().warning(f"pose left out: {error}", throttle_duration_sec=10.0)
-            return
-        if self._pending is None or taken_ns < stamp_ns(self._pending.header):
-            return
-        message, self._pending = self._pending, None
-        base = self._motion.at(stamp_ns(message.header))
-        if base is not None and self._wanted(base):
-            self._keyframes.put(Keyframe(message, base))
-
-    def _store(self, path: Path, extractor: Extractor, mount: Pose) -> None:
-        about = MapHeader(extractor.identity, extractor.width, "map", self._values["spacing_m"], None)
-        try:
-            with create_map(path, about) as writer:
-                session = writer.begin_session(Session(path.stem))
-                while (keyframe := self._keyframes.take()) is not None:
-                    try:
-                        frame = read_frame(keyframe.message)
-                    except UserError as error:
-                        self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
-                        continue
-                    descriptor = extractor.describe([frame.rgb])[0]
-                    height, width = frame.rgb.shape[:2]
-                    camera = writer.add_camera(session, Camera(frame.camera, width, height, mount))
-                    jpeg, pose = encode_picture(frame.rgb), keyframe.base @ mount
-                    writer.add_place(session, camera, NewPlace(frame.stamp_ns, pose, descriptor, jpeg))
-                    self.get_logger().info(f"{writer.stored} places", throttle_duration_sec=5.0)
+            self._open.close()
         except UserError as error:
             self.get_logger().error(str(error))
             return
-        self.get_logger().info(f"{path}: {writer.stored} places")
+        if has_builder:
+            self.get_logger().info(f"{self._path}: {self._builder.counts}")
+
+    # Input
+
+    def _take_image(self, message: Any) -> None:
+        now_s = time.monotonic()
+        self._image_status.arrived(now_s)
+        if not self._paused:
+            self._waiting.add(message, now_s)
+            self._settle()
+
+    def _take_pose(self, message: Any) -> None:
+        self._pose_status.arrived(time.monotonic())
+        frame = message.header.frame_id.lstrip("/")
+        if frame and frame != self._map_frame:
+            raise UserError(
+                f"{self._pose_input.topic_name} has poses in the frame {frame}, the map is in {self._map_frame}; for a "
+                f"map in that frame set map_frame: -p map_frame:={frame}, or remap to another topic"
+            )
+        with_covariance = isinstance(message, Odometry)
+        try:
+            pose = read_pose(message.pose.pose if with_covariance else message.pose)
+        except ValueError as error:
+            self.get_logger().warning(f"pose left out: {error}", throttle_duration_sec=10.0)
+            return
+        covariance = message.pose.covariance if with_covariance else None
+        assert isinstance(self._poses, PoseWindow)
+        self._poses.add(stamp_ns(message.header), pose, covariance)
+        self._settle()
+
+    def _take_camera_info(self, message: CameraInfo) -> None:
+        self._camera.calibrate(message, self._images.topic_name)
+
+    def _settle(self) -> None:
+        """Hand on the images that have waited for their poses."""
+        for arrival in self._waiting.ready(self._poses, time.monotonic()):
+            self._build(arrival)
+
+    def _build(self, arrival: Arrival) -> None:
+        found = self._poses.at(arrival.stamp_ns, self._values["max_gap_s"])
+        if found is None:
+            self._builder.counts.leave_out(NO_POSE)
+            return
+        (base, covariance), frame_id = found, str(arrival.message.header.frame_id)
+        mount = self._camera.mount(frame_id, arrival.steady_s)
+        if mount is None:
+            self._builder.counts.leave_out("before the camera's mount was known")
+            return
+        pose, name = base @ mount, self._camera_name or frame_id
+        if not self._builder.keep(name, pose, arrival.stamp_ns):
+            return
+        try:
+            frame = read_frame(arrival.message, name)
+        except UserError as error:
+            self._builder.counts.leave_out(UNREADABLE)
+            self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
+            return
+        if covariance is not None:
+            covariance = moved(covariance, pose.position - base.position)
+        self._builder.add(PosedFrame(frame, pose, None, covariance), wait=False)
+
+    # Services and diagnostics
+
+    def _pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._paused = bool(request.data)
+        response.success, response.message = True, "paused" if self._paused else "mapping"
+        return response
+
+    def _save(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._builder.save(_SAVE_TIMEOUT_S)
+        response.message = f"{self._builder.counts.places} places are safe in {self._path}"
+        if not response.success:
+            response.message += f", {self._builder.waiting} still wait to be described"
+        return response
+
+    def _report(self) -> None:
+        """Publish /diagnostics, and end the node if describing or storing has failed."""
+        self._end_if_failed()
+        now_s = time.monotonic()
+        problem = self._image_status.problem(self, self._images, now_s)
+        if not problem and self._pose_input is not None:
+            problem = self._pose_status.problem(self, self._pose_input, now_s)
+        counts = self._builder.counts
+        if problem:
+            self.get_logger().warning(problem, throttle_duration_sec=10.0)
+        state = "PAUSED" if self._paused else "WAITING" if problem else "MAPPING"
+        values = {
+            "state": state,
+            "map": self._path,
+            "places": counts.places,
+            "to_describe": self._builder.waiting,
+            "waiting_for_pose": len(self._waiting),
+            "input_hz": self._image_status.values(now_s)["input_hz"],
+            **{f"left out: {reason}": images for reason, images in dict(counts.left_out).items()},
+        }
+        text = f"{state}: {problem}" if problem else f"{state}: {counts}"
+        now_ns = self.get_clock().now().nanoseconds
+        self._diagnostics.publish(
+            messages.status("d2vpr_map_builder: mapping", state == "MAPPING", text, values, now_ns)
+        )
+        self.get_logger().info(str(counts), throttle_duration_sec=10.0)
+
+    def _end_if_failed(self) -> None:
+        try:
+            self._builder.check()
+        except Exception as error:
+            # Through the map's own context: it says what a full disk means.
+            self._open.pop_all().__exit__(type(error), error, error.__traceback__)
+            raise
 
 
 def main() -> None:

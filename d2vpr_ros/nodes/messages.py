@@ -90,16 +90,17 @@ def compressed_image(jpeg: bytes, stamp_ns: int, frame: str) -> CompressedImage:
 
 def diagnostics(state: State, reason: str, values: Mapping[str, object], now_ns: int) -> DiagnosticArray:
     """The status `d2vpr_localizer: localization`: OK when localized, WARN otherwise."""
-    localized = state is State.LOCALIZED
-    status = DiagnosticStatus(
-        level=DiagnosticStatus.OK if localized else DiagnosticStatus.WARN,
-        name="d2vpr_localizer: localization",
-        message=state.value + (f": {reason}" if reason else ""),
-        hardware_id="d2vpr_localizer",
-    )
     values = {"state": state.value, "reject_reason": reason, **values}
-    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticArray(header=Header(stamp=to_time(now_ns)), status=[status])
+    message = state.value + (f": {reason}" if reason else "")
+    return status("d2vpr_localizer: localization", state is State.LOCALIZED, message, values, now_ns)
+
+
+def status(name: str, is_ok: bool, message: str, values: Mapping[str, object], now_ns: int) -> DiagnosticArray:
+    """One status, OK or WARN, of the node that its name begins with."""
+    level = DiagnosticStatus.OK if is_ok else DiagnosticStatus.WARN
+    one = DiagnosticStatus(level=level, name=name, message=message, hardware_id=name.partition(":")[0])
+    one.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticArray(header=Header(stamp=to_time(now_ns)), status=[one])
 
 
 def read_cloud(message: PointCloud2, layout: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -22,6 +22,11 @@ class MountListener:
             self._buffer = tf2_ros.Buffer()
             self._listener = tf2_ros.TransformListener(self._buffer, node)
 
+    @property
+    def can_know(self) -> bool:
+        """Whether tf2 is installed."""
+        return self._buffer is not None
+
     def lookup(self, base_frame: str, camera_frame: str) -> Pose | None:
         """T_base_cameraOptical at the newest time, or None as long as it is not known."""
         if self._buffer is None or not self._buffer.can_transform(base_frame, camera_frame, Time()):

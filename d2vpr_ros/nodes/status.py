@@ -1,4 +1,4 @@
-"""What the localizer's input does, for /diagnostics, and what to do when nothing comes in."""
+"""What a node's input does, for /diagnostics, and what to do when nothing comes in."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ _SILENT_AFTER_S = 3.0
 
 
 class InputStatus:
-    """Rates, ages and times of the newest images."""
+    """Rates, ages and times of the newest messages of one input."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        what: str = "image",
+        remap: str = "image_topic:=/camera/image",
+        other_type: str = "set image_transport to raw or compressed",
+    ) -> None:
+        """
+        Args:
+            what: of the messages, in words.
+            remap, other_type: the way out where nobody publishes, and where the topic carries another type.
+        """
+        self._what, self._remap, self._other_type = what, remap, other_type
         self.age_s = float("nan")
         self._arrivals: deque[float] = deque(maxlen=30)
         self._inference_s: deque[float] = deque(maxlen=30)
@@ -37,7 +48,7 @@ class InputStatus:
         }
 
     def problem(self, node: Node, subscription: Any, now_s: float) -> str:
-        """Why no images come in, in one line; empty while they do."""
+        """Why nothing comes in, in one line; empty while it does."""
         self._started_s = self._started_s or now_s
         if now_s - (self._arrivals[-1] if self._arrivals else self._started_s) < _SILENT_AFTER_S:
             return ""
@@ -45,11 +56,11 @@ class InputStatus:
         wanted = type_name(subscription.msg_type)
         publishers = node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return f"nobody publishes on {topic}; remap it, e.g. image_topic:=/camera/image"
+            return f"nobody publishes on {topic}; remap it, e.g. {self._remap}"
         others = sorted({info.topic_type for info in publishers} - {wanted})
         if others:
-            return f"{topic} carries {', '.join(others)}, expected {wanted}; set image_transport to raw or compressed"
-        return f"{topic} has {len(publishers)} publisher(s) but no image has come in for {_SILENT_AFTER_S:.0f} s"
+            return f"{topic} carries {', '.join(others)}, expected {wanted}; {self._other_type}"
+        return f"{topic} has {len(publishers)} publisher(s) but no {self._what} has come in for {_SILENT_AFTER_S:.0f} s"
 
 
 def type_name(message_class: Any) -> str:

@@ -1,0 +1,73 @@
+"""The options of every verb that makes places out of a drive, and the bar that shows how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.stream import Drive
+    from d2vpr_ros.mapping import BuildOptions
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    places = parser.add_argument_group("places")
+    places.add_argument("--spacing", type=float, default=1.0, metavar="M", help="metres between places (default: 1)")
+    places.add_argument("--turn", type=float, default=20.0, metavar="DEG", help="or degrees turned (default: 20)")
+    places.add_argument(
+        "--max-interval", type=float, metavar="S", help="or seconds passed (default: never; without poses 1)"
+    )
+    places.add_argument("--no-pictures", action="store_true", help="store no pictures: a smaller map, no verification")
+    places.add_argument(
+        "--keep-all", action="store_true", help="also black, blown out, blurred images and those that repeat the last"
+    )
+    places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
+    places.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    places.add_argument(
+        "--report-stored", action="store_true", help="print each place's id once it is safe on the disk, for programs"
+    )
+
+
+def read_build_options(args: argparse.Namespace, with_poses: bool = True) -> BuildOptions:
+    """What the options ask for.
+
+    Raises:
+        UserError: a number is not above 0.
+    """
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.mapping import BuildOptions, KeyframeRule
+
+    interval_s = args.max_interval if with_poses or args.max_interval is not None else 1.0
+    for option, value in (("spacing", args.spacing), ("turn", args.turn), ("max-interval", interval_s)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"--{option} {value:g}: expected a number above 0")
+    return BuildOptions(KeyframeRule(args.spacing, args.turn, interval_s), not args.no_pictures, args.keep_all)
+
+
+@contextmanager
+def shown_progress(
+    drive: Drive, out: Path, report_stored: bool
+) -> Iterator[tuple[Callable[[], None], Callable[[int], None]]]:
+    """What to call for each image and for each place stored, while a bar shows how fast it goes and how long yet."""
+    from tqdm import tqdm
+
+    def report(place: int) -> None:
+        if report_stored:
+            print(f"stored {place}", flush=True)
+
+    with tqdm(total=drive.total, unit="image", smoothing=0.1, disable=None) as bar:
+
+        def progress() -> None:
+            bar.update(drive.images - bar.n)
+
+        try:
+            yield progress, report
+        except KeyboardInterrupt:
+            bar.close()
+            print(f"stopped; {out} keeps what is stored: run the same command again to go on", file=sys.stderr)
+            raise
+        progress()

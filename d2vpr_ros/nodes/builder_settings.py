@@ -1,0 +1,40 @@
+"""The map builder's parameters."""
+
+from __future__ import annotations
+
+from d2vpr_ros.bags.drive import MAX_GAP_S
+from d2vpr_ros.describe.extractor import DEVICES
+from d2vpr_ros.mapping import KeyframeRule
+from d2vpr_ros.nodes.parameters import Parameter
+
+_RULE = KeyframeRule()
+
+PARAMETERS = (
+    Parameter("map", "", "The map to write. Required."),
+    Parameter("append", False, "Add a session to a map that exists; else such a map is refused."),
+    Parameter("weights", "nano", "What describes images: a bundled name or a weights file."),
+    Parameter("device", "auto", "Where the network runs; auto takes the GPU where there is one.", choices=DEVICES),
+    Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
+    Parameter(
+        "pose_source",
+        "pose",
+        "PoseStamped on `pose`, Odometry on `odom`, or the tf tree (where tf2 is installed).",
+        choices=("pose", "odom", "tf"),
+    ),
+    Parameter("map_frame", "", "The frame the poses are in; empty is `odom` for odometry, else `map`."),
+    Parameter("base_frame", "base_link", "The frame they are poses of."),
+    Parameter("camera_frame", "", "The camera's optical frame in tf; empty takes the images' header.frame_id."),
+    Parameter(
+        "camera_mount",
+        [0.0],
+        "The camera's pose on the base (T_base_cameraOptical) as [x, y, z, qx, qy, qz, qw]; [0.0] takes it from tf2 "
+        "where that is installed, else a level camera that looks forward.",
+    ),
+    Parameter("spacing_m", _RULE.spacing_m, "Metres between places.", 0.01, 100.0),
+    Parameter("turn_deg", _RULE.turn_deg, "Or degrees turned.", 1.0, 180.0),
+    Parameter("max_interval_s", 0.0, "Or seconds passed; 0 is never.", 0.0, 3600.0),
+    Parameter("max_gap_s", MAX_GAP_S, "Images between poses further apart than this are left out.", 0.01, 60.0),
+    Parameter("pictures", True, "Store a picture with each place; without, geometric verification has none."),
+    Parameter("keep_all", False, "Also black, blown out and blurred images, and those that repeat the last place."),
+    Parameter("waiting", 256, "Images that may wait to be described before any is lost, 0.4 MB each.", 1, 10000),
+)

@@ -1,0 +1,50 @@
+"""Images that wait until the pose after them has come."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from d2vpr_ros.fields import stamp_ns
+from d2vpr_ros.nodes.poses import LivePoses
+
+_MOST_BYTES = 256_000_000
+_LONGEST_S = 5.0  # SLAM systems that optimise before they publish take a second or two
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An image message, its stamp, and when it came by the steady clock."""
+
+    message: Any
+    stamp_ns: int
+    steady_s: float
+
+
+class WaitingImages:
+    """In the order they came."""
+
+    def __init__(self) -> None:
+        self._images: deque[Arrival] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(self, message: Any, steady_s: float) -> None:
+        self._images.append(Arrival(message, stamp_ns(message.header), steady_s))
+        self._bytes += len(message.data)
+
+    def ready(self, poses: LivePoses, now_s: float) -> list[Arrival]:
+        """Those whose pose is known, and those for which it will not be waited any longer; they are handed out."""
+        taken = []
+        while self._images and (
+            self._bytes > _MOST_BYTES
+            or now_s - self._images[0].steady_s > _LONGEST_S
+            or poses.is_settled(self._images[0].stamp_ns)
+        ):
+            arrival = self._images.popleft()
+            self._bytes -= len(arrival.message.data)
+            taken.append(arrival)
+        return taken
