@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from recorded import RGB, SECOND
 
-from d2vpr_ros.bags.drive import open_drive
+from d2vpr_ros.bags.drive import MAX_GAP_S, open_drive
 from d2vpr_ros.bags.messages import make, make_header
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.writer import BagWriter
@@ -183,6 +183,7 @@ def test_the_options_say_topics_mounts_and_gaps(rig):
     assert len(list(drive.frames())) == 4  # those at the poses' own stamps
     one = asked(rig, "--image-topic", "/image", "--mount", *(str(v) for v in FRONT.numbers))
     assert close(one.mount, FRONT)
+    assert one.max_gap_s == MAX_GAP_S
 
 
 @pytest.mark.parametrize(

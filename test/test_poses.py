@@ -258,6 +258,23 @@ def test_an_imu_turns_gps_poses_and_says_where_the_antenna_points(tmp_path):
     assert frames[0].covariance[0, 0] == pytest.approx(4.0 + 0.03 * arm[1] ** 2 + 0.02 * arm[2] ** 2, rel=1e-3)
 
 
+def test_an_imu_that_faces_elsewhere_than_the_robot_drives_is_said(tmp_path, caplog):
+    def drive(name, imu_yaw):
+        with BagWriter(tmp_path / name) as bag:
+            for second in range(5):
+                bag.fix("/gps/fix", second * SECOND, "", *fix_at([0, 3.0 * second, 0]), sigma=None)
+                write_imu(bag, second, Pose.planar(0, 0, imu_yaw))
+            bag.transform(0, "base_link", "imu", Pose.identity(), static=True)
+            record_images(bag, [1.0])
+        with open_bag(tmp_path / name) as bag:
+            open_drive(bag, imu_topic="/imu")
+
+    drive("enu", np.pi / 2)
+    assert "REP-145" not in caplog.text
+    drive("ned", 0.0)
+    assert "drives 90 degrees off where its IMU says it faces" in caplog.text
+
+
 def test_an_imu_without_orientation_or_another_topic_is_refused(tmp_path):
     nothing = (-1.0, *(0.0,) * 8)
     with open_bag(record_gps(tmp_path / "bag", nothing)) as bag:

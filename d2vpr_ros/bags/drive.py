@@ -134,7 +134,7 @@ def _find_poses(
         raise UserError(f"--pose-times {pose_times} without --poses: it holds the times of a KITTI file of poses")
     topic = _pose_topic(bag, pose_topic, imu_topic)
     if imu_topic is not None:
-        return _Source(gps_with_imu(bag, topic, full_name(imu_topic), base_frame), topic, base_frame)
+        return _Source(gps_with_imu(bag, topic, full_name(bag, imu_topic), base_frame), topic, base_frame)
     trajectory = trajectory_from_bag(bag, topic, base_frame)
     of_camera = pose_of == "camera_optical" and trajectory.origin is None
     return _Source(trajectory, topic, None if of_camera else trajectory.child_frame_id or base_frame)

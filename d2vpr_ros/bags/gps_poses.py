@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,9 @@ HEADING_SPEED_M_S = 0.5
 
 LEVEL_SIGMA_RAD = np.radians(10.0)
 """A track says nothing of roll and pitch: level, give or take a steep street. Also an IMU's that does not say."""
+
+MISALIGNED_RAD = np.radians(45.0)
+"""An IMU this far off the way the robot drives, in the median, hardly counts its yaw from east (REP-145)."""
 
 ANY_ANGLE = np.pi**2 / 3
 """Variance of an angle of which nothing is known, rad²."""
@@ -127,7 +131,23 @@ def with_imu(track: GpsTrack, imu: Trajectory, arm: Array) -> GpsWithImu:
     """The poses of the base on a track, turned as its IMU says (`orientations`); `arm` as in `poses_along`."""
     still = Rotation.from_quat(np.tile([0.0, 0.0, 0.0, 1.0], (len(track.enu), 1)))
     antenna = _trajectory(track, track.enu, still, np.full(len(track.enu), LEVEL_SIGMA_RAD**2))
+    _check_alignment(track, imu)
     return GpsWithImu(antenna, imu, arm)
+
+
+def _check_alignment(track: GpsTrack, imu: Trajectory) -> None:
+    yaw = headings(track.stamps_ns, track.enu)
+    turned = [imu.at(int(stamp), math.inf) for stamp in track.stamps_ns]
+    if yaw is None or not any(turned):
+        return
+    axes = [(y, pose.rotation.apply([1.0, 0.0, 0.0])) for y, pose in zip(yaw, turned, strict=True) if pose is not None]
+    off = np.median([np.angle(np.exp(1j * (y - np.arctan2(axis[1], axis[0])))) for y, axis in axes])
+    if abs(off) > MISALIGNED_RAD:
+        log.warning(
+            "the robot drives %.0f degrees off where its IMU says it faces: the orientation has to be counted from "
+            "east (ENU, REP-145), and the IMU's mount be on /tf_static; else leave --imu-topic out",
+            np.degrees(off),
+        )
 
 
 def _trajectory(track: GpsTrack, positions: Array, turned: Rotation, yaw_variance: Array) -> Trajectory:

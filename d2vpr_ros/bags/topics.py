@@ -52,7 +52,7 @@ def choose_topic(bag: Bag, wanted: str | None, kind: Kind) -> str:
     every_type = [name for group in groups for name in group]
     option = f"--{kind}-topic"
     if wanted is not None:
-        topic = require_topic(bag, full_name(wanted))
+        topic = require_topic(bag, full_name(bag, wanted))
         if topic.msgtype not in every_type:
             raise UserError(
                 f"{bag.path}: {topic.name} is {topic.msgtype}, no {kind}; expected {' or '.join(every_type)}"
@@ -69,9 +69,9 @@ def choose_topic(bag: Bag, wanted: str | None, kind: Kind) -> str:
     raise UserError(f"{bag.path}: no {kind} topic was found; name one with {option}; the bag has {list_topics(bag)}")
 
 
-def full_name(topic: str) -> str:
-    """A topic's name with its leading slash."""
-    return topic if topic.startswith("/") else f"/{topic}"
+def full_name(bag: Bag, topic: str) -> str:
+    """A topic's name with its leading slash, unless the bag has it without."""
+    return topic if topic.startswith("/") or topic in bag.topics else f"/{topic}"
 
 
 def may_be_chosen(topic: TopicInfo) -> bool:
