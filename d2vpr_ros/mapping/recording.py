@@ -11,7 +11,7 @@ from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.mapping.build import BuildOptions, CameraOf
-from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE, BuildCounts
+from d2vpr_ros.mapping.counts import UNREADABLE, BuildCounts
 from d2vpr_ros.mapping.header import Camera, MapHeader, Session
 from d2vpr_ros.mapping.session import build_session, open_session, source_of
 from d2vpr_ros.mapping.store import MapWriter
@@ -75,7 +75,8 @@ def add_drive(
 ) -> BuildCounts:
     """Store a drive's places in a session that is begun, and mark it as complete (`build_session`)."""
     counts = build_session(writer, session, drive.frames, extractor, cameras_of(drive), options, on_image, on_stored)
-    counts.leave_out(NO_POSE, drive.unposed)
+    counts.leave_out("before the first or after the last pose", drive.outside)
+    counts.leave_out(f"in a gap of the poses over {drive.max_gap_s:g} s", drive.in_gaps)
     counts.leave_out(UNREADABLE, drive.unreadable)
     return counts
 
