@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from d2vpr_ros.nodes.settings import PARAMETERS
+from d2vpr_ros.nodes import builder_settings, settings
+from d2vpr_ros.nodes.parameters import Parameter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-LAUNCH_FILE = CHECKOUT / "launch" / "localize.launch.py"
-ARGUMENTS = {
+COMMON = {
     "map", "image_topic", "image_transport", "camera_frame", "device", "params_file", "namespace", "use_sim_time",
-    "rviz", "autostart", "log_level",
+    "log_level",
 }  # fmt: skip
+ARGUMENTS = {
+    "localize": COMMON | {"rviz", "autostart"},
+    "build_map": COMMON | {"append", "pose_source", "pose_topic", "map_frame"},
+}
 
 
-def test_the_parameter_file_has_every_parameter_with_its_default() -> None:
-    text = (CHECKOUT / "config" / "localize.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(text) == {"/**": {"ros__parameters": {p.name: p.default for p in PARAMETERS}}}
+def launch_file(name: str) -> Path:
+    return CHECKOUT / "launch" / f"{name}.launch.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("localize", settings.PARAMETERS), ("build_map", builder_settings.PARAMETERS)]
+)
+def test_the_parameter_file_has_every_parameter_with_its_default(name: str, parameters: Sequence[Parameter]) -> None:
+    text = (CHECKOUT / "config" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text) == {"/**": {"ros__parameters": {p.name: p.default for p in parameters}}}
 
 
 def test_the_rviz_file_shows_topics_of_the_node() -> None:
@@ -40,7 +52,7 @@ def launch() -> Any:
     return launch
 
 
-def started(launch: Any, arguments: dict[str, str]) -> tuple[list[str], int, str]:
+def started(launch: Any, name: str, arguments: dict[str, str]) -> tuple[list[str], int, str]:
     """Launch the file until its one process ends: the process's command line, exit status and error output."""
     seen: dict[str, Any] = {"stderr": ""}
 
@@ -62,7 +74,7 @@ def started(launch: Any, arguments: dict[str, str]) -> tuple[list[str], int, str
         handlers.OnProcessIO(on_stderr=read),
     ):
         service.context.register_event_handler(handler)
-    source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(LAUNCH_FILE))
+    source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(launch_file(name)))
     service.include_launch_description(
         launch.LaunchDescription([launch.actions.IncludeLaunchDescription(source, launch_arguments=arguments.items())])
     )
@@ -70,25 +82,44 @@ def started(launch: Any, arguments: dict[str, str]) -> tuple[list[str], int, str
     return seen["command"], seen["status"], seen["stderr"]
 
 
-def test_the_launch_file_takes_the_documented_arguments(launch: Any) -> None:
-    source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(LAUNCH_FILE))
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_the_launch_file_takes_the_documented_arguments(launch: Any, name: str) -> None:
+    source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(launch_file(name)))
     description = source.get_launch_description(launch.LaunchContext())
     declared = {argument.name: argument for argument in description.get_launch_arguments()}
-    assert set(declared) == ARGUMENTS
+    assert set(declared) == ARGUMENTS[name]
     assert all(argument.description for argument in declared.values())
 
 
-def test_the_launch_file_hands_map_and_topics_to_the_node(
+def environment(patch: pytest.MonkeyPatch, workspace: Path, log_folder: Path) -> None:
+    """As sourcing the workspace makes it."""
+    (packages,) = workspace.glob("lib/python*/site-packages")
+    patch.setenv("AMENT_PREFIX_PATH", str(workspace), prepend=":")
+    patch.setenv("PYTHONPATH", ":".join([str(packages), *sys.path]))
+    patch.setenv("ROS_LOG_DIR", str(log_folder))
+
+
+def test_the_launch_file_hands_map_and_topics_to_the_localizer(
     launch: Any, workspace: Path, tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (packages,) = workspace.glob("lib/python*/site-packages")
-    monkeypatch.setenv("AMENT_PREFIX_PATH", str(workspace), prepend=":")
-    monkeypatch.setenv("PYTHONPATH", ":".join([str(packages), *sys.path]))
-    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path))
+    environment(monkeypatch, workspace, tmp_path)
     arguments = {"map": "/nowhere/7.d2map", "image_topic": "/front/image", "namespace": "robot", "device": "cpu"}
-    command, status, errors = started(launch, arguments)
+    command, status, errors = started(launch, "localize", arguments)
     assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_localizer")
     for words in ("__ns:=/robot", "image:=/front/image", "image/compressed:=/front/image/compressed"):
         assert words in command
     assert status == 2
     assert "/nowhere/7.d2map" in errors  # what the node says of a map that is not there: the argument arrived
+
+
+def test_the_launch_file_hands_map_and_topics_to_the_map_builder(
+    launch: Any, workspace: Path, tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(monkeypatch, workspace, tmp_path)
+    arguments = {"map": "/nowhere/7.d2map", "image_topic": "/front/image", "pose_topic": "/slam", "device": "cpu"}
+    command, status, errors = started(launch, "build_map", arguments)
+    assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_map_builder")
+    for words in ("image:=/front/image", "camera_info:=/front/camera_info", "pose:=/slam", "odom:=/slam"):
+        assert words in command
+    assert status == 2
+    assert "/nowhere/7.d2map" in errors
