@@ -51,7 +51,13 @@ def test_colcon_installs_what_ros2_run_and_ros2_launch_look_for(workspace: Path)
         assert installed.read_text(encoding="utf-8").startswith(f"#!{sys.executable}\n")
     assert (workspace / "share/ament_index/resource_index/packages/d2vpr_ros").is_file()
     share = workspace / "share" / "d2vpr_ros"
-    for file in ("package.xml", "launch/localize.launch.py", "config/localize.yaml", "config/fastdds.xml"):
+    for file in (
+        "package.xml",
+        "launch/localize.launch.py",
+        "launch/build_map.launch.py",
+        "config/localize.yaml",
+        "config/fastdds.xml",
+    ):
         assert (share / file).is_file()
     weights = {path.name for path in (CHECKOUT / "models" / "weights").glob("*") if path.suffix == ".safetensors"}
     assert weights <= {path.name for path in (share / "weights").glob("*")}
