@@ -124,9 +124,11 @@ def test_tf_of_an_old_ros_1_bag_is_read_under_its_old_name(tmp_path):
 
 def test_a_compressed_part_alone_is_sent_back_for_its_folder(drive_bag, tmp_path):
     part = next(copy_as_rosbag2(drive_bag, tmp_path / "copy", MCAP, FILE).glob("*.zstd"))
-    with pytest.raises(UserError, match=r"copy\.mcap\.zstd: a compressed part of a bag; give the directory"):
-        with open_bag(part):
-            pass
+    with (
+        pytest.raises(UserError, match=r"copy\.mcap\.zstd: a compressed part of a bag; give the directory"),
+        open_bag(part),
+    ):
+        pass
 
 
 def test_a_compressed_bag_that_is_cut_off_or_finds_no_room_is_said(drive_bag, tmp_path):
@@ -134,9 +136,11 @@ def test_a_compressed_bag_that_is_cut_off_or_finds_no_room_is_said(drive_bag, tm
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
     try:
-        with pytest.raises(UserError, match=r"no room to unpack it in .*; make room there or set TMPDIR"):
-            with open_bag(folder):
-                pass
+        with (
+            pytest.raises(UserError, match=r"no room to unpack it in .*; make room there or set TMPDIR"),
+            open_bag(folder),
+        ):
+            pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     part = next(folder.glob("*.zstd"))

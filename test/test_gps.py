@@ -101,6 +101,10 @@ def test_an_imu_without_orientation_or_another_topic_is_refused(tmp_path):
             open_drive(bag, imu_topic="/imu")
         with pytest.raises(UserError, match=r"/front/image is sensor_msgs/msg/Image; beside --imu-topic, --imu-topic"):
             open_drive(bag, imu_topic="/front/image")
+        with pytest.raises(
+            UserError, match=r"/tf_static is .*; beside --imu-topic, --pose-topic has to be .*NavSatFix"
+        ):
+            open_drive(bag, pose_topic="/tf_static", imu_topic="/imu")
 
 
 def test_a_gps_track_carries_the_receivers_covariance_and_a_heading_as_good_as_that(tmp_path):

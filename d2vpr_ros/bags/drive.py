@@ -76,13 +76,15 @@ def open_drive(
     Raises:
         UserError: a topic, file, frame or camera is missing, ambiguous or of another kind; no usable pose; no image.
     """
+    if pose_times is not None and pose_file is None:
+        raise UserError(f"--pose-times {pose_times} without --poses: it holds the times of a KITTI file of poses")
     images = find_image_topics(bag, [image_topic] if isinstance(image_topic, str) else image_topic or [])
     given = given_mounts(images, mount, mounts or {})
     static = fixed_tree(bag, base_frame, [image.frame_id for image in images if image.name not in given])
     if not with_poses:
         cameras = cameras_on_body(bag, images, None, static, given, base_frame, base_frame)
         source = None
-    elif pose_file is None and (topic := _pose_topic(bag, pose_topic, imu_topic)) and _is_tf(bag, topic):
+    elif pose_file is None and imu_topic is None and _is_tf(bag, topic := choose_topic(bag, pose_topic, "pose")):
         tree = read_tf(bag, topic)
         cameras = cameras_in_tree(bag, images, tree, given, base_frame, map_frame or MAP_FRAME)
         poses = cameras[0].poses
@@ -103,10 +105,6 @@ def open_drive(
         fixes,
         max_gap_s,
     )
-
-
-def _pose_topic(bag: Bag, wanted: str | None, imu_topic: str | None) -> str:
-    return choose_topic(bag, wanted, "geo" if wanted is None and imu_topic is not None else "pose")
 
 
 def _is_tf(bag: Bag, topic: str) -> bool:
@@ -130,9 +128,7 @@ def _find_poses(
         read = read_pose_file(pose_file, pose_times, lambda: _stamps(bag, first.topic))
         of_camera = (read.pose_of or pose_of) == "camera_optical" and read.trajectory.origin is None
         return _Source(read.trajectory, str(pose_file), None if of_camera else base_frame, read.geo)
-    if pose_times is not None:
-        raise UserError(f"--pose-times {pose_times} without --poses: it holds the times of a KITTI file of poses")
-    topic = _pose_topic(bag, pose_topic, imu_topic)
+    topic = choose_topic(bag, pose_topic, "pose" if imu_topic is None or pose_topic else "geo")
     if imu_topic is not None:
         return _Source(gps_with_imu(bag, topic, full_name(bag, imu_topic), base_frame), topic, base_frame)
     trajectory = trajectory_from_bag(bag, topic, base_frame)
