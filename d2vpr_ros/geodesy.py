@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pyproj import Transformer
 from pyproj.enums import TransformDirection
+from scipy.spatial.transform import Rotation
+
+from d2vpr_ros.geometry import Pose
 
 Array = npt.NDArray[np.float64]
 
@@ -46,3 +49,15 @@ class LocalFrame:
             enu[:, 0].tolist(), enu[:, 1].tolist(), enu[:, 2].tolist(), direction=TransformDirection.INVERSE
         )
         return np.stack([latitude, longitude, altitude], axis=1)
+
+
+def frame_in(frame: LocalFrame, other: LocalFrame) -> Pose:
+    """T_frame_other, exact: both are rectangular axes fixed to the earth, turned as their verticals and norths are."""
+    at = frame.to_enu(other.to_geo(np.zeros((1, 3))))[0]
+    turned = _axes(frame).inv() * _axes(other)
+    return Pose(at, turned.as_quat())
+
+
+def _axes(frame: LocalFrame) -> Rotation:
+    """East, north and up of a frame as columns, in WGS-84's geocentric axes (EPSG guidance note 7-2, 4.1.2)."""
+    return Rotation.from_euler("ZX", [90.0 + frame.longitude, 90.0 - frame.latitude], degrees=True)

@@ -14,7 +14,10 @@ from d2vpr_ros.errors import UserError
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything inside is stored, or nothing."""
+    """Everything inside is stored, or nothing; inside another one it is part of that."""
+    if connection.in_transaction:
+        yield
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

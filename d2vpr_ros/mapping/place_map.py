@@ -21,7 +21,7 @@ from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
 from d2vpr_ros.mapping.schema import APPLICATION_ID
 
 _MAX_DESCRIPTOR = 65536
-_MAX_JPEG = 4 * 1024 * 1024
+MAX_JPEG = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +54,18 @@ class PlaceMap:
         return len(self.ids)
 
     @cached_property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """(M, 2) pairs of rows that follow each other in one camera's images of one session."""
+        order = np.lexsort((self.ids, self.cameras, self.sessions))
+        before, after = order[:-1], order[1:]
+        same = (self.sessions[before] == self.sessions[after]) & (self.cameras[before] == self.cameras[after])
+        return np.column_stack([before[same], after[same]])
+
+    @cached_property
     def spacing_m(self) -> float:
-        """How far apart neighbouring places really are: the median distance along the drive, metres."""
-        steps = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)
-        return float(np.median(steps)) if len(steps) else self.header.keyframe_spacing_m
+        """How far apart neighbouring places really are: the median distance along the drives, metres."""
+        lengths = np.linalg.norm(self.positions[self.steps[:, 1]] - self.positions[self.steps[:, 0]], axis=1)
+        return float(np.median(lengths)) if len(lengths) else self.header.keyframe_spacing_m
 
     def camera_pose(self, row: int) -> Pose:
         """T_map_cameraOptical of a place."""
@@ -76,7 +84,7 @@ class PlaceMap:
         """The stored JPEG of a place, or None."""
         with connect(self.path) as connection:
             found = connection.execute("SELECT jpeg FROM pictures WHERE place = ?", (int(self.ids[row]),)).fetchone()
-        return found[0] if found and isinstance(found[0], bytes) and len(found[0]) <= _MAX_JPEG else None
+        return found[0] if found and isinstance(found[0], bytes) and len(found[0]) <= MAX_JPEG else None
 
     def picture_sizes(self) -> npt.NDArray[np.int64]:
         """(N,) bytes of each place's picture; 0 where there is none."""
@@ -84,7 +92,7 @@ class PlaceMap:
         with connect(self.path) as connection:
             found = connection.execute("SELECT place, length(jpeg) FROM pictures WHERE typeof(jpeg) = 'blob'")
             places, lengths = np.array(found.fetchall(), np.int64).reshape(-1, 2).T
-        known = np.isin(places, self.ids) & (lengths <= _MAX_JPEG)
+        known = np.isin(places, self.ids) & (lengths <= MAX_JPEG)
         sizes[np.searchsorted(self.ids, places[known])] = lengths[known]
         return sizes
 

@@ -146,6 +146,15 @@ class MapWriter:
         """Fold the log into the map file, so that a copy of that one file has every place."""
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def set_extent(self) -> None:
+        """Tell readers of the layer how far its points reach; done at the end of writing, too."""
+        x, y = ("longitude", "latitude") if self.header.geo_tagged else ("x", "y")
+        self.connection.execute(
+            "UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ','now'), "
+            f"(min_x, min_y, max_x, max_y) = (SELECT min({x}), min({y}), max({x}), max({y}) FROM places) "
+            "WHERE table_name = 'places'"
+        )
+
     def _geography(self, place: NewPlace) -> list[float | None]:
         """Latitude, longitude, altitude; from the map's own origin where the place brings none."""
         geo = place.geo
@@ -230,7 +239,7 @@ def _writing(path: Path, header: MapHeader) -> Iterator[MapWriter]:
         # On a full disk this fails too, and the log stays beside the file: nothing is lost, the next writer goes on.
         with suppress(sqlite3.OperationalError):
             if writer.stored:
-                _set_extent(connection, header)
+                writer.set_extent()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.execute("PRAGMA journal_mode=DELETE")
         connection.close()
@@ -246,15 +255,6 @@ def is_blank(path: Path) -> bool:
             connection.close()
     except sqlite3.DatabaseError:
         return False
-
-
-def _set_extent(connection: sqlite3.Connection, header: MapHeader) -> None:
-    x, y = ("longitude", "latitude") if header.geo_tagged else ("x", "y")
-    connection.execute(
-        "UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ','now'), "
-        f"(min_x, min_y, max_x, max_y) = (SELECT min({x}), min({y}), max({x}), max({y}) FROM places) "
-        "WHERE table_name = 'places'"
-    )
 
 
 def iso(stamp_ns: int) -> str:

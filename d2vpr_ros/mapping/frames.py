@@ -1,0 +1,78 @@
+"""How the frames of two maps lie to each other: each drive's odometry starts at its own zero, so it is never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.geodesy import frame_in
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.mapping.align import align
+from d2vpr_ros.mapping.header import MapHeader
+from d2vpr_ros.mapping.place_map import PlaceMap
+
+ALIGN = "align"
+SAME_FRAME = "same frame"
+Frames = Pose | str | None
+"""What the user says of two frames: T_map_other, ALIGN, SAME_FRAME, or nothing, which leaves the earth to tell."""
+
+
+def check_frames(header: MapHeader, other: MapHeader, named: str, frames: Frames) -> None:
+    """Refuse frames that cannot be joined as stated, as far as it shows before any place is looked at.
+
+    Args:
+        header, other: of the map and of what is to join it; `named` names both.
+
+    Raises:
+        UserError: naming the ways there are; or what is stated contradicts the maps.
+    """
+    if header.metric != other.metric:
+        raise UserError(f"{named}: one has places in metres, the other is a sequence without; build both alike")
+    if not header.metric:
+        if frames is not None:
+            raise UserError(f"{named}: sequences without metres have no frames to join; leave the option out")
+    elif frames == SAME_FRAME:
+        if header.frame != other.frame:
+            raise UserError(
+                f"{named}: --same-frame, but the poses are in '{header.frame}' and in '{other.frame}'; "
+                "state how these lie with --transform, or find it with --align"
+            )
+        if header.origin and other.origin and header.origin != other.origin:
+            raise UserError(
+                f"{named}: --same-frame, but their frames stand at different points of the earth; leave it out and "
+                "they are joined through WGS-84"
+            )
+    elif frames is None and not (header.origin and other.origin):
+        raise UserError(
+            f"{named}: how their frames lie is not known. There are four ways: poses of both from GPS (WGS-84, then no "
+            "option is needed), --same-frame (both have poses of one SLAM map), --transform X Y Z QX QY QZ QW (that of "
+            "the second in the frame of the first), --align (found from places that look alike)"
+        )
+
+
+def find_transform(place_map: PlaceMap, other: PlaceMap, frames: Frames) -> tuple[Pose, str]:
+    """T_map_other, and in words where it is from.
+
+    Raises:
+        UserError: as `check_frames` and `align`.
+    """
+    check_frames(place_map.header, other.header, f"{place_map.path} and {other.path}", frames)
+    if isinstance(frames, Pose):
+        return frames, "as stated"
+    if frames == ALIGN:
+        alignment = align(place_map, other)
+        return alignment.transform, f"aligned: {alignment}"
+    if frames == SAME_FRAME or not place_map.header.metric:
+        return Pose.identity(), "as they are"
+    return _through_the_earth(place_map, other), "through WGS-84"
+
+
+def _through_the_earth(place_map: PlaceMap, other: PlaceMap) -> Pose:
+    origin, other_origin = place_map.header.origin, other.header.origin
+    assert origin is not None and other_origin is not None
+    if not all(np.isfinite(each.geo[:, 2]).any() for each in (place_map, other)):
+        # Heights are not known on one side, where the origin's stands for nothing: the other's are kept as they are.
+        origin, other_origin = replace(origin, altitude=0.0), replace(other_origin, altitude=0.0)
+    return frame_in(origin, other_origin)
