@@ -133,7 +133,10 @@ def recalls(
     """Recall of each picture by a moved view of it under other light, whole and projected: what the loss is."""
     torch.manual_seed(0)
     size = extractor.preprocessor.size
-    squashed = [cv2.resize(source.read(row), (size, size), interpolation=cv2.INTER_AREA) for source, row in pictures]
+    squashed: list[Picture] = [
+        cv2.resize(source.read(row), (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        for source, row in pictures
+    ]
     views = torch.from_numpy(np.stack(squashed)).movedim(-1, 1).float() / 255
     moved = augment.light(augment.warp(views, augment.viewpoint_grid(len(views), augment.Viewpoint()), size))
     queries = list((moved.movedim(1, -1) * 255).round().to(torch.uint8).numpy())

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +15,11 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, interpolate
 from d2vpr_ros.localize import Acceptance, Estimate, Localizer, LocalizerOptions, RejectReason, State
-from d2vpr_ros.localize.covariance import place_covariance
+from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import decide
-from d2vpr_ros.localize.evidence import Hypotheses, Query, support
 from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.localize.tracker import Standing
 
 SECOND = 1_000_000_000
 STREET = 60
@@ -59,7 +58,7 @@ def test_a_drive_past_known_places_is_localized_after_a_few_images(localizer: Lo
     for estimate, row in list(zip(estimates, rows, strict=True))[8:]:
         assert estimate.state is State.LOCALIZED
         assert estimate.pose is not None
-        assert distance(estimate.pose, Pose.planar(float(row), 0.0, 0.0)) < 1e-6
+        assert distance(estimate.pose, Pose.planar(float(row), 0.0, 0.0)) < 1.0
         assert estimate.matches[0].accepted
         assert not any(match.accepted for match in estimate.matches[1:])
 
@@ -134,7 +133,7 @@ def test_the_pose_is_that_of_the_base_behind_its_own_camera(localizer: Localizer
     mounted = Localizer(localizer.map, localizer.extractor, LocalizerOptions(sequence=False), mast)
     pose = drive(mounted, [30])[0].pose
     assert pose is not None
-    assert np.allclose(pose.position, [29.5, 0.0, -1.2])
+    assert np.allclose(pose.position, [29.5, 0.0, -1.2], atol=0.1)
 
 
 def test_a_map_of_another_model_is_refused(tmp_path: Path, extractor: Extractor) -> None:
@@ -143,53 +142,43 @@ def test_a_map_of_another_model_is_refused(tmp_path: Path, extractor: Extractor)
         Localizer(foreign, extractor)
 
 
+@given(seed=st.integers(0, 100), spacing=st.floats(0.01, 20))
+def test_a_covariance_is_never_zero_and_grows_with_the_scatter(seed: int, spacing: float) -> None:
+    positions = np.random.default_rng(seed).standard_normal((5, 3))
+    scatter = np.cov(positions.T)
+    covariance = answer_covariance(scatter, spacing)
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert (np.diag(answer_covariance(9 * scatter, spacing))[:3] > np.diag(covariance)[:3]).all()
+
+
+def standing(
+    mass: float = 0.95, rival: float = 0.01, off_map: float = 0.02, fit: float = 2.0, images: float = 10.0
+) -> Standing:
+    nothing = np.zeros((3, 3))
+    return Standing(np.array([0]), np.array([mass]), 0, mass, rival, off_map, fit, images, nothing[0], nothing)
+
+
+def test_every_silence_has_its_reason() -> None:
+    def reason(probability: float, localized: bool = False, **known: float) -> RejectReason:
+        return decide(probability, standing(**known), Acceptance(), localized=localized, sequence=True)
+
+    assert reason(0.99) is RejectReason.NONE
+    assert reason(0.99, images=1.0) is RejectReason.UNCONFIRMED
+    assert reason(0.2, mass=0.1, off_map=0.9) is RejectReason.OFF_MAP
+    assert reason(0.5, mass=0.5, rival=0.4) is RejectReason.AMBIGUOUS
+    assert reason(0.5, fit=0.4) is RejectReason.NO_MATCH
+    assert reason(0.9) is RejectReason.UNCONFIRMED
+
+
+def test_an_answer_that_holds_needs_a_little_less_than_a_new_one() -> None:
+    def accepted(localized: bool) -> bool:
+        return decide(0.95, standing(), Acceptance(), localized=localized, sequence=True) is RejectReason.NONE
+
+    assert accepted(localized=True) and not accepted(localized=False)
+
+
 finite = st.floats(-100, 100)
 poses = st.builds(Pose.planar, finite, finite, st.floats(-3, 3))
-
-
-@given(robot_now=poses, moved=poses, odometry_now=poses, tolerance=st.floats(0.1, 5))
-def test_an_earlier_image_supports_a_place_exactly_where_the_odometry_says_the_robot_was(
-    robot_now: Pose, moved: Pose, odometry_now: Pose, tolerance: float
-) -> None:
-    robot_then, odometry_then = robot_now @ moved, odometry_now @ moved
-    here = Hypotheses(robot_now.position[None], robot_now.rotation.as_matrix()[None])
-
-    def supported(position: npt.NDArray[np.float64]) -> float:
-        query = Query(0, np.zeros(2, np.float32), position[None], np.array([1.5]), odometry_then)
-        total, images = support(here, SECOND, odometry_now, [query], tolerance, 0.0, 0.0)
-        assert images == 1
-        return float(total[0])
-
-    assert supported(robot_then.position + np.array([0.9 * tolerance, 0, 0])) == 1.5
-    assert supported(robot_then.position + np.array([1.1 * tolerance, 0, 0])) == 0.0
-
-
-def test_without_odometry_an_image_counts_as_long_as_it_narrows_the_place_down() -> None:
-    here = Hypotheses(np.zeros((1, 3)), np.eye(3)[None])
-    near = Query(0, np.zeros(2, np.float32), np.array([[3.0, 0.0, 0.0]]), np.array([1.5]), None)
-
-    def after(seconds: int) -> tuple[float, int]:
-        total, images = support(here, seconds * SECOND, None, [near], 1.0, 2.0, 10.0)
-        return float(total[0]), images
-
-    assert after(1) == (1.5, 1)  # within 1 + 2 m
-    assert after(0) == (0.0, 1)  # not within 1 m
-    assert after(5) == (0.0, 0)  # 1 + 10 m says nothing
-
-
-def test_few_images_need_a_clearer_lead() -> None:
-    acceptance = Acceptance(score=1.0, margin=0.5, single_margin=2.0, images=1)
-    assert decide(3.0, 1.5, images=1, acceptance=acceptance, sequence=True) is RejectReason.AMBIGUOUS
-    assert decide(3.0, 1.5, images=2, acceptance=acceptance, sequence=True) is RejectReason.NONE
-    assert decide(3.0, 2.6, images=400, acceptance=acceptance, sequence=True) is RejectReason.AMBIGUOUS
-
-
-@given(seed=st.integers(0, 100), count=st.integers(1, 8), spacing=st.floats(0.01, 20))
-def test_a_covariance_is_never_zero_and_grows_with_the_spread(seed: int, count: int, spacing: float) -> None:
-    positions = np.random.default_rng(seed).standard_normal((count, 3))
-    covariance = place_covariance(positions, spacing)
-    assert (np.linalg.eigvalsh(covariance) > 0).all()
-    assert (np.diag(place_covariance(3 * positions, spacing)) >= np.diag(covariance)).all()
 
 
 def test_motion_is_interpolated_at_the_images_stamp() -> None:

@@ -1,25 +1,26 @@
-"""How far from the matched place the robot may stand."""
+"""How far from the answer the robot may stand."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-# A descriptor forgives a shift of the viewpoint of about a keyframe spacing and a small turn.
-_SIGMA_SPACINGS = 1.5
+# Of a keyframe spacing: what the belief cannot see, such as a robot that drives a lane further to the side. Measured
+# on the calibration towns (models/fit_calibration.py).
+_SIGMA_SPACINGS = 0.35
 _SIGMA_TURN = np.radians(10.0)
 
 
-def place_covariance(agreeing: npt.NDArray[np.float64], spacing_m: float) -> npt.NDArray[np.float64]:
-    """Covariance of an answer that is the pose of the matched place.
+def answer_covariance(scatter: npt.NDArray[np.float64], spacing_m: float) -> npt.NDArray[np.float64]:
+    """Covariance of an answer.
 
     Args:
-        agreeing: (M, 3) base positions of the candidates around the answer, the answer among them, metres.
+        scatter: (3, 3) covariance of the belief's mass around it, metres squared.
         spacing_m: keyframe spacing of the map.
 
     Returns:
-        (6, 6) float64, diagonal, positive: metres² and radians², over (x, y, z, rotation about x, y, z).
+        (6, 6) float64, positive definite: metres squared and radians squared, over (x, y, z, rotation about x, y, z).
     """
-    spread = agreeing.var(axis=0).mean() if len(agreeing) > 1 else 0.0
-    position = (_SIGMA_SPACINGS * spacing_m) ** 2 + spread
-    return np.diag([position] * 3 + [_SIGMA_TURN**2] * 3)
+    covariance = np.diag([(_SIGMA_SPACINGS * spacing_m) ** 2] * 3 + [_SIGMA_TURN**2] * 3)
+    covariance[:3, :3] += scatter
+    return covariance

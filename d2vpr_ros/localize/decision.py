@@ -1,50 +1,53 @@
-"""When an answer counts: it must fit the images well, better than any place elsewhere, and over enough images."""
+"""When an answer counts, and why it does not."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from d2vpr_ros.localize.estimate import RejectReason
+from d2vpr_ros.localize.tracker import Standing
+
+_RIVAL = 0.2  # of the answer's mass; more elsewhere is ambiguous
+_LEAST_FIT = 1.0  # standard deviations; less is no match
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Bounds in standard deviations of a query's similarity to the map, measured on the calibration towns.
-
-    Attributes:
-        score: least mean score of the images for the place.
-        margin: least lead over the best place elsewhere, however many images there are.
-        single_margin: the lead that one image alone would need; n images need it divided by the root of n.
-        images: least number of images, this one included.
+    """Attributes:
+    probability: least probability of an answer while the robot is not localized.
+    hold: how many times likelier to be wrong an answer may be once the robot is localized.
+    images: least number of images behind an answer (with `sequence`), each a keyframe spacing from the one before.
     """
 
-    score: float = 1.2
-    margin: float = 0.8
-    single_margin: float = 2.5
+    probability: float = 0.98
+    hold: float = 4.0
     images: int = 3
 
-    def margin_for(self, images: int) -> float:
-        """Least lead of a mean over so many images."""
-        return max(self.margin, self.single_margin / math.sqrt(images))
+    def needed(self, localized: bool) -> float:
+        """Least probability of an answer; less once the robot is localized, so that it does not flicker."""
+        return 1 - self.hold * (1 - self.probability) if localized else self.probability
 
 
 DEFAULT_ACCEPTANCE = Acceptance()
 
 
-def decide(score: float, rival: float, images: int, acceptance: Acceptance, sequence: bool) -> RejectReason:
-    """Why a place is not accepted, NONE if it is.
+def decide(
+    probability: float, standing: Standing, acceptance: Acceptance, *, localized: bool, sequence: bool
+) -> RejectReason:
+    """Why an answer is not accepted, NONE if it is.
 
     Args:
-        score: mean score of the best place.
-        rival: of the best place elsewhere.
-        images: how many images the scores are means of.
+        probability: that it is right.
+        localized: whether the last answer was accepted.
         sequence: whether several images are asked for.
     """
-    if score < acceptance.score:
-        return RejectReason.NO_MATCH
-    if sequence and images < acceptance.images:
+    enough = not sequence or standing.images >= acceptance.images - 0.5
+    if enough and probability >= acceptance.needed(localized):
+        return RejectReason.NONE
+    if not enough:
         return RejectReason.UNCONFIRMED
-    if score - rival < acceptance.margin_for(images):
+    if standing.off_map > standing.mass:
+        return RejectReason.OFF_MAP
+    if standing.rival > _RIVAL * standing.mass:
         return RejectReason.AMBIGUOUS
-    return RejectReason.NONE
+    return RejectReason.UNCONFIRMED if standing.fit >= _LEAST_FIT else RejectReason.NO_MATCH

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize.tracker import Standing
 
 
 class State(str, Enum):
@@ -20,12 +21,14 @@ class State(str, Enum):
 
 
 class RejectReason(str, Enum):
-    """Why an image gave no answer."""
+    """Why an image gave no pose. With a map without metres the place may be known all the same."""
 
     NONE = ""
     NO_MATCH = "no match"
     UNCONFIRMED = "unconfirmed"
     AMBIGUOUS = "ambiguous"
+    OFF_MAP = "off map"
+    NO_METRES = "map without metres"
     STALE_IMAGE = "stale image"
 
 
@@ -37,15 +40,13 @@ class Match:
         rank: 0 is the best.
         row: of the place in the map.
         similarity: cosine between the descriptors, -1..1.
-        score: how well the remembered images fit the place: their mean, in standard deviations above an ordinary place.
-        belief: its share among the candidates, 0..1; not calibrated.
+        belief: probability mass of the place itself, 0..1; that of its neighbours is theirs.
         accepted: this match is the answer.
     """
 
     rank: int
     row: int
     similarity: float
-    score: float
     belief: float
     accepted: bool
 
@@ -57,6 +58,8 @@ class Estimate:
     Attributes:
         stamp_ns: of the image.
         matches: best first; given for every image, accepted or not.
+        probability: that the robot is where the best matches say, 0..1, calibrated; given for every image.
+        standing: what the probability was computed from; None where the image was not looked at.
         pose: T_map_base, only when LOCALIZED.
         covariance: (6, 6) float64 over (x, y, z, rotation about x, y, z) in the map frame, metres and radians,
             positive definite (geometry_msgs/PoseWithCovariance); only when LOCALIZED.
@@ -66,5 +69,7 @@ class Estimate:
     state: State
     reject_reason: RejectReason
     matches: tuple[Match, ...]
+    probability: float = 0.0
+    standing: Standing | None = None
     pose: Pose | None = None
     covariance: npt.NDArray[np.float64] | None = None

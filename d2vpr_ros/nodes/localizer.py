@@ -35,6 +35,7 @@ from d2vpr_ros.nodes.spin import run
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
 NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_RELOCALIZE_IMAGES = 40
 _RELOCALIZE_TIMEOUT_S = 10.0
 
 
@@ -166,7 +167,7 @@ class LocalizerNode(LifecycleNode):
             response.message = "the node is not active; activate it first"
             return response
         answering.forget()
-        newest = answering.wait_until_localized(self._settings.options.window, _RELOCALIZE_TIMEOUT_S)
+        newest = answering.wait_until_localized(_RELOCALIZE_IMAGES, _RELOCALIZE_TIMEOUT_S)
         if newest is None:
             response.message = f"no image came in within {_RELOCALIZE_TIMEOUT_S:.0f} s on {self._images.topic_name}"
         elif newest.pose is not None:

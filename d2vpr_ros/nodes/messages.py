@@ -60,10 +60,10 @@ def pose_prior(estimate: Estimate, frame: str) -> PoseWithCovarianceStamped:
 def place_matches(estimate: Estimate, place_map: PlaceMap, mount: Pose | None, frame: str) -> PointCloud2:
     """Every candidate of an estimate, best first; no candidates give a cloud of width 0.
 
-    `x, y, z` is where the base would be. `probability` is NaN: this version has no calibrated one.
+    `x, y, z` is where the base would be. `probability` is that of the answer, on each of its candidates.
     """
     points = np.zeros(len(estimate.matches), MATCH_POINT)
-    points["probability"] = np.nan
+    points["probability"] = estimate.probability
     for point, match in zip(points, estimate.matches, strict=True):
         stamp_ns = int(place_map.stamps_ns[match.row])
         point["latitude"], point["longitude"] = place_map.geo[match.row, :2]

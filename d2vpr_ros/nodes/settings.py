@@ -33,17 +33,14 @@ PARAMETERS = (
         "where that is installed, else from the map.",
     ),
     Parameter("sequence", _DEFAULTS.sequence, "Accept only what consecutive images agree on."),
-    Parameter("window", _DEFAULTS.window, "Images remembered for that, a keyframe spacing apart.", 1, 500),
-    Parameter("min_images", _ACCEPTANCE.images, "Least number of images behind an answer.", 1, 500),
-    Parameter("min_score", _ACCEPTANCE.score, "How well they have to fit it, in standard deviations.", 0.0, 20.0),
-    Parameter("min_margin", _ACCEPTANCE.margin, "And how much better than any place elsewhere.", 0.0, 20.0),
     Parameter(
-        "tolerance_m",
-        0.0,
-        "How far places may lie from where the motion puts them; 0 is a keyframe spacing.",
-        0.0,
-        1000.0,
+        "min_probability",
+        _ACCEPTANCE.probability,
+        "Least probability of an answer; a little less is enough to stay localized.",
+        0.5,
+        0.9999,
     ),
+    Parameter("min_images", _ACCEPTANCE.images, "Least number of images behind an answer.", 1, 500),
     Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Bounds the motion where no odometry comes in.", 0.0, 100.0),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
     Parameter("autostart", True, "Configure and activate by itself; false leaves both to a lifecycle manager."),
@@ -78,10 +75,8 @@ def read(node: Node) -> Settings:
     values = read_values(node, PARAMETERS)
     options = LocalizerOptions(
         sequence=values["sequence"],
-        window=values["window"],
-        tolerance_m=values["tolerance_m"] or None,
         top_speed_mps=values["top_speed_mps"],
-        acceptance=Acceptance(values["min_score"], values["min_margin"], images=values["min_images"]),
+        acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
     direct = ("map", "weights", "backend", "device", "precision", "image_transport", "map_frame", "base_frame",
               "camera_frame", "max_age_s", "autostart")  # fmt: skip

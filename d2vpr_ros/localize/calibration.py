@@ -1,0 +1,121 @@
+"""From where the belief's mass stands to the probability that the answer is right.
+
+A logistic regression, times the answer's share against the heaviest place elsewhere: however well the images fit, of
+two streets that look alike neither can be more than half likely.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from d2vpr_ros.localize.tracker import Standing
+
+Array = npt.NDArray[np.float64]
+
+_LEAST_MASS = 1e-4
+_ENOUGH_IMAGES = 10.0
+_LEAST_LABELLED = 50
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Weights of what speaks for an answer.
+
+    Attributes:
+        mass: of the log odds of the neighbourhood's mass.
+        fit: of how well the images fit, in standard deviations, times the root of how many there are (up to 10).
+        images: of that root.
+        scatter: of the mass's standard deviation, in spacings.
+        bias: the rest.
+    """
+
+    mass: float
+    fit: float
+    images: float
+    scatter: float
+    bias: float
+
+    def probability(self, standing: Standing, spacing_m: float) -> float:
+        """That the robot is where the answer says."""
+        fits = expit(features(standing, spacing_m) @ np.array(list(asdict(self).values())))
+        return float(fits * share(standing))
+
+
+def share(standing: Standing) -> float:
+    """The answer's mass against that of the heaviest place elsewhere, 0 to 1."""
+    return standing.mass / max(standing.mass + standing.rival, 1e-300)
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """One for each way to localize, since their answers differ in what they rest on.
+
+    The defaults were fitted by models/fit_calibration.py on the simulated towns reserved for that (seeds 500 to 502)
+    and on floors of a tower that are not in the map.
+    """
+
+    with_odometry: Calibration = Calibration(mass=0.9, fit=4.5, images=-1.0, scatter=0.5, bias=-6.0)
+    without_odometry: Calibration = Calibration(mass=0.9, fit=4.5, images=-1.0, scatter=0.5, bias=-6.0)
+    single_image: Calibration = Calibration(mass=0.9, fit=4.5, images=-1.0, scatter=0.5, bias=-6.0)
+
+    def of(self, *, sequence: bool, odometry: bool) -> Calibration:
+        """The one for answers from images with or without what came before, and odometry."""
+        if not sequence:
+            return self.single_image
+        return self.with_odometry if odometry else self.without_odometry
+
+
+def features(standing: Standing, spacing_m: float) -> Array:
+    """(5,) in the order of the calibration's weights, the last one 1."""
+    mass = float(np.clip(standing.mass, _LEAST_MASS, 1 - _LEAST_MASS))
+    root = np.sqrt(min(1.0, standing.images / _ENOUGH_IMAGES))
+    scatter = np.sqrt(np.trace(standing.scatter)) / spacing_m
+    return np.array([logit(mass), standing.fit * root, root, scatter, 1.0])
+
+
+def fit_calibration(
+    rows: Array, shares: Array, right: npt.NDArray[np.bool_], weights: Array | None = None
+) -> Calibration:
+    """The calibration under which the labelled answers are likeliest, a little drawn towards zero.
+
+    Args:
+        rows: (N, 5) of `features`; shares: (N,) of `share`.
+        right: (N,) whether the answer was.
+        weights: (N,) how much each answer counts; None counts all alike.
+
+    Raises:
+        ValueError: fewer than 50 answers, or all of them right, or all wrong.
+    """
+    labels = np.asarray(right, np.float64)
+    if len(rows) < _LEAST_LABELLED or labels.min() == labels.max():
+        raise ValueError(f"{len(rows)} answers of which {int(labels.sum())} are right")
+    counts = np.ones(len(rows)) if weights is None else weights
+    spread = np.maximum(rows.std(axis=0), 1e-6)
+    spread[-1] = 1.0
+    scaled = rows / spread
+
+    def loss(chosen: Array) -> tuple[float, Array]:
+        fits = np.clip(expit(scaled @ chosen), 1e-9, 1 - 1e-9)
+        chance = fits * shares
+        value = -(counts * (labels * np.log(chance) + (1 - labels) * np.log1p(-chance))).sum()
+        by_fits = counts * ((1 - labels) * shares / (1 - chance) - labels / fits)
+        slope = scaled.T @ (by_fits * fits * (1 - fits)) + np.append(chosen[:-1], 0.0)
+        return float(value + (chosen[:-1] ** 2).sum() / 2), slope
+
+    found = minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B")
+    return Calibration(*(float(weight) for weight in found.x / spread))
+
+
+def calibration_error(probabilities: Array, right: npt.NDArray[np.bool_], bins: int = 10) -> float:
+    """Expected calibration error: the mean gap between probability and share of right answers, over equal bins."""
+    which = np.clip((probabilities * bins).astype(int), 0, bins - 1)
+    gaps = [
+        (which == number).mean() * abs(probabilities[which == number].mean() - right[which == number].mean())
+        for number in np.unique(which)
+    ]
+    return float(sum(gaps))
