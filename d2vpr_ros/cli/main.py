@@ -24,9 +24,13 @@ VERBS = {
     ("bag", "from-images"): "d2vpr_ros.cli.bag_from_images",
     ("bag", "info"): "d2vpr_ros.cli.bag_info",
     ("demo",): "d2vpr_ros.cli.demo",
+    ("map", "append"): "d2vpr_ros.cli.map_append",
     ("map", "build"): "d2vpr_ros.cli.map_build",
+    ("map", "check"): "d2vpr_ros.cli.map_check",
     ("map", "export"): "d2vpr_ros.cli.map_export",
     ("map", "info"): "d2vpr_ros.cli.map_info",
+    ("map", "merge"): "d2vpr_ros.cli.map_merge",
+    ("map", "prune"): "d2vpr_ros.cli.map_prune",
     ("map", "view"): "d2vpr_ros.cli.map_view",
     ("sim", "drive"): "d2vpr_ros.cli.sim_drive",
 }

@@ -74,8 +74,8 @@ class Alignment:
         metres, metres_95, degrees, degrees_95 = off
         return (
             f"{len(self.pairs)} of {self.matches} place matches agree, along {self.way_m:.0f} m, "
-            f"{self.agreeing:.0%} of those in the common part; off by {metres:.2f} m and {degrees:.1f} deg (median), {metres_95:.2f} m and "
-            f"{degrees_95:.1f} deg (95 %)"
+            f"{self.agreeing:.0%} of those in the common part; off by {metres:.2f} m and {degrees:.1f} deg (median), "
+            f"{metres_95:.2f} m and {degrees_95:.1f} deg (95 %)"
         )
 
 

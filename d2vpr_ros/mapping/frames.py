@@ -1,4 +1,4 @@
-"""How the frames of two maps lie to each other: each drive's odometry starts at its own zero, so it is never guessed."""
+"""How the frames of two maps lie to each other: every odometry starts at its own zero, so it is never guessed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from d2vpr_ros.mapping.place_map import PlaceMap
 
 ALIGN = "align"
 SAME_FRAME = "same frame"
+ODOMETRY_FRAME = "odom"
+
 Frames = Pose | str | None
 """What the user says of two frames: T_map_other, ALIGN, SAME_FRAME, or nothing, which leaves the earth to tell."""
 
@@ -38,6 +40,11 @@ def check_frames(header: MapHeader, other: MapHeader, named: str, frames: Frames
             raise UserError(
                 f"{named}: --same-frame, but the poses are in '{header.frame}' and in '{other.frame}'; "
                 "state how these lie with --transform, or find it with --align"
+            )
+        if header.frame == ODOMETRY_FRAME:
+            raise UserError(
+                f"{named}: --same-frame, but both poses are in '{ODOMETRY_FRAME}', which starts at its own zero in "
+                "every drive (REP-105); find how they lie with --align, or state it with --transform"
             )
         if header.origin and other.origin and header.origin != other.origin:
             raise UserError(

@@ -23,12 +23,12 @@ from d2vpr_ros.mapping.store import MapWriter, NewPlace, open_writable
 class Joined:
     """Attributes:
     sessions: names of those taken over.
-    places: how many.
+    places: their ids in the map they came to.
     held: names of those left out, because the map has the same recording.
     """
 
     sessions: tuple[str, ...]
-    places: int
+    places: tuple[int, ...]
     held: tuple[str, ...]
 
 
@@ -91,7 +91,7 @@ def join_places(
     held = {key: session.name for key, session in other.session_table.items() if writer.find_session(session.source)}
     if len(held) == len(other.session_table):
         raise UserError(f"the map holds all of {other.path} already ({', '.join(held.values())}): nothing to add")
-    places = 0
+    places = []
     try:
         with transaction(writer.connection):
             sessions = {
@@ -102,13 +102,12 @@ def join_places(
             for row, place in _places(writer.header, other, transform):
                 key, camera = int(other.sessions[row]), other.camera_table[int(other.cameras[row])]
                 if key in sessions:
-                    writer.add_place(sessions[key], writer.add_camera(sessions[key], camera), place)
-                    places += 1
+                    places.append(writer.add_place(sessions[key], writer.add_camera(sessions[key], camera), place))
                     on_place()
     except BaseException:
         writer.stored = 0
         raise
-    return Joined(tuple(other.session_table[key].name for key in sessions), places, tuple(held.values()))
+    return Joined(tuple(other.session_table[key].name for key in sessions), tuple(places), tuple(held.values()))
 
 
 def _places(header: MapHeader, other: PlaceMap, transform: Pose) -> Iterator[tuple[int, NewPlace]]:

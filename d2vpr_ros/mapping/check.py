@@ -1,0 +1,177 @@
+"""Go through a map file row by row and say what is wrong with it. Nothing is written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from d2vpr_ros.mapping.check_row import Context, StoredPlace, camera_problems, place_problems, session_problems
+from d2vpr_ros.mapping.database import connect
+from d2vpr_ros.mapping.header import MapHeader
+from d2vpr_ros.mapping.place_map import MAX_JPEG, read_header
+from d2vpr_ros.mapping.schema import APPLICATION_ID, CARTESIAN, TABLES, USER_VERSION, WGS84
+from d2vpr_ros.mapping.store import open_writable
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, in words; with the id of the place if it is one's."""
+
+    text: str
+    place: int | None = None
+
+    def __str__(self) -> str:
+        return self.text if self.place is None else f"place {self.place}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How much was looked at."""
+
+    places: int
+    pictures: int
+
+
+def recover_log(path: Path) -> bool:
+    """Fold what a killed writer left beside a map into it; whether there was anything.
+
+    Raises:
+        UserError: it is no map, or cannot be written.
+    """
+    log_file = path.with_name(path.name + "-wal")
+    if not path.is_file() or not log_file.exists():
+        return False
+    with open_writable(path) as writer:
+        writer.set_extent()
+    return not log_file.exists()
+
+
+def check_map(
+    path: Path, report: Callable[[Problem], object], on_place: Callable[[], object] = lambda: None
+) -> Checked:
+    """Check every table and row of a map; every problem is reported as it is found.
+
+    Raises:
+        UserError: it cannot be checked: no such file, no map, another format, a header that cannot be read.
+    """
+    places = pictures = 0
+
+    def readable(stage: Iterator[Problem]) -> None:
+        try:
+            for problem in stage:
+                report(problem)
+        except sqlite3.DatabaseError as error:
+            report(Problem(f"the file cannot be read any further here ({error})"))
+
+    with connect(path) as connection:
+        header = read_header(path, connection)
+        readable(_pages(connection))
+        readable(_schema(connection))
+        readable(_geopackage(connection, header))
+        context = Context(header, _sessions_of_cameras(connection), _ids(connection, "sessions"))
+        readable(_sessions_and_cameras(connection, context))
+
+        def rows() -> Iterator[Problem]:
+            nonlocal places, pictures
+            stored = connection.execute(_PLACES, (MAX_JPEG,))
+            while chunk := [StoredPlace(*row) for row in islice(stored, _CHUNK)]:
+                for place, texts in zip(chunk, place_problems(chunk, context), strict=True):
+                    yield from (Problem(text, place.id) for text in texts)
+                    places += 1
+                    pictures += place.jpeg_bytes is not None
+                    on_place()
+
+        readable(rows())
+        readable(_strays(connection))
+        if not places:
+            report(Problem("the map holds no places"))
+    return Checked(places, pictures)
+
+
+# A picture too large to be one is not even read.
+_PLACES = """
+SELECT id, geom, session, camera, stamp, stamp_ns, x, y, z, qx, qy, qz, qw, heading, latitude, longitude, altitude,
+  covariance, descriptor, CASE WHEN length(jpeg) <= ? THEN jpeg END, length(jpeg)
+FROM places LEFT JOIN descriptors ON descriptors.place = id LEFT JOIN pictures ON pictures.place = id ORDER BY id
+"""
+
+
+def _pages(connection: sqlite3.Connection) -> Iterator[Problem]:
+    for (text,) in connection.execute("PRAGMA integrity_check"):
+        if text != "ok":
+            yield Problem(f"the file is damaged: {' '.join(str(text).split())}")
+
+
+def _schema(connection: sqlite3.Connection) -> Iterator[Problem]:
+    """Tables are as they are made, and nothing is there that would act when the map is written."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(TABLES)
+        expected = _definitions(fresh)
+    found = _definitions(connection)
+    for name, definition in expected.items():
+        if found.get(name) != definition:
+            yield Problem(f"table {name} is {'not as it should be' if name in found else 'missing'}")
+    for kind, name in connection.execute("SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view')"):
+        yield Problem(f"the {kind} {name!r} is not d2vpr's: it acts on whoever adds places")
+
+
+def _definitions(connection: sqlite3.Connection) -> Mapping[str, str]:
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    return {str(name): " ".join(str(sql).split()) for name, sql in rows}
+
+
+def _geopackage(connection: sqlite3.Connection, header: MapHeader) -> Iterator[Problem]:
+    for pragma, expected in (("application_id", APPLICATION_ID), ("user_version", USER_VERSION)):
+        (found,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+        if found != expected:
+            yield Problem(f"{pragma} is {found}, {expected} for a GeoPackage 1.3")
+    srs = WGS84 if header.geo_tagged else CARTESIAN
+    systems = {row[0] for row in connection.execute("SELECT srs_id FROM gpkg_spatial_ref_sys")}
+    if not {CARTESIAN, 0, WGS84} <= systems:
+        yield Problem("gpkg_spatial_ref_sys lacks one of the systems -1, 0 and 4326")
+    contents = connection.execute("SELECT table_name, data_type, srs_id FROM gpkg_contents").fetchall()
+    for row in (("places", "features", srs), ("sessions", "attributes", None)):
+        if row not in contents:
+            yield Problem(f"gpkg_contents does not have {row[0]} as {row[1]}" + (f" in system {srs}" if row[2] else ""))
+    columns = connection.execute("SELECT * FROM gpkg_geometry_columns").fetchall()
+    if columns != [("places", "geom", "POINT", srs, 0, 0)]:
+        yield Problem(f"gpkg_geometry_columns does not have places.geom, and it alone, as points in system {srs}")
+    yield from _extent(connection, header)
+
+
+def _extent(connection: sqlite3.Connection, header: MapHeader) -> Iterator[Problem]:
+    x, y = ("longitude", "latitude") if header.geo_tagged else ("x", "y")
+    row = connection.execute(
+        "SELECT min_x, min_y, max_x, max_y FROM gpkg_contents WHERE table_name = 'places'"
+    ).fetchone()
+    true = connection.execute(f"SELECT min({x}), min({y}), max({x}), max({y}) FROM places").fetchone()
+    if row and None not in row and row != true:
+        yield Problem(f"gpkg_contents says that places reach over {row}, and they do over {true}")
+
+
+def _sessions_and_cameras(connection: sqlite3.Connection, context: Context) -> Iterator[Problem]:
+    for number, *row in connection.execute("SELECT id, name, source, complete FROM sessions"):
+        yield from (Problem(f"session {number}: {text}") for text in session_problems(*row))
+    columns = "id, session, name, width, height, distortion_model, k, d, x, y, z, qx, qy, qz, qw"
+    for number, *row in connection.execute(f"SELECT {columns} FROM cameras"):
+        yield from (Problem(f"camera {number}: {text}") for text in camera_problems(row, context))
+
+
+def _sessions_of_cameras(connection: sqlite3.Connection) -> dict[int, object]:
+    return dict(connection.execute("SELECT id, session FROM cameras"))
+
+
+def _ids(connection: sqlite3.Connection, table: str) -> frozenset[int]:
+    return frozenset(row[0] for row in connection.execute(f"SELECT id FROM {table}"))
+
+
+def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:
+    for table in ("descriptors", "pictures"):
+        rows = connection.execute(f"SELECT place FROM {table} WHERE place NOT IN (SELECT id FROM places)")
+        yield from (Problem(f"{table} has a row for it, but the place is missing", int(place)) for (place,) in rows)
