@@ -21,6 +21,7 @@ from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
 from d2vpr_ros.mapping.schema import APPLICATION_ID
 
 _MAX_DESCRIPTOR = 65536
+_AT_ONCE = 1024  # descriptors
 MAX_JPEG = 4 * 1024 * 1024
 
 
@@ -159,7 +160,7 @@ def _read(path: Path, connection: sqlite3.Connection) -> PlaceMap:
         raise UserError(f"map {path} holds no places; build it again from a drive with images and poses")
     if any(row[1] not in sessions or row[2] not in cameras for row in rows):
         raise UserError(f"map {path} is damaged (a place names a session or camera it does not hold); build it again")
-    numbers = np.array([[np.nan if v is None else v for v in row[4:14]] for row in rows], dtype=np.float64)
+    numbers = np.array([row[4:14] for row in rows], dtype=np.float64)  # NULL becomes NaN
     if not np.isfinite(numbers[:, :7]).all() or (np.linalg.norm(numbers[:, 3:7], axis=1) < 1e-6).any():
         raise UserError(f"map {path} is damaged (a place has no valid pose); build it again")
     whole = np.array([row[:4] for row in rows], dtype=np.int64)
@@ -182,12 +183,17 @@ def _read(path: Path, connection: sqlite3.Connection) -> PlaceMap:
 def _descriptors(path: Path, blobs: list[object], width: int) -> npt.NDArray[np.float32]:
     if not all(isinstance(blob, bytes) and len(blob) == 2 * width for blob in blobs):
         raise UserError(f"map {path} is damaged (a descriptor is not {width} numbers long); build it again")
-    joined = b"".join(blob for blob in blobs if isinstance(blob, bytes))
-    descriptors = np.frombuffer(joined, dtype="<f2").reshape(len(blobs), width).astype(np.float32)
-    norms = np.linalg.norm(descriptors, axis=1, keepdims=True)  # float16 rounded them
-    if not np.isfinite(norms).all() or (norms < 1e-3).any():
-        raise UserError(f"map {path} is damaged (a descriptor is not a direction); build it again")
-    return descriptors / norms
+    descriptors = np.empty((len(blobs), width), np.float32)
+    # A part at a time: a large map would need several times its size for what lies between the steps.
+    for first in range(0, len(blobs), _AT_ONCE):
+        part = descriptors[first : first + _AT_ONCE]
+        joined = b"".join(blob for blob in blobs[first : first + _AT_ONCE] if isinstance(blob, bytes))
+        part[:] = np.frombuffer(joined, dtype="<f2").reshape(part.shape)
+        norms = np.linalg.norm(part, axis=1, keepdims=True)  # float16 rounded them
+        if not np.isfinite(norms).all() or (norms < 1e-3).any():
+            raise UserError(f"map {path} is damaged (a descriptor is not a direction); build it again")
+        part /= norms
+    return descriptors
 
 
 def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
