@@ -60,7 +60,7 @@ class Estimate:
         matches: best first; given for every image, accepted or not.
         probability: that the robot is where the best matches say, 0..1, calibrated; given for every image.
         standing: what the probability was computed from; None where the image was not looked at.
-        pose: T_map_base, only when LOCALIZED.
+        pose: T_map_base, only when LOCALIZED, which an answer from a map without metres never is.
         covariance: (6, 6) float64 over (x, y, z, rotation about x, y, z) in the map frame, metres and radians,
             positive definite (geometry_msgs/PoseWithCovariance); only when LOCALIZED.
     """

@@ -22,13 +22,15 @@ from d2vpr_ros.mapping import Index, PlaceMap, check_model
 
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
+_OTHER_SEQUENCE = 1e6  # places; sets the sessions of a map without metres apart
 
 
 @dataclass(frozen=True)
 class LocalizerOptions:
     """Attributes:
     sequence: believe in a place by all images so far; without, each image stands alone.
-    top_speed_mps: bounds the motion between images where there is no odometry.
+    top_speed_mps: bounds the motion between images where there is no odometry; in a map without metres it is how many
+        times as fast as the recording a robot may go.
     acceptance: when an answer counts.
     """
 
@@ -71,13 +73,14 @@ class Localizer:
         """Where the robot's camera is on its base (T_base_cameraOptical), known from now on; starts anew."""
         self.mount = mount
         poses = [self.map.base_pose(row, mount) for row in range(len(self.map))]
-        places = Places.of(
-            np.array([pose.position for pose in poses]),
-            np.array([pose.rotation.as_matrix() for pose in poses]),
-            self.map.spacing_m,
-        )
-        options = self.options
-        self._tracker = Tracker(places, self._likelihood, self._alike, options.top_speed_mps, sequence=options.sequence)
+        positions = np.array([pose.position for pose in poses])
+        speed = self.options.top_speed_mps
+        if not self.map.header.metric:
+            positions[:, 1] = _OTHER_SEQUENCE * self.map.sessions
+            speed /= self.map.interval_s
+        rotations = np.array([pose.rotation.as_matrix() for pose in poses])
+        places = Places.of(positions, rotations, self.map.spacing_m)
+        self._tracker = Tracker(places, self._likelihood, self._alike, speed, sequence=self.options.sequence)
         self.reset()
 
     def reset(self) -> None:

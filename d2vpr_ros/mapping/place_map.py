@@ -68,6 +68,13 @@ class PlaceMap:
         lengths = np.linalg.norm(self.positions[self.steps[:, 1]] - self.positions[self.steps[:, 0]], axis=1)
         return float(np.median(lengths)) if len(lengths) else self.header.keyframe_spacing_m
 
+    @cached_property
+    def interval_s(self) -> float:
+        """How long it took from one place to the next: the median along the drives, seconds."""
+        before, after = self.steps.T
+        seconds = np.abs(self.stamps_ns[after] - self.stamps_ns[before]) * 1e-9
+        return max(float(np.median(seconds)), 1e-3) if len(seconds) else 1.0
+
     def camera_pose(self, row: int) -> Pose:
         """T_map_cameraOptical of a place."""
         return Pose(self.positions[row], self.quaternions[row])
@@ -76,8 +83,11 @@ class PlaceMap:
         """T_map_base of a robot whose camera stands where the place's stood.
 
         Args:
-            mount: the robot's T_base_cameraOptical; None takes that of the camera which saw the place.
+            mount: the robot's T_base_cameraOptical; None takes that of the camera which saw the place. In a map without
+                metres it plays no part.
         """
+        if not self.header.metric:
+            return self.camera_pose(row)
         mount = mount or self.camera_table[int(self.cameras[row])].mount
         return self.camera_pose(row) @ mount.inverse()
 

@@ -207,6 +207,7 @@ class LocalizerNode(LifecycleNode):
         reason = problem or (newest.reject_reason.value if newest else "no image yet")
         values = {
             "places": len(self._localizer.map),
+            "answers": "poses" if self._localizer.map.header.metric else "matches only: the map has no metres",
             **answering.status.values(time.monotonic()),
             "device": str(self._localizer.extractor.device),
         }
