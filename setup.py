@@ -47,6 +47,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "milvus": ["milvus-lite>=3,<4", "pymilvus>=3,<4"],
         "sim": ["moderngl"],
         "test": ["hypothesis", "mypy", "pyogrio", "pytest<9", "ruff"],  # `colcon test` runs pytest because it stands here
         "train": ["ai-edge-litert", "pytorch-metric-learning", "scikit-learn"],

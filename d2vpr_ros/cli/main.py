@@ -31,6 +31,7 @@ VERBS = {
     ("map", "info"): "d2vpr_ros.cli.map_info",
     ("map", "merge"): "d2vpr_ros.cli.map_merge",
     ("map", "prune"): "d2vpr_ros.cli.map_prune",
+    ("map", "push"): "d2vpr_ros.cli.map_push",
     ("map", "view"): "d2vpr_ros.cli.map_view",
     ("sim", "drive"): "d2vpr_ros.cli.sim_drive",
 }

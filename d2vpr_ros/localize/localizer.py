@@ -18,7 +18,8 @@ from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
 from d2vpr_ros.localize.evidence import Background
 from d2vpr_ros.localize.likelihood import Likelihood
 from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
-from d2vpr_ros.mapping import Index, PlaceMap, check_model
+from d2vpr_ros.mapping import PlaceMap, check_model
+from d2vpr_ros.mapping.search import LocalSearch, Search
 
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
@@ -48,10 +49,12 @@ class Localizer:
         extractor: Extractor,
         options: LocalizerOptions = LocalizerOptions(),
         mount: Pose | None = None,
+        search: Search | None = None,
     ) -> None:
         """
         Args:
             mount: T_base_cameraOptical of the robot's camera; None takes that of the camera the map was made with.
+            search: where this map's places are looked up; None looks in memory.
 
         Raises:
             UserError: the map was made by another model.
@@ -60,7 +63,7 @@ class Localizer:
         self.map = place_map
         self.extractor = extractor
         self.options = options
-        self.index = Index.of(place_map.descriptors)
+        self.search = search or LocalSearch(place_map)
         self.background = Background.of(place_map.descriptors)
         self.calibrations = Calibrations()
         before, after = place_map.steps.T
@@ -101,7 +104,7 @@ class Localizer:
 
     def match(self, descriptor: npt.NDArray[np.float32], stamp_ns: int, odometry: Pose | None = None) -> Estimate:
         """The answer to an image already described as (D,) float32 of unit length."""
-        similarities, rows = (found[0] for found in self.index.search(descriptor[None], _NEIGHBOURS))
+        similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS)
         scores = self.background.standardise(descriptor, similarities)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None

@@ -1,0 +1,38 @@
+"""Upload the places of a map to a Milvus database, so that many robots can search there.
+
+Makes a collection hold what the map holds: run it again after the map has grown or was pruned, or where an upload was
+interrupted. Descriptors, sessions and positions are uploaded, pictures are not. A collection of another map, model or
+frame is refused. Credentials are taken from the environment variable MILVUS_TOKEN.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("map", type=Path, help="a .d2map file")
+    parser.add_argument(
+        "--to", required=True, metavar="URI", help="http://host:19530, or a Milvus Lite file ending in .db"
+    )
+    parser.add_argument("--collection", default="", metavar="NAME", help="default: the name of the map's file")
+
+
+def main(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.mapping import milvus, read_map
+
+    if not milvus.is_uri(args.to):
+        raise UserError(f"--to {args.to.rpartition('@')[2]}: expected {milvus.EXPECTED}")
+    place_map = read_map(args.map)
+    collection = milvus.collection_name(place_map, args.collection)
+    with tqdm(total=len(place_map), unit="places", disable=None) as bar:
+        gone = milvus.push_map(place_map, args.to, collection, lambda places: bar.update(places - bar.n))
+    print(f"{args.to}: collection {collection} holds the {len(place_map)} places of {args.map}")
+    if gone:
+        print(f"{gone} places that the map has no more were taken out")
+    print(f"search there with: -p map:={args.map} -p search_backend:={args.to} -p search_collection:={collection}")
+    return 0
