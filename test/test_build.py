@@ -148,7 +148,7 @@ def test_the_next_good_frame_takes_the_place_of_a_useless_one(build: Build) -> N
     counts = build(drive)
     assert stamps(build.path) == [0, 5, 9]
     assert counts.left_out == {"black": 1, "too close to the last place": 8}
-    assert str(counts) == "3 places; images left out: 8 too close to the last place, 1 black"
+    assert str(counts) == "3 places from 12 images; left out: 8 too close to the last place, 1 black"
 
 
 def test_a_camera_that_hangs_gives_one_place(build: Build) -> None:

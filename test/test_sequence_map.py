@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from builds import CheapExtractor
 from places import alike_along_the_way, unit_rows
 
-from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
@@ -20,12 +20,12 @@ PLACES = 60
 MAST = Pose.planar(0.5, 0.2, 0.3, z=2.0) @ FORWARD_MOUNT
 
 
-@pytest.fixture(scope="module")
-def extractor() -> Extractor:
-    return Extractor.open("nano", device="cpu")
+@pytest.fixture
+def extractor() -> CheapExtractor:
+    return CheapExtractor()
 
 
-def write_sequences(path: Path, extractor: Extractor, seeds: list[int], interval_s: float = 1.0) -> PlaceMap:
+def write_sequences(path: Path, extractor: CheapExtractor, seeds: list[int], interval_s: float = 1.0) -> PlaceMap:
     """Drives of 60 places each, one after the other."""
     header = MapHeader(extractor.identity, extractor.width, "map", 1.0, metric=False)
     with create_map(path, header) as writer:
@@ -53,7 +53,7 @@ def drive(localizer: Localizer, rows: list[int], odometry: list[Pose | None], st
 
 @pytest.mark.parametrize("interval_s", [0.2, 1.0, 5.0])
 def test_a_drive_past_known_places_is_matched_without_a_pose(
-    tmp_path: Path, extractor: Extractor, interval_s: float
+    tmp_path: Path, extractor: CheapExtractor, interval_s: float
 ) -> None:
     localizer = Localizer(write_sequences(tmp_path / "m.d2map", extractor, [4, 5], interval_s), extractor)
     rows = list(range(70, 95))
@@ -65,7 +65,7 @@ def test_a_drive_past_known_places_is_matched_without_a_pose(
     assert all(estimate.pose is None and estimate.covariance is None for estimate in estimates)
 
 
-def test_odometry_and_mounts_play_no_part(tmp_path: Path, extractor: Extractor) -> None:
+def test_odometry_and_mounts_play_no_part(tmp_path: Path, extractor: CheapExtractor) -> None:
     place_map = write_sequences(tmp_path / "m.d2map", extractor, [4])
     rows = list(range(10, 30))
     wild = [Pose.planar(100.0 * row, -50.0, row) for row in rows]
@@ -80,7 +80,7 @@ def test_odometry_and_mounts_play_no_part(tmp_path: Path, extractor: Extractor) 
 
 
 def test_a_place_of_another_session_is_not_the_next_one_whatever_its_number(
-    tmp_path: Path, extractor: Extractor
+    tmp_path: Path, extractor: CheapExtractor
 ) -> None:
     localizer = Localizer(write_sequences(tmp_path / "m.d2map", extractor, [4, 5]), extractor)
     rows = [*range(10, 25), *range(PLACES + 25, PLACES + 27)]

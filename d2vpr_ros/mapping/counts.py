@@ -29,9 +29,9 @@ class BuildCounts:
             self.left_out[reason] += images
 
     def __str__(self) -> str:
-        """Such as `212 places; 90 images left out: 80 too close to the last place, 10 blurred`."""
+        """Such as `212 places from 302 images; left out: 80 too close to the last place, 10 blurred`."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.most_common())
-        text = f"{self.places} place{'' if self.places == 1 else 's'}"
-        if self.earlier:
-            text += f" more, going on behind {self.earlier} images"
-        return f"{text}; images left out: {reasons or 'none'}"
+        more = "more " if self.earlier else ""
+        behind = f", behind {self.earlier} that an interrupted run had seen" if self.earlier else ""
+        images = self.places + self.left_out.total()
+        return f"{self.places} {more}places from {images} images{behind}; left out: {reasons or 'none'}"
