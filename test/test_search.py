@@ -31,10 +31,18 @@ from d2vpr_ros.mapping.store import NewPlace, create_map, open_writable
 WAIT_S = 30.0
 PLACES = 40
 
+HAVE_MILVUS = find_spec("pymilvus") is not None and find_spec("milvus_lite") is not None
 needs_milvus = pytest.mark.skipif(
-    find_spec("pymilvus") is None or find_spec("milvus_lite") is None,
+    not HAVE_MILVUS,
     reason="pymilvus and milvus-lite are not installed; install them: pip install -r requirements/milvus.txt",
 )
+if HAVE_MILVUS:
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+    from pymilvus import MilvusClient
+
+    from d2vpr_ros.mapping.milvus_push import push_map
+    from d2vpr_ros.mapping.milvus_search import MilvusPlaces, expression, open_places
+    from d2vpr_ros.mapping.shared_search import SharedSearch
 
 
 def two_drives(path: Path, model: ModelIdentity = IDENTITY, seed: int = 1, width: int = 64) -> PlaceMap:
@@ -145,8 +153,6 @@ class Server:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        from milvus_lite.adapter.grpc.server import start_server_in_thread
-
         self._server, self._database, self._port = start_server_in_thread(str(self._folder), port=self._port)
 
     def stop(self) -> None:
@@ -176,10 +182,8 @@ def fail(line: str) -> None:
 
 @needs_milvus
 def test_a_collection_finds_what_the_map_finds(tmp_path: Path, place_map: PlaceMap, opened: list[Search]) -> None:
-    from d2vpr_ros.mapping import milvus
-
     uri = str(tmp_path / "fleet.db")
-    assert milvus.push_map(place_map, uri, "street") == 0
+    assert push_map(place_map, uri, "street") == 0
     local, shared = LocalSearch(place_map), open_search(uri, "", place_map, fail)
     opened.append(shared)
     assert shared.status == "milvus"
@@ -196,33 +200,27 @@ def test_a_collection_finds_what_the_map_finds(tmp_path: Path, place_map: PlaceM
 
 @needs_milvus
 def test_uploading_again_makes_the_collection_what_the_map_is_now(tmp_path: Path, place_map: PlaceMap) -> None:
-    from d2vpr_ros.mapping import milvus
-
     uri = str(tmp_path / "fleet.db")
-    milvus.push_map(place_map, uri, "street")
+    push_map(place_map, uri, "street")
     with open_writable(place_map.path) as writer:
         writer.add_place(2, 2, NewPlace(5, Pose.planar(90.0, 3.0, 0.0), unit_rows(1, seed=5)[0]))
         for table, column in (("descriptors", "place"), ("places", "id")):
             writer.connection.execute(f"DELETE FROM {table} WHERE {column} <= 15")
     changed = read_map(place_map.path)
-    assert milvus.push_map(changed, uri, "street") == 15
-    assert milvus.push_map(changed, uri, "street") == 0
-    places = milvus.open_places(uri, "street", changed)
+    assert push_map(changed, uri, "street") == 15
+    assert push_map(changed, uri, "street") == 0
+    places = open_places(uri, "street", changed)
     assert sorted(places.nearest(changed.descriptors[0], 100)[1].tolist()) == list(range(PLACES - 15 + 1))
     places.close()
-    older = milvus.open_places(uri, "street", place_map)  # a robot that has not got the new map yet
+    older = open_places(uri, "street", place_map)  # a robot that has not got the new map yet
     assert sorted(older.nearest(changed.descriptors[-1], 100)[1].tolist()) == list(range(15, PLACES))
     older.close()
 
 
 @needs_milvus
 def test_a_collection_of_something_else_is_refused(tmp_path: Path, place_map: PlaceMap) -> None:
-    from pymilvus import MilvusClient
-
-    from d2vpr_ros.mapping import milvus
-
     uri = str(tmp_path / "fleet.db")
-    milvus.push_map(place_map, uri, "street")
+    push_map(place_map, uri, "street")
     client = MilvusClient(uri)
     client.create_collection("theirs", dimension=64)
     client.close()
@@ -238,8 +236,8 @@ def test_a_collection_of_something_else_is_refused(tmp_path: Path, place_map: Pl
     for collection, maps in refusals.items():
         for other, why in maps:
             attempts: tuple[Callable[..., Any], ...] = (
-                lambda other, name: milvus.push_map(other, uri, name),
-                lambda other, name: milvus.open_places(uri, name, other),
+                lambda other, name: push_map(other, uri, name),
+                lambda other, name: open_places(uri, name, other),
             )
             for attempt in attempts:
                 with pytest.raises(UserError, match=why):
@@ -263,10 +261,7 @@ def test_what_is_asked_for_and_not_there_is_named(tmp_path: Path, server: Server
 def test_a_lost_connection_leaves_the_robot_on_its_own_map_until_milvus_is_back(
     server: Server, place_map: PlaceMap, opened: list[Search]
 ) -> None:
-    from d2vpr_ros.mapping import milvus
-    from d2vpr_ros.mapping.shared_search import SharedSearch
-
-    milvus.push_map(place_map, server.uri, "street")
+    push_map(place_map, server.uri, "street")
     said: list[str] = []
     back = threading.Event()
 
@@ -275,8 +270,8 @@ def test_a_lost_connection_leaves_the_robot_on_its_own_map_until_milvus_is_back(
         if line.startswith("Milvus answers again"):
             back.set()
 
-    def connect() -> milvus.MilvusPlaces:
-        return milvus.open_places(server.uri, "street", place_map)
+    def connect() -> MilvusPlaces:
+        return open_places(server.uri, "street", place_map)
 
     search = SharedSearch(LocalSearch(place_map), connect, say, retry_s=0.05)
     opened.append(search)
@@ -334,8 +329,6 @@ def test_map_push_says_what_it_did_and_how_to_search_there(
 
 @needs_milvus
 def test_a_filter_is_made_of_numbers_only() -> None:
-    from d2vpr_ros.mapping.milvus import expression
-
     restriction = Restriction(Region(np.float64(0.0), 0.0, np.float64(1.0)), frozenset({np.int64(3), 1}))
     box = "x >= -1.001 and x <= 1.001 and y >= -1.001 and y <= 1.001"
     assert expression(restriction) == f"{box} and session in [1, 3]"

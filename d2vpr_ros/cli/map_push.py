@@ -24,13 +24,14 @@ def main(args: argparse.Namespace) -> int:
 
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.mapping import milvus, read_map
+    from d2vpr_ros.mapping.milvus_push import push_map
 
     if not milvus.is_uri(args.to):
         raise UserError(f"--to {args.to.rpartition('@')[2]}: expected {milvus.EXPECTED}")
     place_map = read_map(args.map)
     collection = milvus.collection_name(place_map, args.collection)
     with tqdm(total=len(place_map), unit="places", disable=None) as bar:
-        gone = milvus.push_map(place_map, args.to, collection, lambda places: bar.update(places - bar.n))
+        gone = push_map(place_map, args.to, collection, lambda places: bar.update(places - bar.n))
     print(f"{args.to}: collection {collection} holds the {len(place_map)} places of {args.map}")
     if gone:
         print(f"{gone} places that the map has no more were taken out")

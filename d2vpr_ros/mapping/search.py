@@ -77,10 +77,11 @@ def open_search(backend: str, collection: str, place_map: PlaceMap, say: Callabl
     if backend == LOCAL:
         return local
     from d2vpr_ros.mapping import milvus
+    from d2vpr_ros.mapping.milvus_search import open_places
     from d2vpr_ros.mapping.shared_search import SharedSearch
 
     if not milvus.is_uri(backend):
         found = backend.rpartition("@")[2]  # without a password that stands before it
         raise UserError(f"parameter 'search_backend' is '{found}'; expected {LOCAL}, {milvus.EXPECTED}")
     name = milvus.collection_name(place_map, collection)
-    return SharedSearch(local, lambda: milvus.open_places(backend, name, place_map), say)
+    return SharedSearch(local, lambda: open_places(backend, name, place_map), say)

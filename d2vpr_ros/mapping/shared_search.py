@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.mapping.milvus import MilvusLost, MilvusPlaces
+from d2vpr_ros.mapping.milvus import MilvusLost
+from d2vpr_ros.mapping.milvus_search import MilvusPlaces
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
 from d2vpr_ros.mapping.search import LocalSearch
 
@@ -19,7 +20,7 @@ RETRY_S = 10.0
 class SharedSearch:
     """In Milvus; while that is out of reach, in memory.
 
-    The image during which the connection breaks waits for it once, `milvus.TIMEOUT_S` at most. Connecting again
+    The image during which the connection breaks waits for it once, `milvus_search.TIMEOUT_S` at most. Connecting again
     happens on a thread of its own.
     """
 
