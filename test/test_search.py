@@ -15,18 +15,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import IDENTITY, unit_rows
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from d2vpr_ros.cli.main import main as d2vpr
-from d2vpr_ros.describe import ModelIdentity
+from d2vpr_ros.describe import Extractor, ModelIdentity
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping import Camera, Index, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 from d2vpr_ros.mapping.search import LocalSearch, Search, open_search
 from d2vpr_ros.mapping.store import NewPlace, create_map, open_writable
+from d2vpr_ros.nodes.localizer import LocalizerNode
 
 WAIT_S = 30.0
 PLACES = 40
@@ -290,6 +296,53 @@ def test_a_lost_connection_leaves_the_robot_on_its_own_map_until_milvus_is_back(
     for similarities, rows in [*lost, search.nearest(query, 5)]:
         assert np.array_equal(rows, before[1])
         assert np.allclose(similarities, before[0], atol=1e-6)
+
+
+@needs_milvus
+def test_the_localizer_searches_there_and_says_in_diagnostics_when_it_no_longer_does(
+    tmp_path: Path, server: Server, domain_id: int
+) -> None:
+    extractor = Extractor.open("nano")
+    place_map = two_drives(tmp_path / "street.d2map", extractor.identity, width=extractor.width)
+    push_map(place_map, server.uri, "town")
+    said: list[str] = []
+
+    def listen(message: DiagnosticArray) -> None:
+        said.extend(pair.value for pair in message.status[0].values if pair.key == "search_backend")
+
+    parameters = [f"map:={place_map.path}", f"search_backend:={server.uri}", "search_collection:=town"]
+    rclpy.init(args=["--ros-args", *(word for parameter in parameters for word in ("-p", parameter))])
+    node, peer = LocalizerNode(), rclpy.create_node("peer", use_global_arguments=False)
+    executor = SingleThreadedExecutor()
+    try:
+        node.start()
+        peer.create_subscription(DiagnosticArray, "/diagnostics", listen, 10)
+        images = peer.create_publisher(Image, "image", 1)
+        executor.add_node(node)
+        executor.add_node(peer)
+
+        def spin_until(beginning: str) -> None:
+            deadline_s = time.monotonic() + WAIT_S
+            while not (said and said[-1].startswith(beginning)):
+                assert time.monotonic() < deadline_s, said
+                now = peer.get_clock().now().to_msg()
+                images.publish(
+                    Image(header=Header(stamp=now), height=6, width=4, step=12, encoding="rgb8", data=PIXELS)
+                )
+                executor.spin_once(timeout_sec=0.1)
+
+        spin_until("milvus")
+        server.stop()
+        spin_until("local (milvus lost: ")
+        server.start()
+    finally:
+        node.stop()
+        node.destroy_node()
+        peer.destroy_node()
+        rclpy.try_shutdown()
+
+
+PIXELS = bytes(range(72))
 
 
 @needs_milvus

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,7 +62,7 @@ def connect(uri: str, timeout_s: float) -> MilvusClient:
     try:
         with answering():
             return MilvusClient(
-                uri,
+                str(Path(uri).expanduser()) if uri.endswith(".db") else uri,
                 token=os.environ.get("MILVUS_TOKEN", ""),
                 timeout=timeout_s,
                 # A connection of its own: a shared one, once lost, keeps new ones waiting for minutes.

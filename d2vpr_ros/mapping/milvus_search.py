@@ -92,7 +92,7 @@ def open_places(uri: str, collection: str, place_map: PlaceMap) -> MilvusPlaces:
         UserError: there is no such collection or file, or it holds another map.
         MilvusLost: there was no answer in time.
     """
-    if uri.endswith(".db") and not Path(uri).exists():
+    if uri.endswith(".db") and not Path(uri).expanduser().exists():
         raise UserError(f"Milvus Lite file {uri} does not exist; make it: d2vpr map push {place_map.path} --to {uri}")
     client = milvus.connect(uri, TIMEOUT_S)
     try:

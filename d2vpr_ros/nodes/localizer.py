@@ -26,6 +26,7 @@ from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg, side_by_side
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer, State
 from d2vpr_ros.mapping import read_map
+from d2vpr_ros.mapping.search import Search, open_search
 from d2vpr_ros.nodes import messages, settings
 from d2vpr_ros.nodes.answering import Answering
 from d2vpr_ros.nodes.blocking_service import BlockingService
@@ -48,6 +49,7 @@ class LocalizerNode(LifecycleNode):
         self._answering: Answering | None = None
         self._enabled = True
         self._state: State | None = None
+        self._search: Search | None = None
 
     # Lifecycle
 
@@ -57,6 +59,7 @@ class LocalizerNode(LifecycleNode):
             self._configure()
         except UserError as error:
             self.get_logger().error(str(error))
+            self._close_search()
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
@@ -66,7 +69,9 @@ class LocalizerNode(LifecycleNode):
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
         place_map = read_map(values.map)
         extractor = Extractor.open(values.weights, values.backend, values.precision, values.device)
-        self._localizer = Localizer(place_map, extractor, values.options, values.mount)
+        say = self.get_logger().warning
+        self._search = open_search(values.search_backend, values.search_collection, place_map, say)
+        self._localizer = Localizer(place_map, extractor, values.options, values.mount, self._search)
         extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
         self._priors = self.create_publisher(PoseWithCovarianceStamped, "~/pose_prior", 10)
         self._matches = self.create_publisher(PointCloud2, "~/place_matches", 10)
@@ -101,6 +106,7 @@ class LocalizerNode(LifecycleNode):
         for publisher in (self._priors, self._matches, self._pictures, self._places, self._diagnostics):
             self.destroy_publisher(publisher)
         del self._localizer
+        self._close_search()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -131,6 +137,16 @@ class LocalizerNode(LifecycleNode):
         self.destroy_subscription(self._odometry)
         for service in self._services:
             self.destroy_service(service)
+
+    def destroy_node(self) -> None:
+        """End what searches for places too: it may have a connection and a thread."""
+        self._close_search()
+        super().destroy_node()
+
+    def _close_search(self) -> None:
+        if self._search is not None:
+            self._search.close()
+            self._search = None
 
     # Callbacks
 
@@ -210,6 +226,7 @@ class LocalizerNode(LifecycleNode):
             "answers": "poses" if self._localizer.map.header.metric else "matches only: the map has no metres",
             **answering.status.values(time.monotonic()),
             "device": str(self._localizer.extractor.device),
+            "search_backend": self._localizer.search.status,
         }
         now_ns = self.get_clock().now().nanoseconds
         self._diagnostics.publish(messages.diagnostics(self._state, reason, values, now_ns))

@@ -9,6 +9,7 @@ from rclpy.node import Node
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
+from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.parameters import Parameter, read_values, to_mount
 
 _DEFAULTS = LocalizerOptions()
@@ -42,6 +43,13 @@ PARAMETERS = (
     ),
     Parameter("min_images", _ACCEPTANCE.images, "Least number of images behind an answer.", 1, 500),
     Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Bounds the motion where no odometry comes in.", 0.0, 100.0),
+    Parameter(
+        "search_backend",
+        LOCAL,
+        "Where places are looked up: faiss, in memory; or a Milvus, http://host:19530 or a Milvus Lite file ending in "
+        ".db, with the map in memory for when it is out of reach.",
+    ),
+    Parameter("search_collection", "", "The collection there; empty takes the name of the map's file."),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
     Parameter("autostart", True, "Configure and activate by itself; false leaves both to a lifecycle manager."),
 )
@@ -60,6 +68,8 @@ class Settings:
     map_frame: str
     base_frame: str
     camera_frame: str
+    search_backend: str
+    search_collection: str
     mount: Pose | None
     max_age_s: float
     autostart: bool
@@ -79,5 +89,5 @@ def read(node: Node) -> Settings:
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
     direct = ("map", "weights", "backend", "device", "precision", "image_transport", "map_frame", "base_frame",
-              "camera_frame", "max_age_s", "autostart")  # fmt: skip
+              "camera_frame", "search_backend", "search_collection", "max_age_s", "autostart")  # fmt: skip
     return Settings(**{name: values[name] for name in direct}, mount=to_mount(values["camera_mount"]), options=options)
