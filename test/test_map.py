@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from places import IDENTITY, straight_street, unit_rows, write_places
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.mapping import Camera, Index, MapHeader, Session, check_model, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map
 
@@ -150,6 +150,25 @@ def test_a_map_of_another_model_is_refused_saying_what_differs(path: Path) -> No
     other = type(IDENTITY)("small", "1" * 64, IDENTITY.preprocessing, "")
     with pytest.raises(UserError, match=r"architecture nano against small, weights_sha256 0+ against 1+"):
         check_model(place_map, other)
+
+
+@pytest.mark.parametrize("mount", [None, Pose.of(0.5, 0.0, 1.2, *FORWARD_MOUNT.quaternion)])
+def test_the_base_poses_of_all_places_are_those_of_each(path: Path, mount: Pose | None) -> None:
+    turning = [Pose.planar(number, 2.0, 0.3 * number) for number in range(5)]
+    with create_map(path, MapHeader(IDENTITY, 64, "map", 1.0)) as writer:
+        session = writer.begin_session(Session("test"))
+        for name, at in (("front", FORWARD_MOUNT), ("left", Pose.of(0, 0.3, 1, -0.7071, 0, 0, 0.7071))):
+            camera = writer.add_camera(session, Camera(name, 6, 4, at))
+            for pose in turning:
+                writer.add_place(session, camera, NewPlace(0, pose @ at, unit_rows(1, seed=1)[0]))
+    place_map = read_map(path)
+    positions, rotations = place_map.base_poses(mount)
+    for row in range(len(place_map)):
+        each = place_map.base_pose(row, mount)
+        assert np.allclose(positions[row], each.position)
+        assert np.allclose(rotations[row], each.rotation.as_matrix())
+    if mount is None:
+        assert np.allclose(positions[:5], positions[5:])
 
 
 @given(seed=st.integers(0, 1000), k=st.integers(1, 30))

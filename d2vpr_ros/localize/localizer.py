@@ -66,22 +66,20 @@ class Localizer:
         self.search = search or LocalSearch(place_map)
         self.background = Background.of(place_map.descriptors)
         self.calibrations = Calibrations()
-        before, after = place_map.steps.T
-        neighbours = (place_map.descriptors[before] * place_map.descriptors[after]).sum(axis=1)
-        self._alike = float(np.median(neighbours)) if len(neighbours) else 1.0
+        # One by one: beside a large map there may be no room for a copy of it.
+        neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
+        self._alike = float(np.median(neighbours)) if neighbours else 1.0
         self._likelihood = Likelihood.learned(place_map.descriptors, place_map.steps)
         self.use_mount(mount)
 
     def use_mount(self, mount: Pose | None) -> None:
         """Where the robot's camera is on its base (T_base_cameraOptical), known from now on; starts anew."""
         self.mount = mount
-        poses = [self.map.base_pose(row, mount) for row in range(len(self.map))]
-        positions = np.array([pose.position for pose in poses])
+        positions, rotations = self.map.base_poses(mount)
         speed = self.options.top_speed_mps
         if not self.map.header.metric:
             positions[:, 1] = _OTHER_SEQUENCE * self.map.sessions
             speed /= self.map.interval_s
-        rotations = np.array([pose.rotation.as_matrix() for pose in poses])
         places = Places.of(positions, rotations, self.map.spacing_m)
         self._tracker = Tracker(places, self._likelihood, self._alike, speed, sequence=self.options.sequence)
         self.reset()

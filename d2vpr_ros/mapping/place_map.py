@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.errors import UserError
@@ -90,6 +91,18 @@ class PlaceMap:
             return self.camera_pose(row)
         mount = mount or self.camera_table[int(self.cameras[row])].mount
         return self.camera_pose(row) @ mount.inverse()
+
+    def base_poses(self, mount: Pose | None = None) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """`base_pose` of all places at once, as (N, 3) positions and (N, 3, 3) rotations."""
+        turned = Rotation.from_quat(self.quaternions)
+        positions, rotations = self.positions.copy(), turned.as_matrix()
+        if self.header.metric:
+            for camera in np.unique(self.cameras):
+                rows = self.cameras == camera
+                back = (mount or self.camera_table[int(camera)].mount).inverse()
+                positions[rows] += turned[rows].apply(back.position)
+                rotations[rows] = (turned[rows] * back.rotation).as_matrix()
+        return positions, rotations
 
     def picture(self, row: int) -> bytes | None:
         """The stored JPEG of a place, or None."""
