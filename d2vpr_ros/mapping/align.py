@@ -19,16 +19,12 @@ from scipy.spatial.transform import Rotation
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.mapping.index import Index
+from d2vpr_ros.mapping.matches import WITHIN_DEG, WITHIN_SPACINGS, Matches, mutual_matches
 from d2vpr_ros.mapping.place_map import PlaceMap
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-WITHIN_SPACINGS = 3.0
-"""Matches confirm a transform that brings them this close, in spacings of the coarser map: a match finds the nearest
-place, and the other drive may have gone a lane beside it."""
-WITHIN_DEG = 30.0
-"""And this close in direction."""
 LEAST_MATCHES = 20
 LEAST_WAY_SPACINGS = 30.0
 """Way along which confirming matches lie; a look-alike corner is shorter."""
@@ -42,6 +38,7 @@ _SEEDS = 300
 _REFINED = 12
 _RIVAL_PLACES = 300
 _RIVAL_NEIGHBOURS = 10
+_RIVAL_ALIKE = 0.7  # as much as the best one stands out from the map's places in general, a rival's has to
 _TURN_WEIGHT_DEG = 10.0  # counts like one spacing
 
 
@@ -79,39 +76,6 @@ class Alignment:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Matches:
-    """Camera poses of matched places: (M, 3) positions and rotations in the map and in the other one."""
-
-    rows: Rows
-    at: Array
-    turned: Rotation
-    other_at: Array
-    other_turned: Rotation
-    spacing_m: float
-
-    @staticmethod
-    def of(place_map: PlaceMap, other: PlaceMap, rows: Rows) -> _Matches:
-        return _Matches(
-            rows,
-            place_map.positions[rows[:, 0]],
-            Rotation.from_quat(place_map.quaternions[rows[:, 0]]),
-            other.positions[rows[:, 1]],
-            Rotation.from_quat(other.quaternions[rows[:, 1]]),
-            max(place_map.spacing_m, other.spacing_m),
-        )
-
-    def off(self, transform: Pose) -> tuple[Array, Array]:
-        """(M,) metres and degrees left between the matched cameras."""
-        rotation = transform.rotation
-        off_m = np.linalg.norm(rotation.apply(self.other_at) + transform.position - self.at, axis=1)
-        return off_m, np.degrees((self.turned.inv() * (rotation * self.other_turned)).magnitude())
-
-    def confirming(self, transform: Pose) -> npt.NDArray[np.bool_]:
-        off_m, off_deg = self.off(transform)
-        return (off_m <= WITHIN_SPACINGS * self.spacing_m) & (off_deg <= WITHIN_DEG)
-
-
 def align(place_map: PlaceMap, other: PlaceMap) -> Alignment:
     """How `other` lies in `place_map`.
 
@@ -147,18 +111,9 @@ def doubt(alignment: Alignment | None, spacing_m: float) -> str:
     return ""
 
 
-def mutual_matches(place_map: PlaceMap, other: PlaceMap) -> Rows:
-    """(M, 2) rows of the map and of the other one that look most alike, each to the other."""
-    _, nearest = Index.of(place_map.descriptors).search(other.descriptors, 1)
-    _, back = Index.of(other.descriptors).search(place_map.descriptors, 1)
-    rows, other_rows = nearest[:, 0], np.arange(len(other))
-    mutual = back[rows, 0] == other_rows
-    return np.column_stack([rows[mutual], other_rows[mutual]])
-
-
 def estimate(place_map: PlaceMap, other: PlaceMap) -> Alignment | None:
     """The likeliest alignment, however doubtful; None if no three matches agree."""
-    matches = _Matches.of(place_map, other, mutual_matches(place_map, other))
+    matches = Matches.of(place_map, other, mutual_matches(place_map, other))
     found = _transforms(matches)
     if not found:
         return None
@@ -181,19 +136,23 @@ def estimate(place_map: PlaceMap, other: PlaceMap) -> Alignment | None:
 def _rival(place_map: PlaceMap, other: PlaceMap, best: Pose, confirmed: Rows) -> float:
     """Of places of the other map, `confirmed`, the share that looks like where one other transform puts them, too."""
     chosen = confirmed[np.unique(np.linspace(0, len(confirmed) - 1, min(len(confirmed), _RIVAL_PLACES)).astype(int))]
-    _, found = Index.of(place_map.descriptors).search(other.descriptors[chosen], _RIVAL_NEIGHBOURS)
-    alike = _Matches.of(place_map, other, np.column_stack([found.ravel(), np.repeat(chosen, found.shape[1])]))
+    similarities, found = Index.of(place_map.descriptors).search(other.descriptors[chosen], _RIVAL_NEIGHBOURS)
+    ordinary = (other.descriptors[chosen] @ place_map.descriptors.mean(axis=0))[:, None]
+    nearly = similarities - ordinary >= _RIVAL_ALIKE * (similarities[:, :1] - ordinary)
+    alike = Matches.of(
+        place_map, other, np.stack([found, np.broadcast_to(chosen[:, None], found.shape)], axis=-1)[nearly]
+    )
     others = (transform for transform in _transforms(alike) if _apart(alike, transform, best))
     places = (len(np.unique(alike.rows[alike.confirming(transform), 1])) for transform in others)
     return max(places, default=0) / max(1, len(chosen))
 
 
-def _transforms(matches: _Matches) -> list[Pose]:
+def _transforms(matches: Matches) -> list[Pose]:
     """What some matches agree on, refined."""
     return [transform for seed in _seeds(matches) if (transform := _refine(matches, seed)) is not None]
 
 
-def _seeds(matches: _Matches) -> list[Pose]:
+def _seeds(matches: Matches) -> list[Pose]:
     """Transforms of single pairs, those first that most others confirm, and no two alike."""
     count = len(matches.rows)
     scored = []
@@ -213,7 +172,7 @@ def _seeds(matches: _Matches) -> list[Pose]:
     return chosen
 
 
-def _refine(matches: _Matches, seed: Pose) -> Pose | None:
+def _refine(matches: Matches, seed: Pose) -> Pose | None:
     """Fit to what confirms the seed, again and again until that stays the same; None if it is too little."""
     off_m, off_deg = matches.off(seed)
     reach = WITHIN_SPACINGS * matches.spacing_m
@@ -232,7 +191,7 @@ def _refine(matches: _Matches, seed: Pose) -> Pose | None:
     return transform
 
 
-def _fit(matches: _Matches, chosen: npt.NDArray[np.bool_], start: Pose) -> Pose:
+def _fit(matches: Matches, chosen: npt.NDArray[np.bool_], start: Pose) -> Pose:
     """The transform with the least robust sum of what is left between the chosen cameras, in metres and degrees."""
     at, other_at = matches.at[chosen], matches.other_at[chosen]
     turned, other_turned = matches.turned[chosen], matches.other_turned[chosen]
@@ -250,7 +209,7 @@ def _fit(matches: _Matches, chosen: npt.NDArray[np.bool_], start: Pose) -> Pose:
     return Pose(best[:3] - rotation.apply(middle), rotation.as_quat())
 
 
-def _apart(matches: _Matches, one: Pose, two: Pose) -> bool:
+def _apart(matches: Matches, one: Pose, two: Pose) -> bool:
     """Whether two transforms lay the other map differently."""
     middle = Pose(matches.other_at.mean(axis=0), np.array([0.0, 0.0, 0.0, 1.0]))
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -62,33 +62,35 @@ def check_map(
     """
     places = pictures = 0
 
-    def readable(stage: Iterator[Problem]) -> None:
+    def readable(what: str, stage: Iterator[Problem]) -> None:
         try:
             for problem in stage:
                 report(problem)
         except sqlite3.DatabaseError as error:
-            report(Problem(f"the file cannot be read any further here ({error})"))
+            report(Problem(f"{what} cannot be read any further ({error})"))
 
     with connect(path) as connection:
         header = read_header(path, connection)
-        readable(_pages(connection))
-        readable(_schema(connection))
-        readable(_geopackage(connection, header))
+        readable("the file's pages", _pages(connection))
+        readable("the schema", _schema(connection))
+        readable("the GeoPackage's tables", _geopackage(connection, header))
         context = Context(header, _sessions_of_cameras(connection), _ids(connection, "sessions"))
-        readable(_sessions_and_cameras(connection, context))
+        readable("sessions or cameras", _sessions_and_cameras(connection, context))
 
         def rows() -> Iterator[Problem]:
             nonlocal places, pictures
-            stored = connection.execute(_PLACES, (MAX_JPEG,))
-            while chunk := [StoredPlace(*row) for row in islice(stored, _CHUNK)]:
+            ids = iter(connection.execute("SELECT id FROM places ORDER BY id"))
+            while numbers := [int(number) for (number,) in islice(ids, _CHUNK)]:
+                chunk, unreadable = _read(connection, numbers)
+                yield from unreadable
                 for place, texts in zip(chunk, place_problems(chunk, context), strict=True):
                     yield from (Problem(text, place.id) for text in texts)
                     places += 1
                     pictures += place.jpeg_bytes is not None
                     on_place()
 
-        readable(rows())
-        readable(_strays(connection))
+        readable("places", rows())
+        readable("descriptors or pictures", _strays(connection))
         if not places:
             report(Problem("the map holds no places"))
     return Checked(places, pictures)
@@ -98,8 +100,21 @@ def check_map(
 _PLACES = """
 SELECT id, geom, session, camera, stamp, stamp_ns, x, y, z, qx, qy, qz, qw, heading, latitude, longitude, altitude,
   covariance, descriptor, CASE WHEN length(jpeg) <= ? THEN jpeg END, length(jpeg)
-FROM places LEFT JOIN descriptors ON descriptors.place = id LEFT JOIN pictures ON pictures.place = id ORDER BY id
+FROM places LEFT JOIN descriptors ON descriptors.place = id LEFT JOIN pictures ON pictures.place = id
+WHERE id BETWEEN ? AND ? ORDER BY id
 """
+
+
+def _read(connection: sqlite3.Connection, numbers: Sequence[int]) -> tuple[list[StoredPlace], list[Problem]]:
+    """Some places that follow each other, and those of them that lie on damaged pages."""
+    try:
+        rows = connection.execute(_PLACES, (MAX_JPEG, numbers[0], numbers[-1]))
+        return [StoredPlace(*row) for row in rows], []
+    except sqlite3.DatabaseError as error:
+        if len(numbers) == 1:
+            return [], [Problem(f"cannot be read ({error})", numbers[0])]
+    read = [_read(connection, [number]) for number in numbers]
+    return [place for places, _ in read for place in places], [problem for _, found in read for problem in found]
 
 
 def _pages(connection: sqlite3.Connection) -> Iterator[Problem]:
