@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from places import straight_street
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Belief, Places, measure, move, normalised, spread_out
+from d2vpr_ros.localize.belief import Belief, Places, normalised
 from d2vpr_ros.localize.likelihood import Likelihood
+from d2vpr_ros.localize.measurement import look, weigh
+from d2vpr_ros.localize.transition import move, spread_out
 
 Array = npt.NDArray[np.float64]
 
@@ -30,7 +32,7 @@ def seen(belief: Belief, row: int, score: float = 3.0, places: Places = STREET) 
     """After an image that resembles one place and nothing else."""
     rows, scores = np.array([row]), np.array([score])
     ratios = (LIKELIHOOD.log_ratio(scores), float(LIKELIHOOD.log_ratio(np.zeros(()))))
-    return measure(belief, places, rows, scores, ratios, weight=1.0, new=1.0, shared=True)
+    return weigh(look(belief, places, rows, scores, ratios, shared=True), weight=1.0, new=1.0)
 
 
 def best(belief: Belief) -> int:

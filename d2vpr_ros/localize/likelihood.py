@@ -13,7 +13,30 @@ Array = npt.NDArray[np.float64]
 _QUALITIES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _SOFT_FROM, _SOFT_SLOPE = 3.0, 0.25  # standard deviations
 _SCALES = (1.0, 3.0)
-_PAIRS = 2000
+_PAIRS, _SAMPLE = 2000, 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """How similar an image is to places in general: what makes its similarity to one place stand out.
+
+    Attributes:
+        sample: (M, D) float32 descriptors spread evenly over the map.
+    """
+
+    sample: npt.NDArray[np.float32]
+
+    @staticmethod
+    def of(descriptors: npt.NDArray[np.float32]) -> Background:
+        return Background(descriptors[:: max(1, len(descriptors) // _SAMPLE)])
+
+    def standardise(self, descriptor: npt.NDArray[np.float32], similarities: npt.NDArray[np.float32]) -> Array:
+        """Similarities of one query in standard deviations above its mean similarity to the map's places.
+
+        Light and weather change all similarities of a query alike; this takes that out.
+        """
+        ordinary = self.sample @ descriptor
+        return (similarities.astype(np.float64) - ordinary.mean()) / max(float(ordinary.std()), 1e-6)
 
 
 @dataclass(frozen=True)
@@ -34,7 +57,7 @@ class Likelihood:
         before, after = steps[:: max(1, len(steps) // _PAIRS)].T
         if len(before) == 0:
             return Likelihood(_SCALES[0])
-        sample = descriptors[:: max(1, len(descriptors) // 1000)]
+        sample = descriptors[:: max(1, len(descriptors) // _SAMPLE)]
         ordinary = descriptors[before] @ sample.T
         alike = (descriptors[before] * descriptors[after]).sum(axis=1)
         standard = (alike - ordinary.mean(axis=1)) / np.maximum(ordinary.std(axis=1), 1e-6)

@@ -15,8 +15,7 @@ from d2vpr_ros.localize.calibration import Calibrations
 from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import DEFAULT_ACCEPTANCE, Acceptance, decide
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
-from d2vpr_ros.localize.evidence import Background
-from d2vpr_ros.localize.likelihood import Likelihood
+from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 from d2vpr_ros.mapping import PlaceMap, check_model
 from d2vpr_ros.mapping.search import LocalSearch, Search

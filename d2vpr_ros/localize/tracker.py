@@ -9,8 +9,10 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from d2vpr_ros.geometry import Pose, distance, turn
-from d2vpr_ros.localize.belief import Belief, Places, measure, move, spread_out
+from d2vpr_ros.localize.belief import Belief, Places
 from d2vpr_ros.localize.likelihood import Likelihood, softened
+from d2vpr_ros.localize.measurement import look, weigh
+from d2vpr_ros.localize.transition import move, spread_out
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -97,14 +99,11 @@ class Tracker:
         scores = softened(image.scores) if self._sequence else image.scores
         ratios = (self._likelihood.log_ratio(scores), float(self._likelihood.log_ratio(np.zeros(()))))
         by_odometry = image.odometry is not None
-
-        def measured(weight: float) -> Belief:
-            return measure(predicted, self._places, image.candidates, scores, ratios, weight, new, by_odometry)
-
+        evidence = look(predicted, self._places, image.candidates, scores, ratios, by_odometry)
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
-        self.belief = measured(_WEIGHT * new)
+        self.belief = weigh(evidence, _WEIGHT * new, new)
         self._last = image
-        return self._standing(measured(_WEIGHT if by_odometry and self._sequence else 1.0))
+        return self._standing(weigh(evidence, _WEIGHT if by_odometry and self._sequence else 1.0, new))
 
     def _predicted(self, image: Observation) -> tuple[Belief, float]:
         """The belief at the image's time, and how much of the image is new: 0 to 1."""

@@ -1,0 +1,117 @@
+"""What an image does to the belief: raises the places it resembles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
+
+from d2vpr_ros.localize.belief import Belief, Places, normalised
+
+Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+_ACTIVE = 400  # places with a mass of their own
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What one image says about the states of a belief.
+
+    Attributes:
+        belief: with a state for every place that the image resembles.
+        log_ratio: (A,) log likelihood ratio of each state against being off the map; others: of any other place.
+        similar: (A,) standardised similarity that each state got.
+    """
+
+    belief: Belief
+    log_ratio: Array
+    others: float
+    similar: Array
+
+
+def look(
+    belief: Belief, places: Places, candidates: Rows, scores: Array, log_ratio: tuple[Array, float], shared: bool
+) -> Evidence:
+    """What an image says.
+
+    Args:
+        candidates: (C,) rows of the places most like the image, and their standardised similarities `scores` (C,).
+        log_ratio: log likelihood ratios against being off the map: of the candidates (C,), and of any other place.
+        shared: whether a state takes the best candidate within a spacing of where its robot is, not only its own.
+    """
+    wide = _widened(belief, len(places), candidates)
+    seen = _seen_by(places, wide.rows, wide.offsets, candidates, scores, shared)
+    gained = np.where(seen >= 0, log_ratio[0][seen], log_ratio[1])
+    return Evidence(wide, gained, log_ratio[1], np.where(seen >= 0, scores[seen], 0.0))
+
+
+def weigh(evidence: Evidence, weight: float, new: float) -> Belief:
+    """The belief after the image.
+
+    Args:
+        weight: of the image as evidence, since consecutive images are not independent.
+        new: how much of an image this is for the history, 0 to 1.
+    """
+    before = evidence.belief
+    after = replace(
+        before,
+        log_mass=before.log_mass + weight * evidence.log_ratio,
+        fit=before.fit + new * evidence.similar,
+        images=before.images + new,
+        rest=float(before.rest + weight * evidence.others),
+    )
+    return normalised(_pruned(after))
+
+
+def _widened(belief: Belief, count: int, candidates: Rows) -> Belief:
+    """With a state for each of the candidates, out of the rest."""
+    own, rest = belief.log_mass, belief.rest
+    each = rest - np.log(max(1, count - len(belief.rows)))
+    if len(own) == count:  # nobody else is left to have the rest
+        own, each = np.logaddexp(own, rest - np.log(count)), -np.inf
+    added = np.setdiff1d(candidates, belief.rows)
+    others = count - len(belief.rows) - len(added)
+    fit, images = (np.concatenate([known, np.zeros(len(added))]) for known in (belief.fit, belief.images))
+    return Belief(
+        np.concatenate([belief.rows, added]),
+        np.concatenate([own, np.full(len(added), each)]),
+        np.concatenate([belief.offsets, np.zeros((len(added), 3))]),
+        fit,
+        images,
+        float(each + np.log(others)) if others > 0 else -np.inf,
+        belief.off_map,
+    )
+
+
+def _seen_by(
+    places: Places, rows: Rows, offsets: Array, candidates: Rows, scores: Array, shared: bool
+) -> npt.NDArray[np.int64]:
+    """(A,) number of the candidate that speaks for each state, -1 where none does."""
+    if shared:
+        gaps = cdist(places.positions[rows] + offsets, places.positions[candidates], "sqeuclidean")
+        speaks = (gaps <= places.spacing_m**2) | (rows[:, None] == candidates[None])
+    else:
+        speaks = rows[:, None] == candidates[None]
+    best = np.where(speaks, scores[None], -np.inf).argmax(axis=1)
+    return np.where(speaks.any(axis=1), best, -1)
+
+
+def _pruned(belief: Belief) -> Belief:
+    """The heaviest states keep a mass of their own, the others join the rest."""
+    if len(belief.rows) <= _ACTIVE:
+        return belief
+    order = np.argpartition(-belief.log_mass, _ACTIVE)
+    kept, dropped = order[:_ACTIVE], order[_ACTIVE:]
+    return Belief(
+        belief.rows[kept],
+        belief.log_mass[kept],
+        belief.offsets[kept],
+        belief.fit[kept],
+        belief.images[kept],
+        float(np.logaddexp(belief.rest, logsumexp(belief.log_mass[dropped]))),
+        belief.off_map,
+    )
