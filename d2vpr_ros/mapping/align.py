@@ -25,7 +25,9 @@ from d2vpr_ros.mapping.place_map import PlaceMap
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-LEAST_MATCHES = 20
+LEAST_MATCHES = 15
+"""Between different places (simulated towns, real streets and a room, nano) at most 5 of up to 128 matches agreed,
+between drives through one of them 19 or more."""
 LEAST_WAY_SPACINGS = 30.0
 """Way along which confirming matches lie; a look-alike corner is shorter."""
 LEAST_AGREEING = 0.4
