@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -178,19 +179,28 @@ def test_a_merge_replaces_nothing_unasked_and_leaves_both_maps(tmp_path: Path) -
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.d2map", "b.d2map", "c.d2map"]
 
 
-def test_places_join_a_map_all_or_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+def test_places_join_a_map_all_or_none(tmp_path: Path, killed: bool) -> None:
     one, two = write_map(tmp_path / "a.d2map", name="a"), write_map(tmp_path / "b.d2map", name="b")
-    seen: list[int] = []
 
     def stop_at_the_fifth() -> None:
         seen.append(1)
         if len(seen) == 5:
+            if killed:
+                os._exit(9)
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), open_writable(one.path) as writer:
-        join_places(writer, two, Pose.identity(), stop_at_the_fifth)
+    seen: list[int] = []
+    child = os.fork() if killed else 0
+    if not child:
+        with pytest.raises(KeyboardInterrupt), open_writable(one.path) as writer:
+            join_places(writer, two, Pose.identity(), stop_at_the_fifth)
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     left = read_map(one.path)
     assert len(left) == 10 and len(left.session_table) == 1
+    with open_writable(one.path) as writer:
+        assert len(join_places(writer, two, Pose.identity()).places) == 10
 
 
 def test_the_spacing_of_a_map_is_that_within_its_drives(tmp_path: Path) -> None:
