@@ -30,9 +30,8 @@ STREET = places_at(straight_street(60))
 
 def seen(belief: Belief, row: int, score: float = 3.0, places: Places = STREET) -> Belief:
     """After an image that resembles one place and nothing else."""
-    rows, scores = np.array([row]), np.array([score])
-    ratios = (LIKELIHOOD.log_ratio(scores), float(LIKELIHOOD.log_ratio(np.zeros(()))))
-    return weigh(look(belief, places, rows, scores, ratios, shared=True), weight=1.0, new=1.0)
+    evidence = look(belief, places, np.array([row]), np.array([score]), LIKELIHOOD, shared=True)
+    return weigh(evidence, weight=1.0, new=1.0)
 
 
 def best(belief: Belief) -> int:

@@ -10,11 +10,14 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from d2vpr_ros.localize.belief import Belief, Places, normalised
+from d2vpr_ros.localize.likelihood import Likelihood
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 _ACTIVE = 400  # places with a mass of their own
+_HEARD = 1.5  # spacings that a candidate speaks for
+_OFF_CENTRE = 0.5  # standard deviations of similarity lost a spacing off
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +37,17 @@ class Evidence:
 
 
 def look(
-    belief: Belief, places: Places, candidates: Rows, scores: Array, log_ratio: tuple[Array, float], shared: bool
+    belief: Belief, places: Places, candidates: Rows, scores: Array, likelihood: Likelihood, shared: bool
 ) -> Evidence:
     """What an image says.
 
     Args:
         candidates: (C,) rows of the places most like the image, and their standardised similarities `scores` (C,).
-        log_ratio: log likelihood ratios against being off the map: of the candidates (C,), and of any other place.
-        shared: whether a state takes the best candidate within a spacing of where its robot is, not only its own.
+        shared: whether a state also takes candidates near where its robot is, not only its own place.
     """
     wide = _widened(belief, len(places), candidates)
-    seen = _seen_by(places, wide.rows, wide.offsets, candidates, scores, shared)
-    gained = np.where(seen >= 0, log_ratio[0][seen], log_ratio[1])
-    return Evidence(wide, gained, log_ratio[1], np.where(seen >= 0, scores[seen], 0.0))
+    similar = _similar(places, wide.rows, wide.offsets, candidates, scores, shared)
+    return Evidence(wide, likelihood.log_ratio(similar), float(likelihood.log_ratio(np.zeros(()))), similar)
 
 
 def weigh(evidence: Evidence, weight: float, new: float) -> Belief:
@@ -87,17 +88,17 @@ def _widened(belief: Belief, count: int, candidates: Rows) -> Belief:
     )
 
 
-def _seen_by(
-    places: Places, rows: Rows, offsets: Array, candidates: Rows, scores: Array, shared: bool
-) -> npt.NDArray[np.int64]:
-    """(A,) number of the candidate that speaks for each state, -1 where none does."""
-    if shared:
-        gaps = cdist(places.positions[rows] + offsets, places.positions[candidates], "sqeuclidean")
-        speaks = (gaps <= places.spacing_m**2) | (rows[:, None] == candidates[None])
-    else:
-        speaks = rows[:, None] == candidates[None]
-    best = np.where(speaks, scores[None], -np.inf).argmax(axis=1)
-    return np.where(speaks.any(axis=1), best, -1)
+def _similar(places: Places, rows: Rows, offsets: Array, candidates: Rows, scores: Array, shared: bool) -> Array:
+    """(A,) standardised similarity of the image to each state; 0, as at an ordinary place, where no candidate is near.
+
+    A candidate speaks for robots around it, the less the further off: that keeps a state's offset where images say.
+    """
+    own = rows[:, None] == candidates[None]
+    if not shared:
+        return np.where(own, scores[None], 0.0).max(axis=1)
+    gaps = cdist(places.positions[rows] + offsets, places.positions[candidates]) / places.spacing_m
+    heard = np.where(gaps <= _HEARD, scores[None] - _OFF_CENTRE * gaps**2, 0.0)
+    return np.asarray(heard.max(axis=1), np.float64)
 
 
 def _pruned(belief: Belief) -> Belief:

@@ -97,9 +97,8 @@ class Tracker:
             self.reset()
         predicted, new = self._predicted(image)
         scores = softened(image.scores) if self._sequence else image.scores
-        ratios = (self._likelihood.log_ratio(scores), float(self._likelihood.log_ratio(np.zeros(()))))
         by_odometry = image.odometry is not None
-        evidence = look(predicted, self._places, image.candidates, scores, ratios, by_odometry)
+        evidence = look(predicted, self._places, image.candidates, scores, self._likelihood, by_odometry)
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
         self.belief = weigh(evidence, _WEIGHT * new, new)
         self._last = image
