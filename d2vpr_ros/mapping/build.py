@@ -26,13 +26,13 @@ from d2vpr_ros.mapping.keyframes import KeyframeRule, KeyframeSelector
 from d2vpr_ros.mapping.picture import shrink
 from d2vpr_ros.mapping.quality import find_flaw
 from d2vpr_ros.mapping.store import MapWriter, NewPlace
+from d2vpr_ros.mapping.workers import Workers
 
 REPEATED_ABOVE = 0.998
 """Cosine between descriptors above which an image shows the last place again.
 
 A camera that hangs delivers 1.0; one that stands still 0.996 and more by daylight, for its noise; one that moved by
-5 cm at most 0.994 (nano, simulated town).
-"""
+5 cm at most 0.994 (nano, simulated town)."""
 
 _BATCH = 8
 _DESCRIBED = 16  # described places that wait to be stored
@@ -107,11 +107,7 @@ class MapBuilder:
         self._in_hand = 0
         self._changed = threading.Condition()
         self._storing = threading.Lock()
-        self._error: BaseException | None = None
-        self._threads = [
-            threading.Thread(target=self._run, args=(work,), name=f"d2vpr {name}")
-            for name, work in (("describe", self._describe), ("store", self._store))
-        ]
+        self._workers = Workers({"d2vpr describe": self._describe, "d2vpr store": self._store}, self._discard)
 
     def keep(self, camera: str, pose: Pose, stamp_ns: int) -> bool:
         """Whether a frame is due: ask before decoding it.
@@ -140,12 +136,10 @@ class MapBuilder:
         Returns:
             Whether it becomes a place, if it does not repeat the last one.
 
-        Raises:
-            Exception: whatever went wrong in describing or storing earlier frames.
+        Raises whatever went wrong in describing or storing earlier frames.
         """
         picture = shrink(posed.frame.rgb)
-        flaw = "" if self._options.keep_all else find_flaw(picture)
-        if flaw:
+        if not self._options.keep_all and (flaw := find_flaw(picture)):
             self.counts.leave_out(flaw)
             return False
         small = replace(posed, frame=replace(posed.frame, rgb=picture))
@@ -167,48 +161,32 @@ class MapBuilder:
 
     def check(self) -> None:
         """Raise what went wrong in describing or storing, if anything did."""
-        if self._error is not None:
-            raise self._error
+        self._workers.check()
 
     def save(self, timeout_s: float | None = None) -> bool:
         """Wait until every frame handed over is stored, then fold the log into the map file; False if time ran out."""
         with self._changed:
-            done = self._changed.wait_for(lambda: not self._in_hand or self._error is not None, timeout_s)
+            done = self._changed.wait_for(lambda: not self._in_hand or self._workers.error is not None, timeout_s)
         self.check()
         with self._storing:
             self._writer.checkpoint()
         return done
 
     def unmatched(self) -> Mapping[str, int]:
-        """Cameras whose place, at this stamp, the interrupted run had stored but this one has not come across."""
-        return dict(self._behind)
+        """Cameras with the stamp of their last place of an interrupted run, where this one has not come across it."""
+        return self._behind
 
     def __enter__(self) -> MapBuilder:
-        for thread in self._threads:
-            thread.start()
+        self._workers.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._waiting.close(discard=error is not None and not isinstance(error, Exception))
-            for thread in self._threads:
-                thread.join()
-        except BaseException:  # Ctrl-C while waiting; the map must not be closed under a thread that writes to it
-            self._discard()
-            for thread in self._threads:
-                thread.join()
-            raise
+        self._waiting.close(discard=error is not None and not isinstance(error, Exception))
+        self._workers.wait()
         if error is None:
             self.check()
-
-    def _run(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            self._error = self._error or error
-            self._discard()
 
     def _discard(self) -> None:
         self._waiting.close(discard=True)
