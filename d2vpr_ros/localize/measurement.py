@@ -17,7 +17,7 @@ Rows = npt.NDArray[np.int64]
 
 _ACTIVE = 400  # places with a mass of their own
 _HEARD = 1.5  # spacings that a candidate speaks for
-_OFF_CENTRE = 0.5  # standard deviations of similarity lost a spacing off
+_OFF_CENTRE = 0.25  # standard deviations of similarity lost a spacing off
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ _HEADING_RAD = 0.35  # deviation between the robot's heading and the place's
 _STEADIEST = 0.4  # of a spacing: deviation of a short step; places are not on a grid
 _FORGOTTEN = 1 / 40  # of a way's history, a spacing moved
 _LEAVES, _RETURNS = 0.02, 0.1  # chance to leave the map and to come back onto it, a spacing moved
+_PULLED = 0.6  # of the way to the place, along the motion, a spacing moved: odometry has a scale error, and drifts
 _NEGLIGIBLE = -6.0  # of a step's log weights
 
 
@@ -40,7 +41,9 @@ def move(belief: Belief, places: Places, step: Pose, moved: float, deviation_m: 
     angles = np.arccos(np.clip((trace - 1) / 2, -1, 1))
     deviation = np.hypot(places.spacing_m * max(_STEADIEST, np.sqrt(moved)), deviation_m)
     distances = (gaps / deviation) ** 2 + (angles / _HEADING_RAD) ** 2
-    return _carried(belief, places, reached, distances, moved, expected)
+    ways = turned @ step.position
+    along = ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
+    return _carried(belief, places, reached, distances, moved, expected, along * np.sqrt(_PULLED * moved))
 
 
 def spread_out(belief: Belief, places: Places, reach_m: float, moved: float) -> Belief:
@@ -53,7 +56,7 @@ def spread_out(belief: Belief, places: Places, reach_m: float, moved: float) -> 
     if not len(belief.rows):
         return belief
     gaps, reached = _nearest(places, places.positions[belief.rows])
-    return _carried(belief, places, reached, (gaps / (reach_m + places.spacing_m)) ** 2, moved, None)
+    return _carried(belief, places, reached, (gaps / (reach_m + places.spacing_m)) ** 2, moved)
 
 
 def _nearest(places: Places, positions: Array) -> tuple[Array, Rows]:
@@ -64,13 +67,20 @@ def _nearest(places: Places, positions: Array) -> tuple[Array, Rows]:
 
 
 def _carried(
-    belief: Belief, places: Places, reached: Rows, distances: Array, moved: float, expected: Array | None
+    belief: Belief,
+    places: Places,
+    reached: Rows,
+    distances: Array,
+    moved: float,
+    expected: Array | None = None,
+    pulled: Array | None = None,
 ) -> Belief:
     """Masses flow from each state to the places it reached.
 
     Args:
         reached, distances: (A, K) places and squared Mahalanobis distances to them.
         expected: (A, 3) where each state's robot is by the odometry; None if that is not known.
+        pulled: (A, 3) direction in which a robot is pulled to the place it flows to; its squared length is the share.
     """
     weights = -distances / 2
     # Where nothing of the map is near, the robot has left it.
@@ -90,9 +100,10 @@ def _carried(
     np.add.at(total, which, np.exp(flow - largest[which]))
     log_mass = largest + np.log(total)
     offsets: Array = np.zeros((len(rows), 3))
-    if expected is not None:
-        share = np.exp(flow - log_mass[which])
-        np.add.at(offsets, which, share[:, None] * (expected[source] - places.positions[target]))
+    if expected is not None and pulled is not None:
+        share, away = np.exp(flow - log_mass[which]), expected[source] - places.positions[target]
+        away -= (away * pulled[source]).sum(axis=1, keepdims=True) * pulled[source]
+        np.add.at(offsets, which, share[:, None] * away)
         offsets = np.clip(offsets, -places.spacing_m, places.spacing_m)
     order = np.lexsort((-flow, which))
     best = source[order[np.unique(which[order], return_index=True)[1]]]
