@@ -19,6 +19,7 @@ from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import decide
 from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.localize.reach import alike_m
 from d2vpr_ros.localize.tracker import Standing
 
 SECOND = 1_000_000_000
@@ -221,3 +222,15 @@ def test_interpolation_begins_and_ends_at_its_poses(a: Pose, b: Pose) -> None:
     for computed, expected in ends():
         assert np.allclose(computed.position, expected.position)
         assert abs(float(computed.quaternion @ expected.quaternion)) == pytest.approx(1.0)
+
+
+def test_how_far_places_look_alike_is_read_off_the_map(tmp_path: Path) -> None:
+    count = 80
+    strangers = unit_rows(count + 12, seed=6)
+    alike = np.stack([strangers[row : row + 12].sum(axis=0) for row in range(count)])  # 12 places share something
+    alike /= np.linalg.norm(alike, axis=1, keepdims=True)
+    near = write_places(tmp_path / "near.d2map", straight_street(count, step_m=0.5), alike)
+    assert alike_m(near) == pytest.approx(3.0, abs=0.6)
+    assert (
+        alike_m(write_places(tmp_path / "alone.d2map", straight_street(1), alike[:1])) == near.header.keyframe_spacing_m
+    )

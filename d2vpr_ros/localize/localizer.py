@@ -16,6 +16,7 @@ from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import DEFAULT_ACCEPTANCE, Acceptance, decide
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
 from d2vpr_ros.localize.likelihood import Background, Likelihood
+from d2vpr_ros.localize.reach import alike_m
 from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 from d2vpr_ros.mapping import PlaceMap, check_model
 from d2vpr_ros.mapping.search import LocalSearch, Search
@@ -65,6 +66,7 @@ class Localizer:
         self.search = search or LocalSearch(place_map)
         self.background = Background.of(place_map.descriptors)
         self.calibrations = Calibrations()
+        self.alike_m = alike_m(place_map)
         # One by one: beside a large map there may be no room for a copy of it.
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
         self._alike = float(np.median(neighbours)) if neighbours else 1.0
@@ -123,7 +125,7 @@ class Localizer:
             state = State.LOST if reason in (RejectReason.NO_MATCH, RejectReason.OFF_MAP) else State.CANDIDATE
             return Estimate(stamp_ns, state, reason, matches, probability, standing)
         pose = replace(self.map.base_pose(standing.best, self.mount), position=standing.position)
-        covariance = answer_covariance(standing.scatter, self.map.spacing_m)
+        covariance = answer_covariance(standing.scatter, self.alike_m)
         return Estimate(stamp_ns, State.LOCALIZED, reason, matches, probability, standing, pose, covariance)
 
     def _matches(self, standing: Standing, descriptor: npt.NDArray[np.float32]) -> tuple[Match, ...]:
