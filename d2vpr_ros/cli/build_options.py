@@ -26,6 +26,11 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-all", action="store_true", help="also black, blown out, blurred images and those that repeat the last"
     )
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
+    places.add_argument(
+        "--projection",
+        default="default",
+        help="default (the one beside the weights), none, or a file of models/fit_pca.py; the map then needs the same",
+    )
     places.add_argument("--device", default="auto", help="auto, cpu or cuda")
     places.add_argument(
         "--report-stored", action="store_true", help="print each place's id once it is safe on the disk, for programs"

@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     place_map = read_map(args.map)
     metric = place_map.header.metric
     options = read_build_options(args, with_poses=metric)
-    extractor = Extractor.open(args.weights, device=args.device)
+    extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
     check_model(place_map, extractor.identity)
     with open_bag(args.bag) as bag:
         drive = open_asked_drive(bag, args, with_poses=metric)

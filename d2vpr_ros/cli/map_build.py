@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.mapping.recording import build_map
 
     options = read_build_options(args, with_poses=not args.no_pose)
-    extractor = Extractor.open(args.weights, device=args.device)
+    extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
     with open_bag(args.bag) as bag:
         drive = open_asked_drive(bag, args, with_poses=not args.no_pose)
         poses = f"poses from {drive.pose_source}" if drive.poses else "without poses"

@@ -13,6 +13,11 @@ PARAMETERS = (
     Parameter("map", "", "The map to write. Required."),
     Parameter("append", False, "Add a session to a map that exists; else such a map is refused."),
     Parameter("weights", "nano", "What describes images: a bundled name or a weights file."),
+    Parameter(
+        "projection",
+        "default",
+        "What shortens descriptors: default is the projection beside the weights, none is none, else a file.",
+    ),
     Parameter("device", "auto", "Where the network runs; auto takes the GPU where there is one.", choices=DEVICES),
     Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
     Parameter(

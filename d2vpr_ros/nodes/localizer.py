@@ -68,7 +68,7 @@ class LocalizerNode(LifecycleNode):
         if not values.map:
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
         place_map = read_map(values.map)
-        extractor = Extractor.open(values.weights, values.backend, values.precision, values.device)
+        extractor = Extractor.open(values.weights, values.backend, values.precision, values.device, values.projection)
         say = self.get_logger().warning
         self._search = open_search(values.search_backend, values.search_collection, place_map, say)
         self._localizer = Localizer(place_map, extractor, values.options, values.mount, self._search)

@@ -78,7 +78,7 @@ class MapBuilderNode(Node):
         self._poses: LivePoses = PoseWindow()
         if values["pose_source"] == "tf":
             self._poses = TfPoses(self, self._map_frame, values["base_frame"])
-        extractor = Extractor.open(values["weights"], device=values["device"])
+        extractor = Extractor.open(values["weights"], device=values["device"], projection=values["projection"])
         rule = KeyframeRule(values["spacing_m"], values["turn_deg"], values["max_interval_s"] or None)
         options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
         header = MapHeader(extractor.identity, extractor.width, self._map_frame, rule.spacing_m)

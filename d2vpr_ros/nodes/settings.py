@@ -20,6 +20,12 @@ PARAMETERS = (
     Parameter(
         "weights", "nano", "What describes images: a bundled name or a weights file; those the map was made with."
     ),
+    Parameter(
+        "projection",
+        "default",
+        "What shortens descriptors: default is the projection beside the weights, none is none, else a file; as in "
+        "the map.",
+    ),
     Parameter("backend", "torch", "What runs the network.", choices=BACKENDS),
     Parameter("device", "auto", "Where it runs; auto takes the GPU where there is one.", choices=DEVICES),
     Parameter("precision", "exact", "How it computes; exact is float32.", choices=PRECISIONS),
@@ -61,6 +67,7 @@ class Settings:
 
     map: str
     weights: str
+    projection: str
     backend: str
     device: str
     precision: str
@@ -88,6 +95,6 @@ def read(node: Node) -> Settings:
         top_speed_mps=values["top_speed_mps"],
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
-    direct = ("map", "weights", "backend", "device", "precision", "image_transport", "map_frame", "base_frame",
-              "camera_frame", "search_backend", "search_collection", "max_age_s", "autostart")  # fmt: skip
+    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport", "map_frame",
+              "base_frame", "camera_frame", "search_backend", "search_collection", "max_age_s", "autostart")  # fmt: skip
     return Settings(**{name: values[name] for name in direct}, mount=to_mount(values["camera_mount"]), options=options)
