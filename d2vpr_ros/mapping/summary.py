@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.mapping.header import Session
 from d2vpr_ros.mapping.place_map import PlaceMap
 from d2vpr_ros.mapping.store import iso
@@ -55,7 +56,7 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
         "pictures": f"{pictures} of {len(place_map)} places, {megabytes(int(sizes.sum()))}" if pictures else "none",
         "descriptor": f"{header.descriptor_width} numbers",
         "model": f"{header.model.architecture} {header.model.weights_sha256[:12]}",
-        "projection": header.model.projection or "none",
+        "projection": _projection(header.model),
         "file": megabytes(place_map.path.stat().st_size),
     }
 
@@ -84,3 +85,9 @@ def _span(first_ns: int, last_ns: int) -> str:
     """Two times in UTC, to the second; the day of the second only if it is another."""
     first, last = (iso(stamp)[:19].replace("T", " ") for stamp in (first_ns, last_ns))
     return f"{first} to {last[11:] if last[:10] == first[:10] else last} UTC"
+
+
+def _projection(model: ModelIdentity) -> str:
+    if not model.projection:
+        return "none"
+    return model.projection + (f", fitted on {model.projection_fitted_on}" if model.projection_fitted_on else "")

@@ -95,6 +95,7 @@ def read(node: Node) -> Settings:
         top_speed_mps=values["top_speed_mps"],
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
-    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport", "map_frame",
-              "base_frame", "camera_frame", "search_backend", "search_collection", "max_age_s", "autostart")  # fmt: skip
+    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport",
+              "map_frame", "base_frame", "camera_frame", "search_backend", "search_collection",
+              "max_age_s", "autostart")  # fmt: skip
     return Settings(**{name: values[name] for name in direct}, mount=to_mount(values["camera_mount"]), options=options)
