@@ -49,7 +49,8 @@ setup(
     extras_require={
         "milvus": ["milvus-lite>=3,<4", "pymilvus>=3,<4"],
         "sim": ["moderngl"],
-        "test": ["hypothesis", "mypy", "pyogrio", "pytest<9", "ruff"],  # `colcon test` runs pytest because it stands here
+        # `colcon test` runs pytest because it stands here.
+        "test": ["hypothesis", "mypy", "pyogrio", "pytest<9", "ruff"],
         "train": ["ai-edge-litert", "pytorch-metric-learning", "scikit-learn"],
     },
     entry_points={

@@ -234,3 +234,11 @@ def test_how_far_places_look_alike_is_read_off_the_map(tmp_path: Path) -> None:
     assert (
         alike_m(write_places(tmp_path / "alone.d2map", straight_street(1), alike[:1])) == near.header.keyframe_spacing_m
     )
+
+
+def test_pictures_that_all_resemble_one_place_do_not_add_up_without_odometry(localizer: Localizer) -> None:
+    place, noise = localizer.map.descriptors[30], unit_rows(60, seed=8, width=localizer.extractor.width)
+    pictures = place + 0.5 * noise
+    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
+    for number, picture in enumerate(pictures):
+        assert localizer.match(picture, number * SECOND).state is not State.LOCALIZED

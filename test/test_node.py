@@ -43,9 +43,9 @@ RADIUS_M = 5.0
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two short drives through one town, the second at dusk and beside the first one's track; a map of the first."""
+    """A drive at noon and its map, and a shorter one at dusk beside its track. In a smaller map nothing stands out."""
     folder = tmp_path_factory.mktemp("drives")
-    record_drive(folder / "noon", TOWN, "noon", duration_s=14.0)
+    record_drive(folder / "noon", TOWN, "noon", duration_s=45.0)
     record_drive(folder / "dusk", TOWN, "dusk", duration_s=12.0, lateral_offset_m=1.0, compressed=True)
     assert d2vpr(["map", "build", str(folder / "noon"), "-o", str(folder / "town.d2map")]) == 0
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from d2vpr_ros.mapping import PlaceMap
 
@@ -19,16 +20,18 @@ def alike_m(place_map: PlaceMap) -> float:
     steps = place_map.steps
     if len(steps) == 0:
         return place_map.spacing_m
-    following = np.full(len(place_map), -1)
+    following = np.full(len(place_map), -1, np.int64)
     following[steps[:, 0]] = steps[:, 1]
     start = steps[:: max(1, len(steps) // _SAMPLE), 0]
     sample = place_map.descriptors[:: max(1, len(place_map) // _SAMPLE)]
     ordinary = float((place_map.descriptors[start] @ sample.T).mean())
-    at, gone = start.copy(), np.zeros(len(start))
-    first = np.nan
+    at: npt.NDArray[np.int64] = start.copy()
+    gone: npt.NDArray[np.float64] = np.zeros(len(start))
+    first, reached = np.nan, 0.0
     for _ in range(_LAGS):
         onward = following[at]
-        start, at, gone, onward = (part[onward >= 0] for part in (start, at, gone, onward))
+        goes_on = onward >= 0
+        start, at, gone, onward = start[goes_on], at[goes_on], gone[goes_on], onward[goes_on]
         if len(start) == 0:
             break
         gone = gone + np.linalg.norm(place_map.positions[onward] - place_map.positions[at], axis=1)
@@ -38,4 +41,4 @@ def alike_m(place_map: PlaceMap) -> float:
         reached = float(np.median(gone))
         if alike < first / 2:
             break
-    return max(place_map.spacing_m, reached if not np.isnan(first) else 0.0)
+    return max(place_map.spacing_m, reached)

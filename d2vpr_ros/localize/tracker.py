@@ -19,7 +19,7 @@ Rows = npt.NDArray[np.int64]
 
 _WEIGHT = 0.5  # of an image a spacing further on: it is no independent evidence
 _TURN_RAD = np.radians(40.0)  # shows as much new as a spacing
-_STILL = 0.05  # least novelty of an image where there is no odometry
+_STILL = 0.1  # share of a neighbour's change that camera noise makes: without odometry, less shows nothing new
 _NEIGHBOURHOOD, _ELSEWHERE = 3.0, 6.0  # spacings; mass within the one is the answer's, beyond the other a rival's
 
 
@@ -115,7 +115,9 @@ class Tracker:
             moved = min(1.0, max(ways, turn(last.odometry, image.odometry) / _TURN_RAD))
             return move(self.belief, self._places, step, moved, image.deviation_m), moved
         change = (1 - float(last.descriptor @ image.descriptor)) / max(1 - self._alike, 1e-6)
-        new = float(np.clip(change, _STILL, 1.0))
+        new = float(np.clip((change - _STILL) / (1 - _STILL), 0.0, 1.0))
+        if last.candidates[0] == image.candidates[0]:  # pictures of nothing differ, and all resemble the same place
+            new = 0.0
         reach = self._top_speed_mps * abs(image.stamp_ns - last.stamp_ns) * 1e-9
         return spread_out(self.belief, self._places, reach, new), new
 
