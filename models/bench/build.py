@@ -96,7 +96,7 @@ def build(path: Path, extractor: Extractor, out: Path) -> float:
         began = time.perf_counter()
         counts = build_map(out, drive, extractor, EVERY_IMAGE)
         took = time.perf_counter() - began
-        if sum(counts.left_out.values()) > drive.unposed + drive.images // 10:
+        if sum(counts.left_out.values()) > drive.unposed + drive.images // 6:
             raise SystemExit(f"too many images left out for a fair comparison: {counts}")
         return (drive.images - drive.unposed) / took
 
