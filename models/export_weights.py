@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.model import D2VPR
+from models.sorted_header import sort_header
 
 MOST_BYTES = 8_400_000
 
@@ -52,7 +53,7 @@ def export_weights(model: D2VPR, out: Path, town_seeds: tuple[int, int], recipe:
         "git_revision": git_revision(),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, out, metadata)
+    out.write_bytes(sort_header(save(state, metadata)))
     if out.stat().st_size > MOST_BYTES:
         raise ValueError(f"{out} has {out.stat().st_size} bytes, more than {MOST_BYTES}")
     return hashlib.sha256(out.read_bytes()).hexdigest()

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from sklearn.decomposition import IncrementalPCA  # type: ignore[import-untyped]
 from tqdm import tqdm
 
@@ -34,6 +34,7 @@ from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.mapping import read_map
 from models import augment
 from models.data import read_rgb
+from models.sorted_header import sort_header
 
 Picture = npt.NDArray[np.uint8]
 
@@ -163,7 +164,8 @@ def fit_pca(
     mean, components = fit(describe(extractor, chosen[held_out:]), width, whitening)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     note = f"{len(chosen) - held_out} pictures of {fitted_on}"
-    save_file({"mean": mean, "components": components}, out, {"weights_sha256": sha256, "fitted_on": note})
+    content = save({"mean": mean, "components": components}, {"weights_sha256": sha256, "fitted_on": note})
+    out.write_bytes(sort_header(content))
     return recalls(extractor, chosen[:held_out], Projection.load(out))
 
 
