@@ -21,6 +21,7 @@ from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.localize.reach import alike_m
 from d2vpr_ros.localize.tracker import Standing
+from d2vpr_ros.mapping.restriction import Region, Restriction
 
 SECOND = 1_000_000_000
 STREET = 60
@@ -127,6 +128,15 @@ def test_forgetting_starts_anew(localizer: Localizer) -> None:
 def test_a_single_image_is_enough_when_asked_for(localizer: Localizer) -> None:
     single = Localizer(localizer.map, localizer.extractor, LocalizerOptions(sequence=False))
     assert drive(single, [30])[0].state is State.LOCALIZED
+
+
+def test_only_places_that_come_into_question_are_looked_at(localizer: Localizer) -> None:
+    descriptor = localizer.map.descriptors[30]
+    near = localizer.match(descriptor, 0, restriction=Restriction(Region(50.0, 0.0, 5.0)))
+    assert all(45 <= match.row <= 55 for match in near.matches)
+    nowhere = localizer.match(descriptor, SECOND, restriction=Restriction(Region(1e4, 0.0, 5.0)))
+    assert (nowhere.state, nowhere.reject_reason, nowhere.matches) == (State.LOST, RejectReason.OFF_MAP, ())
+    assert drive(localizer, list(range(10, 30)), first_s=2)[-1].state is State.LOCALIZED  # the belief is still sound
 
 
 def test_the_pose_is_that_of_the_base_behind_its_own_camera(localizer: Localizer) -> None:

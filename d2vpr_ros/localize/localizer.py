@@ -19,6 +19,7 @@ from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.reach import alike_m
 from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 from d2vpr_ros.mapping import PlaceMap, check_model
+from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
 from d2vpr_ros.mapping.search import LocalSearch, Search
 
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
@@ -90,20 +91,30 @@ class Localizer:
         self._tracker.reset()
         self._localized = False
 
-    def locate(self, frame: Frame, odometry: Pose | None = None) -> Estimate:
+    def locate(self, frame: Frame, odometry: Pose | None = None, restriction: Restriction = UNRESTRICTED) -> Estimate:
         """Describe one image and say where the robot is.
 
         Args:
             odometry: T_odom_base at the frame's stamp, if the robot has any.
+            restriction: the places that come into question, such as those about a GPS fix.
 
         Raises:
             UserError: the image is empty or not RGB.
         """
-        return self.match(self.extractor.describe([frame.rgb])[0], frame.stamp_ns, odometry)
+        return self.match(self.extractor.describe([frame.rgb])[0], frame.stamp_ns, odometry, restriction)
 
-    def match(self, descriptor: npt.NDArray[np.float32], stamp_ns: int, odometry: Pose | None = None) -> Estimate:
+    def match(
+        self,
+        descriptor: npt.NDArray[np.float32],
+        stamp_ns: int,
+        odometry: Pose | None = None,
+        restriction: Restriction = UNRESTRICTED,
+    ) -> Estimate:
         """The answer to an image already described as (D,) float32 of unit length."""
-        similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS)
+        similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
+        if not len(rows):  # what was believed stays: the next image goes on from the last one that was looked at
+            self._localized = False
+            return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
         scores = self.background.standardise(descriptor, similarities)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
