@@ -32,7 +32,8 @@ from d2vpr_ros.geometry import distance
 from d2vpr_ros.mapping import read_map
 from d2vpr_ros.nodes import messages, spin
 from d2vpr_ros.nodes.live_run import LiveRun, run_live
-from d2vpr_ros.nodes.localizer import LATCHED, NEWEST_ONLY, LocalizerNode
+from d2vpr_ros.nodes.localizer import NEWEST_ONLY, LocalizerNode
+from d2vpr_ros.nodes.outputs import LATCHED
 from d2vpr_ros.nodes.player import BagPlayer, restamp
 from d2vpr_ros.sim.drive import record_drive
 
@@ -217,7 +218,7 @@ def test_match_images_are_made_when_someone_looks(live: tuple[LocalizerNode, Pee
     node, peer = live
     peer.listen(CompressedImage, "d2vpr_localizer/match_image/compressed")
     with peer.changed:
-        assert peer.changed.wait_for(lambda: node._pictures.get_subscription_count() > 0, WAIT_S)
+        assert peer.changed.wait_for(lambda: node._outputs._pictures.get_subscription_count() > 0, WAIT_S)
     peer.send("rgb8", 48, 64, 3, 1)
     picture = peer.wait_for(lambda message: isinstance(message, CompressedImage))
     assert bytes(picture.data[:3]) == b"\xff\xd8\xff"

@@ -13,9 +13,10 @@ from rclpy.node import Node
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import Frame
-from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
+from d2vpr_ros.localize import Estimate, RejectReason, State
 from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.nodes.loading import Loaded
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.newest import Newest
 from d2vpr_ros.nodes.settings import Settings
@@ -40,16 +41,16 @@ class Answering:
     """
 
     def __init__(
-        self, node: Node, localizer: Localizer, settings: Settings, on_answer: Callable[[Frame, Estimate], None]
+        self, node: Node, loaded: Loaded, settings: Settings, on_answer: Callable[[Loaded, Frame, Estimate], None]
     ) -> None:
         self.motion = MotionBuffer()
         self.status = InputStatus()
         self.newest: Estimate | None = None
-        self._node, self._localizer, self._settings, self._on_answer = node, localizer, settings, on_answer
+        self._node, self._loaded, self._settings, self._on_answer = node, loaded, settings, on_answer
         self._mounts = MountListener(node)
         self._watch = StampWatch()
         self._images: Newest[Arrival] = Newest()
-        self._answered = threading.Condition()  # guards the localizer and the newest estimate
+        self._answered = threading.Condition()  # guards what is loaded and the newest estimate
         self._answers = 0
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="localize")
@@ -71,7 +72,7 @@ class Answering:
         """Drop what was believed so far."""
         with self._answered:
             self.newest = None
-            self._localizer.reset()
+            self._loaded.localizer.reset()
 
     def wait_until_localized(self, images: int, timeout_s: float) -> Estimate | None:
         """The first answer that is LOCALIZED, else the last of so many images; None if none came in time."""
@@ -92,15 +93,16 @@ class Answering:
                 self._node.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
                 continue
             with self._answered:
+                loaded = self._loaded
                 estimate = self._estimate(frame, arrival)
                 self.newest = estimate
                 self._answers += 1
                 self._answered.notify_all()
             self.status.answered(time.monotonic() - started_s)
-            self._on_answer(frame, estimate)
+            self._on_answer(loaded, frame, estimate)
 
     def _estimate(self, frame: Frame, arrival: Arrival) -> Estimate:
-        localizer, log = self._localizer, self._node.get_logger()
+        localizer, log = self._loaded.localizer, self._node.get_logger()
         if localizer.mount is None:
             mount = self._mounts.lookup(self._settings.base_frame, self._settings.camera_frame or frame.camera)
             if mount is not None:

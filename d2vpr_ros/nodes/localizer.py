@@ -12,30 +12,27 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Empty, SetBool, Trigger
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_pose, stamp_ns
-from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg, side_by_side
 from d2vpr_ros.images.frame import Frame
-from d2vpr_ros.localize import Estimate, Localizer, State
-from d2vpr_ros.mapping import read_map
-from d2vpr_ros.mapping.search import Search, open_search
+from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.nodes import messages, settings
 from d2vpr_ros.nodes.answering import Answering
 from d2vpr_ros.nodes.blocking_service import BlockingService
+from d2vpr_ros.nodes.loading import Loaded, load
+from d2vpr_ros.nodes.outputs import Outputs
 from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.spin import run
 
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
 NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _RELOCALIZE_IMAGES = 40
 _RELOCALIZE_TIMEOUT_S = 10.0
 
@@ -49,7 +46,7 @@ class LocalizerNode(LifecycleNode):
         self._answering: Answering | None = None
         self._enabled = True
         self._state: State | None = None
-        self._search: Search | None = None
+        self._loaded: Loaded | None = None
 
     # Lifecycle
 
@@ -59,7 +56,6 @@ class LocalizerNode(LifecycleNode):
             self._configure()
         except UserError as error:
             self.get_logger().error(str(error))
-            self._close_search()
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
@@ -67,26 +63,27 @@ class LocalizerNode(LifecycleNode):
         self._settings = values = settings.read(self)
         if not values.map:
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
-        place_map = read_map(values.map)
         extractor = Extractor.open(values.weights, values.backend, values.precision, values.device, values.projection)
-        say = self.get_logger().warning
-        self._search = open_search(values.search_backend, values.search_collection, place_map, say)
-        self._localizer = Localizer(place_map, extractor, values.options, values.mount, self._search)
+        loaded = load(values.map, extractor, values, values.mount, self.get_logger().warning)
         extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
-        self._priors = self.create_publisher(PoseWithCovarianceStamped, "~/pose_prior", 10)
-        self._matches = self.create_publisher(PointCloud2, "~/place_matches", 10)
-        self._pictures = self.create_publisher(CompressedImage, "~/match_image/compressed", 1)
-        self._places = self.create_publisher(PointCloud2, "~/map_places", LATCHED)
+        self._loaded = loaded
+        self._outputs = Outputs(self, values.map_frame, values.base_frame)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._places.publish(messages.map_places(place_map, values.map_frame))
+        self._outputs.show_map(loaded)
         self.get_logger().info(
-            f"map {values.map}: {len(place_map)} places; weights {values.weights} on {extractor.device}"
+            f"map {values.map}: {len(loaded.localizer.map)} places; weights {values.weights} on {extractor.device}"
         )
+        if loaded.localizer.map.header.geo_tagged and loaded.earth is None:
+            self.get_logger().warning(
+                f"map {values.map} has geo-tags, but they do not say where its frame lies on the earth (there are too "
+                "few, too close together, or they do not fit the poses): ~/fix is not published"
+            )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         compressed = self._settings.image_transport == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        self._answering = Answering(self, self._localizer, self._settings, self._publish)
+        assert self._loaded is not None
+        self._answering = Answering(self, self._loaded, self._settings, self._publish)
         self._images = self.create_subscription(kind, topic, self._take_image, NEWEST_ONLY)
         self._odometry = self.create_subscription(Odometry, "odom", self._take_odometry, 50)
         self._services = [
@@ -103,10 +100,9 @@ class LocalizerNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        for publisher in (self._priors, self._matches, self._pictures, self._places, self._diagnostics):
-            self.destroy_publisher(publisher)
-        del self._localizer
-        self._close_search()
+        self._outputs.destroy()
+        self.destroy_publisher(self._diagnostics)
+        self._unload()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -139,14 +135,13 @@ class LocalizerNode(LifecycleNode):
             self.destroy_service(service)
 
     def destroy_node(self) -> None:
-        """End what searches for places too: it may have a connection and a thread."""
-        self._close_search()
+        self._unload()
         super().destroy_node()
 
-    def _close_search(self) -> None:
-        if self._search is not None:
-            self._search.close()
-            self._search = None
+    def _unload(self) -> None:
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
 
     # Callbacks
 
@@ -195,25 +190,16 @@ class LocalizerNode(LifecycleNode):
 
     # Output
 
-    def _publish(self, frame: Frame, estimate: Estimate) -> None:
+    def _publish(self, loaded: Loaded, frame: Frame, estimate: Estimate) -> None:
         """Called by the worker for every image."""
-        localizer, map_frame = self._localizer, self._settings.map_frame
-        is_localized = estimate.state is State.LOCALIZED
-        if is_localized:
-            self._priors.publish(messages.pose_prior(estimate, map_frame))
-        self._matches.publish(messages.place_matches(estimate, localizer.map, localizer.mount, map_frame))
-        if estimate.matches and self._pictures.get_subscription_count() > 0:
-            picture = localizer.map.picture(estimate.matches[0].row)
-            match = decode_jpeg(picture) if picture else None
-            jpeg = encode_jpeg(side_by_side(frame.rgb, match, is_localized))
-            self._pictures.publish(messages.compressed_image(jpeg, estimate.stamp_ns, frame.camera))
+        self._outputs.publish(loaded, frame, estimate)
         if estimate.state is not self._state:
             self._report()
 
     def _report(self) -> None:
         """Publish /diagnostics: each second, and at once when the state changes."""
-        answering = self._answering
-        if answering is None:
+        answering, loaded = self._answering, self._loaded
+        if answering is None or loaded is None:
             return
         problem = answering.status.problem(self, self._images, time.monotonic())
         if problem:
@@ -221,12 +207,13 @@ class LocalizerNode(LifecycleNode):
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
         reason = problem or (newest.reject_reason.value if newest else "no image yet")
+        localizer = loaded.localizer
         values = {
-            "places": len(self._localizer.map),
-            "answers": "poses" if self._localizer.map.header.metric else "matches only: the map has no metres",
+            "places": len(localizer.map),
+            "answers": "poses" if localizer.map.header.metric else "matches only: the map has no metres",
             **answering.status.values(time.monotonic()),
-            "device": str(self._localizer.extractor.device),
-            "search_backend": self._localizer.search.status,
+            "device": str(localizer.extractor.device),
+            "search_backend": localizer.search.status,
         }
         now_ns = self.get_clock().now().nanoseconds
         self._diagnostics.publish(messages.diagnostics(self._state, reason, values, now_ns))

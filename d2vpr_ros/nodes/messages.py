@@ -10,7 +10,7 @@ import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
+from sensor_msgs.msg import CompressedImage, NavSatFix, NavSatStatus, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from d2vpr_ros.fields import NANOSECONDS
@@ -54,6 +54,32 @@ def pose_prior(estimate: Estimate, frame: str) -> PoseWithCovarianceStamped:
     at, turned = message.pose.pose.position, message.pose.pose.orientation
     at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w = estimate.pose.numbers
     message.pose.covariance = estimate.covariance.reshape(36)
+    return message
+
+
+def fix(stamp_ns: int, geo: tuple[float, float, float], covariance: npt.NDArray[np.float64], frame: str) -> NavSatFix:
+    """Where the robot is on the earth.
+
+    Args:
+        geo: latitude, longitude (degrees), altitude (metres above the ellipsoid; NaN where not known).
+        covariance: (3, 3) east, north, up, metres squared.
+        frame: that of the robot which is there: the message has no frame of reference but the earth.
+    """
+    message = NavSatFix(header=Header(stamp=to_time(stamp_ns), frame_id=frame))
+    message.status.status = NavSatStatus.STATUS_FIX
+    message.latitude, message.longitude, message.altitude = geo
+    message.position_covariance = covariance.reshape(9)
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_KNOWN
+    return message
+
+
+def no_fix(stamp_ns: int, frame: str) -> NavSatFix:
+    """That it is not known. NaN, so that who does not look at the status has no 0 degrees to take for a place."""
+    nowhere = float("nan")
+    message = NavSatFix(header=Header(stamp=to_time(stamp_ns), frame_id=frame))
+    message.status.status = NavSatStatus.STATUS_NO_FIX
+    message.latitude = message.longitude = message.altitude = nowhere
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_UNKNOWN
     return message
 
 

@@ -1,0 +1,50 @@
+"""A map and what answers from it, opened together and exchanged together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from d2vpr_ros.describe import Extractor
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize import Localizer
+from d2vpr_ros.mapping import read_map
+from d2vpr_ros.mapping.earth import Earth, on_earth
+from d2vpr_ros.mapping.search import open_search
+from d2vpr_ros.nodes.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Attributes:
+    localizer: of the map `localizer.map`.
+    earth: where that lies on the earth; None where it does not say.
+    """
+
+    localizer: Localizer
+    earth: Earth | None
+
+    def close(self) -> None:
+        """End what searches for places: it may have a connection and a thread."""
+        self.localizer.search.close()
+
+
+def load(
+    path: str, extractor: Extractor, settings: Settings, mount: Pose | None, say: Callable[[str], object]
+) -> Loaded:
+    """Read a map and set a localizer up on it.
+
+    Args:
+        mount: T_base_cameraOptical, if it is known.
+        say: takes one line each time the connection to a shared database is lost or found again.
+
+    Raises:
+        UserError: there is no such map, it is damaged, or another model made it.
+    """
+    place_map = read_map(path)
+    search = open_search(settings.search_backend, settings.search_collection, place_map, say)
+    try:
+        return Loaded(Localizer(place_map, extractor, settings.options, mount, search), on_earth(place_map))
+    except BaseException:
+        search.close()
+        raise

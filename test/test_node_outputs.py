@@ -1,0 +1,71 @@
+"""What the localizer says to other programs, on real DDS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from dds import own_domain
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from live_node import ORIGIN, Robot, localizer, map_street, street
+from sensor_msgs.msg import NavSatFix, NavSatStatus
+
+from d2vpr_ros.nodes.localizer import LocalizerNode
+
+PRIOR, FIX = "~/pose_prior", "~/fix"
+Picture = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def picture() -> Picture:
+    return street()
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory, picture: Picture) -> Path:
+    return map_street(tmp_path_factory.mktemp("maps") / "street.d2map", picture)
+
+
+@pytest.fixture(scope="module")
+def live(town: Path, picture: Picture) -> Iterator[tuple[LocalizerNode, Robot]]:
+    """One localizer for the tests of this module, and a robot that has just driven down the street."""
+    with pytest.MonkeyPatch.context() as patch, own_domain(patch), localizer(town, picture) as (node, robot):
+        robot.listen(PoseWithCovarianceStamped, PRIOR)
+        robot.listen(NavSatFix, FIX)
+        robot.wait_for_publishers(PRIOR, FIX)
+        answered = robot.drive()
+        robot.wait_until(lambda: len(robot.received(FIX)) == len(answered))
+        yield node, robot
+
+
+def stamps(messages: list[Any]) -> set[tuple[int, int]]:
+    return {(message.header.stamp.sec, message.header.stamp.nanosec) for message in messages}
+
+
+def test_a_geo_tagged_map_gives_a_fix_where_the_robot_is(live: tuple[LocalizerNode, Robot]) -> None:
+    _, robot = live
+    known = [fix for fix in robot.received(FIX) if fix.status.status == NavSatStatus.STATUS_FIX]
+    assert len(known) >= 3
+    robot.wait_until(lambda: stamps(known) == stamps(robot.received(PRIOR)))
+    for fix, prior in zip(known, robot.received(PRIOR), strict=True):
+        east, north, up = ORIGIN.to_enu(np.array([[fix.latitude, fix.longitude, fix.altitude]]))[0]
+        at = prior.pose.pose.position
+        assert (east, north, up) == pytest.approx((at.x, at.y, at.z), abs=1e-3)
+        assert fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_KNOWN
+        assert fix.position_covariance[0] == pytest.approx(prior.pose.covariance[0])
+        assert fix.header.frame_id == "base_link"
+
+
+def test_as_long_as_it_is_lost_there_is_a_fix_that_says_so(live: tuple[LocalizerNode, Robot]) -> None:
+    _, robot = live
+    silent = [fix for fix in robot.received(FIX) if fix.status.status == NavSatStatus.STATUS_NO_FIX]
+    assert silent  # the first images
+    for fix in silent:
+        assert all(math.isnan(value) for value in (fix.latitude, fix.longitude, fix.altitude))
+        assert fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_UNKNOWN
+    assert not stamps(silent) & stamps(robot.received(PRIOR))
