@@ -42,6 +42,12 @@ ARGUMENTS = (
         "use_sim_time", default_value="", choices=["", "true", "false"], description="take the time from /clock"
     ),
     DeclareLaunchArgument(
+        "publish_initialpose",
+        default_value="",
+        choices=["", "never", "when_lost_recovered", "on_request"],
+        description="whether AMCL is set, and when",
+    ),
+    DeclareLaunchArgument(
         "autostart",
         default_value="",
         choices=["", "true", "false"],
@@ -51,7 +57,7 @@ ARGUMENTS = (
     DeclareLaunchArgument("rviz", default_value="false", choices=["true", "false"], description="start RViz too"),
 )
 
-TEXT_PARAMETERS = ("map", "image_transport", "camera_frame", "device")
+TEXT_PARAMETERS = ("map", "image_transport", "camera_frame", "device", "publish_initialpose")
 FLAG_PARAMETERS = ("use_sim_time", "autostart")
 
 NODE = "d2vpr_localizer"

@@ -117,6 +117,17 @@ class Robot(Node):
         names = [topic.replace("~", "/d2vpr_localizer") for topic in topics]
         self.wait_until(lambda: all(self.count_publishers(name) > 0 for name in names))
 
+    def call(self, kind: Any, service: str, while_waiting: Callable[[], object] | None = None) -> Any:
+        """The response of a service; what is done meanwhile is done again and again."""
+        client = self.create_client(kind, service.replace("~", "d2vpr_localizer"))
+        assert client.wait_for_service(WAIT_S)
+        future, done = client.call_async(kind.Request()), threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        while while_waiting is not None and not done.is_set():
+            while_waiting()
+        assert done.wait(WAIT_S)
+        return future.result()
+
     def diagnostics(self) -> dict[str, str]:
         """The newest values; empty before the first."""
         arrays = self.received("/diagnostics")

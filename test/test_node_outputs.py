@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pytest
 from dds import own_domain
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from live_node import ORIGIN, Robot, localizer, map_street, street
+from live_node import ORIGIN, STREET_M, Robot, localizer, map_street, street
 from sensor_msgs.msg import NavSatFix, NavSatStatus
+from std_srvs.srv import Trigger
 
 from d2vpr_ros.nodes.localizer import LocalizerNode
 
-PRIOR, FIX = "~/pose_prior", "~/fix"
+PRIOR, FIX, INITIAL = "~/pose_prior", "~/fix", "/initialpose"
 Picture = npt.NDArray[np.uint8]
 
 
@@ -34,7 +35,11 @@ def town(tmp_path_factory: pytest.TempPathFactory, picture: Picture) -> Path:
 @pytest.fixture(scope="module")
 def live(town: Path, picture: Picture) -> Iterator[tuple[LocalizerNode, Robot]]:
     """One localizer for the tests of this module, and a robot that has just driven down the street."""
-    with pytest.MonkeyPatch.context() as patch, own_domain(patch), localizer(town, picture) as (node, robot):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        own_domain(patch),
+        localizer(town, picture, "publish_initialpose:=when_lost_recovered") as (node, robot),
+    ):
         robot.listen(PoseWithCovarianceStamped, PRIOR)
         robot.listen(NavSatFix, FIX)
         robot.wait_for_publishers(PRIOR, FIX)
@@ -59,6 +64,24 @@ def test_a_geo_tagged_map_gives_a_fix_where_the_robot_is(live: tuple[LocalizerNo
         assert fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_KNOWN
         assert fix.position_covariance[0] == pytest.approx(prior.pose.covariance[0])
         assert fix.header.frame_id == "base_link"
+
+
+def test_a_robot_that_is_found_sets_amcl_once(live: tuple[LocalizerNode, Robot]) -> None:
+    """The robot begins to listen late: what nobody heard is said when somebody does."""
+    _, robot = live
+    robot.listen(PoseWithCovarianceStamped, INITIAL)
+    robot.drive(first_m=9, images=3)
+    robot.wait_until(lambda: bool(robot.received(INITIAL)))
+    way = iter(range(3, STREET_M))
+    called = robot.call(Trigger, "~/relocalize", while_waiting=lambda: robot.look(next(way)))
+    robot.wait_until(lambda: len(robot.received(INITIAL)) == 2)
+    assert called.success and "initialpose" not in called.message
+    for message in robot.received(INITIAL):
+        covariance = np.array(message.pose.covariance).reshape(6, 6)
+        assert (covariance == np.diag(np.diag(covariance))).all()
+        assert (np.diag(covariance) > 0).all() and np.isfinite(covariance).all()
+        assert (message.pose.pose.position.z, message.pose.pose.orientation.x) == (0.0, 0.0)
+        assert message.header.frame_id == "map"
 
 
 def test_as_long_as_it_is_lost_there_is_a_fix_that_says_so(live: tuple[LocalizerNode, Robot]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from d2vpr_ros.nodes import localizer, map_builder, messages, outputs, settings
+from d2vpr_ros.nodes import initial_pose, localizer, map_builder, messages, outputs, settings
 from d2vpr_ros.nodes.parameters import Parameter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def test_the_reference_gives_every_field_of_a_place_match_at_its_byte() -> None:
 
 
 def test_the_reference_names_every_topic_and_service_of_the_localizer() -> None:
-    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (localizer, outputs))
+    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (localizer, outputs, initial_pose))
     names = re.findall(r'create_\w+\([A-Za-z0-9]+, "([^"]+)"', source)
     names += [f"~/{name}" for name in re.findall(r'BlockingService\(self, \w+, "([^"]+)"', source)]
     assert {"~/relocalize", "~/fix"} <= set(names)

@@ -67,7 +67,7 @@ class LocalizerNode(LifecycleNode):
         loaded = load(values.map, extractor, values, values.mount, self.get_logger().warning)
         extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
         self._loaded = loaded
-        self._outputs = Outputs(self, values.map_frame, values.base_frame)
+        self._outputs = Outputs(self, values)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._outputs.show_map(loaded)
         self.get_logger().info(
@@ -168,8 +168,12 @@ class LocalizerNode(LifecycleNode):
     def _reinitialize(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
         """The call that Nav2's behaviour tree makes when the robot is lost."""
         if self._answering is not None:
-            self._answering.forget()
+            self._forget(self._answering)
         return response
+
+    def _forget(self, answering: Answering) -> None:
+        answering.forget()
+        self._outputs.initial_pose.forget()
 
     def _relocalize(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Forget, then wait for what the next images say."""
@@ -177,13 +181,14 @@ class LocalizerNode(LifecycleNode):
         if answering is None:
             response.message = "the node is not active; activate it first"
             return response
-        answering.forget()
+        self._forget(answering)
         newest = answering.wait_until_localized(_RELOCALIZE_IMAGES, _RELOCALIZE_TIMEOUT_S)
         if newest is None:
             response.message = f"no image came in within {_RELOCALIZE_TIMEOUT_S:.0f} s on {self._images.topic_name}"
         elif newest.pose is not None:
             x, y, z = newest.pose.position
             response.success, response.message = True, f"LOCALIZED at x {x:.2f} m, y {y:.2f} m, z {z:.2f} m"
+            response.message += self._outputs.initial_pose.answer_request(newest)
         else:
             response.message = f"{newest.state.value}: {newest.reject_reason.value}"
         return response

@@ -39,6 +39,7 @@ PLACE_POINT = np.dtype(
 )
 """One place in `~/map_places`."""
 
+_NEXT_TO_NOTHING = 1e-6  # m² or rad²
 _FIELD_TYPES = {"f4": PointField.FLOAT32, "f8": PointField.FLOAT64, "u4": PointField.UINT32, "u1": PointField.UINT8}
 
 
@@ -54,6 +55,25 @@ def pose_prior(estimate: Estimate, frame: str) -> PoseWithCovarianceStamped:
     at, turned = message.pose.pose.position, message.pose.pose.orientation
     at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w = estimate.pose.numbers
     message.pose.covariance = estimate.covariance.reshape(36)
+    return message
+
+
+def initial_pose(estimate: Estimate, frame: str) -> PoseWithCovarianceStamped:
+    """An accepted estimate for AMCL: on the ground, upright, and with the diagonal of the covariance only.
+
+    AMCL refuses a message with any negative element, which covariances between two axes may be, and reads those of x, y
+    and yaw; the others are next to nothing, as it moves on a plane.
+    """
+    message = pose_prior(estimate, frame)
+    assert estimate.pose is not None and estimate.covariance is not None
+    x, y, _ = estimate.pose.position.tolist()
+    ahead = estimate.pose.rotation.apply([1.0, 0.0, 0.0])
+    level = Pose.planar(x, y, float(np.arctan2(ahead[1], ahead[0])))
+    at, turned = message.pose.pose.position, message.pose.pose.orientation
+    at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w = level.numbers
+    variances = estimate.covariance.diagonal().copy()
+    variances[2:5] = _NEXT_TO_NOTHING
+    message.pose.covariance = np.diag(variances).reshape(36)
     return message
 
 

@@ -13,16 +13,23 @@ from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.nodes import messages
+from d2vpr_ros.nodes.initial_pose import InitialPose
 from d2vpr_ros.nodes.loading import Loaded
+from d2vpr_ros.nodes.settings import Settings
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Outputs:
-    """The publishers, from construction to `destroy`."""
+    """The publishers, from construction to `destroy`.
 
-    def __init__(self, node: Node, map_frame: str, base_frame: str) -> None:
-        self._node, self._map_frame, self._base_frame = node, map_frame, base_frame
+    Attributes:
+        initial_pose: the one that resets other programs.
+    """
+
+    def __init__(self, node: Node, settings: Settings) -> None:
+        self._node, self._map_frame, self._base_frame = node, settings.map_frame, settings.base_frame
+        self.initial_pose = InitialPose(node, settings.publish_initialpose, settings.map_frame)
         self._priors = node.create_publisher(PoseWithCovarianceStamped, "~/pose_prior", 10)
         self._matches = node.create_publisher(PointCloud2, "~/place_matches", 10)
         self._fixes = node.create_publisher(NavSatFix, "~/fix", 10)
@@ -30,6 +37,7 @@ class Outputs:
         self._places = node.create_publisher(PointCloud2, "~/map_places", LATCHED)
 
     def destroy(self) -> None:
+        self.initial_pose.destroy()
         for publisher in (self._priors, self._matches, self._fixes, self._pictures, self._places):
             self._node.destroy_publisher(publisher)
 
@@ -43,6 +51,7 @@ class Outputs:
         is_localized = estimate.state is State.LOCALIZED
         if is_localized:
             self._priors.publish(messages.pose_prior(estimate, self._map_frame))
+        self.initial_pose.see(estimate)
         self._matches.publish(messages.place_matches(estimate, localizer.map, localizer.mount, self._map_frame))
         if loaded.earth is not None:
             self._publish_fix(loaded, loaded.earth, estimate)

@@ -10,6 +10,7 @@ from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
 from d2vpr_ros.mapping.search import LOCAL
+from d2vpr_ros.nodes.initial_pose import MODES, NEVER
 from d2vpr_ros.nodes.parameters import Parameter, read_values, to_mount
 
 _DEFAULTS = LocalizerOptions()
@@ -57,6 +58,13 @@ PARAMETERS = (
     ),
     Parameter("search_collection", "", "The collection there; empty takes the name of the map's file."),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
+    Parameter(
+        "publish_initialpose",
+        NEVER,
+        "Whether `initialpose`, which resets AMCL, is published: never, once each time a robot that was lost is found "
+        "(the start counts), or when `~/relocalize` was called and finds it.",
+        choices=MODES,
+    ),
     Parameter("autostart", True, "Configure and activate by itself; false leaves both to a lifecycle manager."),
 )
 
@@ -79,6 +87,7 @@ class Settings:
     search_collection: str
     mount: Pose | None
     max_age_s: float
+    publish_initialpose: str
     autostart: bool
     options: LocalizerOptions
 
@@ -97,5 +106,5 @@ def read(node: Node) -> Settings:
     )
     direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport",
               "map_frame", "base_frame", "camera_frame", "search_backend", "search_collection",
-              "max_age_s", "autostart")  # fmt: skip
+              "max_age_s", "publish_initialpose", "autostart")  # fmt: skip
     return Settings(**{name: values[name] for name in direct}, mount=to_mount(values["camera_mount"]), options=options)
