@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from d2vpr_ros.bags.trajectory import Trajectory
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.drives import split_numbers
-from d2vpr_ros.evaluation.plot import widest_axes
-from d2vpr_ros.evaluation.report import write_report
-from d2vpr_ros.evaluation.scoring import Answer, ScoredQuery, in_ellipsoid, score, summarise
+from d2vpr_ros.evaluation.live import Answer, score, summarise
+from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
+from d2vpr_ros.evaluation.report import Drawing, Table, spread, write_report
+from d2vpr_ros.evaluation.scoring import ScoredQuery, in_ellipse, turn_in_ellipsoid
 from d2vpr_ros.geometry import Pose
 
 SECOND = 1_000_000_000
@@ -47,10 +48,11 @@ def test_a_drive_is_scored_against_its_truth() -> None:
     queries = score(candidates, answers, straight_truth(8), places, radius_m=1.0)
     summary = summarise(queries, radius_m=1.0, dropped_frames=2)
 
-    assert [query.verdict(1.0) for query in queries] == ["correct"] * 2 + ["false"] + ["missed"] * 4 + ["silent"]
+    assert [query.verdict for query in queries] == ["correct"] * 2 + ["false"] + ["missed"] * 4 + ["silent"]
     assert (summary.queries, summary.answerable, summary.answered, summary.correct) == (8, 7, 3, 2)
     assert summary.precision == pytest.approx(2 / 3)
-    assert summary.recall_at_1 == pytest.approx(4 / 7)  # accepted or not, of the answerable ones
+    assert summary.recall_at_1 == pytest.approx(4 / 8)  # accepted or not
+    assert summary.recall_at_1_answerable == pytest.approx(4 / 7)
     assert summary.median_error_m == pytest.approx(0.2)
     assert summary.p50_latency_ms == pytest.approx(50)
     assert summary.dropped_frames == 2
@@ -68,20 +70,35 @@ def test_an_image_without_candidates_counts_as_a_query() -> None:
 
 
 @given(scale=st.floats(0.01, 100))
-def test_the_ellipsoid_holds_its_share_whatever_the_scale(scale: float) -> None:
+def test_the_ellipse_holds_its_share_whatever_the_scale(scale: float) -> None:
     draw = np.random.default_rng(3)
     root = draw.standard_normal((3, 3)) * scale
     covariance = np.eye(6)
     covariance[:3, :3] = root @ root.T
-    inside = [
-        in_ellipsoid(
-            ScoredQuery(
-                0, Pose.identity(), True, answer=Pose(offset, Pose.identity().quaternion), covariance=covariance
-            )
+    answers = [
+        ScoredQuery(
+            0,
+            answerable=True,
+            accepted=True,
+            truth=Pose.identity(),
+            answer=Pose(offset, Pose.identity().quaternion),
+            covariance=covariance,
         )
         for offset in draw.standard_normal((500, 3)) @ root.T
     ]
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(list(map(in_ellipse, answers))) == pytest.approx(0.95, abs=0.03)
+
+
+def test_a_turn_is_held_against_what_was_said_of_it() -> None:
+    covariance = np.diag([1.0, 1.0, 1.0, 0.01, 0.01, 0.04])
+
+    def turned(yaw: float) -> ScoredQuery:
+        answer = Pose.planar(0.0, 0.0, yaw)
+        return ScoredQuery(0, True, accepted=True, truth=Pose.identity(), answer=answer, covariance=covariance)
+
+    assert turn_in_ellipsoid(turned(0.5))  # 2.5 standard deviations about z, of which 2.8 hold 95 % in three dimensions
+    assert not turn_in_ellipsoid(turned(0.6))
+    assert turn_in_ellipsoid(ScoredQuery(0, True)) is None
 
 
 def test_the_plot_shows_the_plane_the_drive_lies_in() -> None:
@@ -124,11 +141,13 @@ def test_the_page_is_self_contained_and_escapes_what_strangers_wrote(tmp_path: P
     write_report(
         tmp_path / "report.html",
         "title",
+        "2 answers",
+        Table((), [("queries", ["6"])]),
+        [Drawing("track", trajectory_svg(places, queries, (0, 1)))],
+        [spread(queries, "false", 4)],
         [("map", "<script>alert('from a bag')</script>")],
-        summarise(queries, 1.0, 0),
-        queries,
-        places,
-        query_jpeg=lambda stamp: b"jpeg",
+        "m",
+        query_jpeg=lambda query: b"jpeg",
         place_jpeg=lambda place: None,
     )
     text = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from d2vpr_ros.bags.reader import Bag
     from d2vpr_ros.bags.stream import Keep
     from d2vpr_ros.evaluation.drives import Drives
-    from d2vpr_ros.evaluation.scoring import ScoredQuery, Summary
+    from d2vpr_ros.evaluation.live import Summary
+    from d2vpr_ros.evaluation.scoring import ScoredQuery
     from d2vpr_ros.images.frame import PosedFrame
     from d2vpr_ros.mapping import PlaceMap
 
@@ -31,6 +32,9 @@ PLAYED = ("/odom", "/camera/camera_info", "/gps/fix")
 """Topics played beside the images, where the drive has them."""
 
 TRUTH = "/ground_truth/pose"
+
+SHOWN_PAIRS = {"false": 8, "correct": 6, "missed": 4, "silent": 2}
+"""How many queries of each verdict the page shows beside their matches."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +170,7 @@ def localize(
     from tqdm import tqdm
 
     from d2vpr_ros.bags.pose_topics import trajectory_from_bag
-    from d2vpr_ros.evaluation.scoring import Answer, score
+    from d2vpr_ros.evaluation.live import Answer, score
     from d2vpr_ros.nodes.live_run import isolate_ros, run_live
     from d2vpr_ros.share import share_folder
 
@@ -204,8 +208,9 @@ def write_results(
     """Write summary.json and report.html."""
     import numpy as np
 
-    from d2vpr_ros.evaluation.report import write_report
-    from d2vpr_ros.evaluation.scoring import summarise
+    from d2vpr_ros.evaluation.live import summarise
+    from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
+    from d2vpr_ros.evaluation.report import Drawing, Table, spread, write_report
     from d2vpr_ros.fields import stamp_ns
     from d2vpr_ros.images.decode import decode_image
     from d2vpr_ros.mapping.picture import encode_picture
@@ -216,16 +221,20 @@ def write_results(
     pictures = {
         stamp_ns(message.header): encode_picture(decode_image(message)) for _, _, message in bag.messages([image_topic])
     }
+    places = np.array([place_map.base_pose(row).position for row in range(len(place_map))])
     model = place_map.header.model
     write_report(
         out / "report.html",
         "Where the robot was, and where it said it was",
+        f"{summary.answered} answers to {summary.queries} images, {summary.correct} of them within {radius_m:g} m of "
+        "the truth.",
+        Table((), [(name, [value]) for name, value in summary.rows()]),
+        [Drawing("track", trajectory_svg(places, queries, widest_axes(places)))],
+        [spread(queries, verdict, count) for verdict, count in SHOWN_PAIRS.items()],
         [*facts, ("places", str(len(place_map))), ("weights", f"{model.architecture} {model.weights_sha256[:12]}"),
          ("made", time.strftime("%Y-%m-%d %H:%M"))],
-        summary,
-        queries,
-        np.array([place_map.base_pose(row).position for row in range(len(place_map))]),
-        query_jpeg=pictures.get,
+        "m",
+        query_jpeg=lambda query: pictures.get(query.stamp_ns),
         place_jpeg=lambda place_id: place_map.picture(rows[place_id]),
     )  # fmt: skip
     return summary

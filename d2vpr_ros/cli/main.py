@@ -24,6 +24,7 @@ VERBS = {
     ("bag", "from-images"): "d2vpr_ros.cli.bag_from_images",
     ("bag", "info"): "d2vpr_ros.cli.bag_info",
     ("demo",): "d2vpr_ros.cli.demo",
+    ("evaluate",): "d2vpr_ros.cli.evaluate",
     ("map", "append"): "d2vpr_ros.cli.map_append",
     ("map", "build"): "d2vpr_ros.cli.map_build",
     ("map", "check"): "d2vpr_ros.cli.map_check",

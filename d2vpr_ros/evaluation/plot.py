@@ -13,18 +13,18 @@ _WIDTH, _MARGIN = 760.0, 24.0
 _COLOURS = {"correct": "#1b8a4b", "false": "#d0342c", "missed": "#e0a106", "silent": "#8d99a6"}
 
 
-def trajectory_svg(
-    places: npt.NDArray[np.float64], queries: Sequence[ScoredQuery], radius_m: float, axes: tuple[int, int]
-) -> str:
+def trajectory_svg(places: npt.NDArray[np.float64], queries: Sequence[ScoredQuery], axes: tuple[int, int]) -> str:
     """An SVG element: places grey, truth as a line, each query a dot in the colour of its verdict.
 
     A false or inexact answer is joined to its truth by a line, so that errors show to scale.
 
     Args:
         places: (N, 3) base positions, metres.
+        queries: those without a true pose are left out.
         axes: the two position axes that span the picture (the two widest; a map need not be level).
     """
-    truths = np.array([query.truth.position for query in queries]).reshape(-1, 3)
+    posed = [(query, query.truth.position) for query in queries if query.truth is not None]
+    truths = np.array([truth for _, truth in posed]).reshape(-1, 3)
     answers = np.array([query.answer.position for query in queries if query.answer is not None]).reshape(-1, 3)
     every = np.concatenate([places, truths, answers])[:, list(axes)]
     low, high = every.min(axis=0), every.max(axis=0)
@@ -39,18 +39,17 @@ def trajectory_svg(
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#cfd6dd"/>' for x, y in map(at, places)]
     track = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, truths))
     parts.append(f'<polyline points="{track}" fill="none" stroke="#5b6b7a" stroke-width="1.2"/>')
-    for query in queries:
-        verdict = query.verdict(radius_m)
-        x, y = at(query.truth.position)
+    for query, truth in posed:
+        colour = _COLOURS[query.verdict]
+        x, y = at(truth)
         if query.answer is not None:
             answer_x, answer_y = at(query.answer.position)
-            colour = _COLOURS[verdict]
             parts.append(
                 f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{answer_x:.1f}" y2="{answer_y:.1f}" stroke="{colour}"/>'
                 f'<circle cx="{answer_x:.1f}" cy="{answer_y:.1f}" r="3.2" fill="{colour}"/>'
             )
         else:
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="none" stroke="{_COLOURS[verdict]}"/>')
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="none" stroke="{colour}"/>')
     parts.append(_scale_bar(scale, height))
     parts.append("</svg>")
     return "".join(parts)

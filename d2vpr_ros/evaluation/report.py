@@ -1,4 +1,4 @@
-"""The report of an evaluation: a page with the table, the track, and pairs of query and match."""
+"""The report of an evaluation: a page with the table, drawings, and pairs of query and match."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
 
 from d2vpr_ros.evaluation.page import data_uri, write_page
-from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
-from d2vpr_ros.evaluation.scoring import ScoredQuery, Summary
-from d2vpr_ros.geometry import distance, turn
+from d2vpr_ros.evaluation.scoring import ScoredQuery
 
-_PAIRS_OF_EACH = {"false": 8, "correct": 6, "missed": 4, "silent": 2}
-_HEADLINES = {
+HEADLINES = {
     "false": "False answers",
     "correct": "Correct answers",
     "missed": "Missed: the map has the place, the localizer was silent",
@@ -25,7 +20,37 @@ _HEADLINES = {
 
 
 @dataclass(frozen=True)
-class Pair:
+class Drawing:
+    """A drawing made of numbers only.
+
+    Attributes:
+        kind: `track`, `curve` or `reliability`; what it shows is said below it.
+        title: what it is of, where there are several; empty else.
+    """
+
+    kind: str
+    svg: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a name and as many values as there are columns; the columns have names where there are several."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Queries that are shown beside their best candidates."""
+
+    headline: str
+    queries: Sequence[ScoredQuery]
+
+
+@dataclass(frozen=True)
+class _Pair:
     """A query beside its best candidate, as data URIs, and a caption."""
 
     query: str
@@ -37,58 +62,60 @@ class Pair:
 def write_report(
     path: Path,
     title: str,
+    lead: str,
+    table: Table,
+    drawings: Sequence[Drawing],
+    groups: Sequence[Group],
     facts: Sequence[tuple[str, str]],
-    summary: Summary,
-    queries: Sequence[ScoredQuery],
-    places: npt.NDArray[np.float64],
-    query_jpeg: Callable[[int], bytes | None],
+    unit: str,
+    query_jpeg: Callable[[ScoredQuery], bytes | None],
     place_jpeg: Callable[[int], bytes | None],
 ) -> None:
     """Write the page.
 
     Args:
-        facts: what was run: (name, value) rows; strings from maps and bags are escaped.
-        places: (N, 3) base positions of the map, metres.
-        query_jpeg: the picture of a query by its stamp.
+        facts: what was run: (name, value) rows. As all text here they are escaped: they hold names from maps and bags.
+        unit: of how far an answer is off: m or frames.
+        query_jpeg: the picture of a query.
         place_jpeg: the picture of a place by its id.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    groups = []
-    for verdict, headline in _HEADLINES.items():
-        chosen = _spread([q for q in queries if q.verdict(summary.radius_m) == verdict], _PAIRS_OF_EACH[verdict])
-        pairs = [_pair(query, verdict, query_jpeg, place_jpeg) for query in chosen]
-        if pairs:
-            groups.append((headline, pairs))
-    write_page(
-        path,
-        "report",
-        title,
-        facts=facts,
-        rows=summary.rows(),
-        summary=summary,
-        svg=Markup(trajectory_svg(places, queries, summary.radius_m, widest_axes(places))),  # numbers only
-        groups=groups,
-    )
+    shown = [
+        (group.headline, [_pair(query, unit, query_jpeg, place_jpeg) for query in group.queries])
+        for group in groups
+        if group.queries
+    ]
+    drawn = [(drawing.kind, Markup(drawing.svg), drawing.title) for drawing in drawings]  # numbers only
+    write_page(path, "report", title, lead=lead, table=table, drawings=drawn, groups=shown, facts=facts)
+
+
+def spread(queries: Sequence[ScoredQuery], verdict: str, count: int) -> Group:
+    """At most `count` of one verdict, evenly over the drive."""
+    of_it = [query for query in queries if query.verdict == verdict]
+    step = max(1, len(of_it) - 1) / max(1, count - 1)
+    few = of_it if len(of_it) <= count else [of_it[int(number * step)] for number in range(count)]
+    return Group(HEADLINES[verdict], few)
 
 
 def _pair(
     query: ScoredQuery,
-    verdict: str,
-    query_jpeg: Callable[[int], bytes | None],
+    unit: str,
+    query_jpeg: Callable[[ScoredQuery], bytes | None],
     place_jpeg: Callable[[int], bytes | None],
-) -> Pair:
+) -> _Pair:
     matched = None if query.place_id is None else place_jpeg(query.place_id)
-    if query.answer is not None:
-        turned = np.degrees(turn(query.answer, query.truth))
-        caption = f"off by {distance(query.answer, query.truth):.2f} m and {turned:.0f}°"
-    elif query.best is not None:
-        caption = f"best candidate {np.linalg.norm(query.best - query.truth.position):.2f} m away, not accepted"
+    return _Pair(data_uri(query_jpeg(query)), data_uri(matched), _caption(query, unit), query.verdict)
+
+
+def _caption(query: ScoredQuery, unit: str) -> str:
+    if query.place_id is None:
+        return "no candidate"
+    if query.off is None:
+        said = "nobody knows how far off"
     else:
-        caption = "no candidate"
-    return Pair(data_uri(query_jpeg(query.stamp_ns)), data_uri(matched), caption, verdict)
-
-
-def _spread(queries: list[ScoredQuery], count: int) -> list[ScoredQuery]:
-    """At most `count`, evenly over the drive."""
-    if len(queries) <= count:
-        return queries
-    return [queries[int(index)] for index in np.linspace(0, len(queries) - 1, count)]
+        said = f"off by {query.off:.2f} m" if unit == "m" else f"off by {query.off:g} frames"
+    if query.accepted:
+        return said if query.turned_deg is None else f"{said} and {query.turned_deg:.0f}°"
+    return f"{said}, not answered"

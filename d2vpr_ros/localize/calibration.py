@@ -113,11 +113,25 @@ def fit_calibration(
     return Calibration(*(float(weight) for weight in found.x / spread))
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Answers of about one probability: their mean probability, the share of right ones, how many they are."""
+
+    probability: float
+    right: float
+    count: int
+
+
+def reliability(probabilities: Array, right: npt.NDArray[np.bool_], bins: int = 10) -> list[ReliabilityBin]:
+    """Answers by equal ranges of probability, rising; ranges without any are left out."""
+    which = np.clip((probabilities * bins).astype(int), 0, bins - 1)
+    return [
+        ReliabilityBin(float(probabilities[inside].mean()), float(right[inside].mean()), int(inside.sum()))
+        for inside in (which == number for number in np.unique(which))
+    ]
+
+
 def calibration_error(probabilities: Array, right: npt.NDArray[np.bool_], bins: int = 10) -> float:
     """Expected calibration error: the mean gap between probability and share of right answers, over equal bins."""
-    which = np.clip((probabilities * bins).astype(int), 0, bins - 1)
-    gaps = [
-        (which == number).mean() * abs(probabilities[which == number].mean() - right[which == number].mean())
-        for number in np.unique(which)
-    ]
-    return float(sum(gaps))
+    gaps = (one.count * abs(one.probability - one.right) for one in reliability(probabilities, right, bins))
+    return float(sum(gaps) / len(right))

@@ -1,0 +1,99 @@
+"""Hold a localizer's answers to recorded drives against the truth.
+
+Images and odometry of the bags go through the localizer as on a robot, without ROS and as fast as it can. The truth is
+a pose topic in the frame of the map (--truth pose), or each image's number along the drive, its `place` where the bag
+has one (--truth index); or the drive is one through places that are not in the map (--off-map).
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d2vpr_ros.cli.truth_options import (
+    add_truth_arguments,
+    asked_bags,
+    check_truth_arguments,
+    judge_of,
+    open_asked,
+    open_map,
+)
+
+if TYPE_CHECKING:
+    from d2vpr_ros.evaluation.measures import ScoredDrive
+    from d2vpr_ros.localize import Localizer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_truth_arguments(parser)
+    parser.add_argument("--off-map", action="store_true", help="the bags are of somewhere else: every answer is wrong")
+    parser.add_argument("--min-probability", type=float, metavar="P", help="that an answer needs (default: the node's)")
+    results = parser.add_argument_group("results, written anew if they exist")
+    results.add_argument("--json", type=Path, metavar="FILE", help="all numbers, together and for each bag")
+    results.add_argument("--csv", type=Path, metavar="FILE", help="a line for each image")
+    results.add_argument("--page", type=Path, metavar="FILE", help="an HTML page with drawings and the worst mistakes")
+
+
+def main(args: argparse.Namespace) -> int:
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.evaluation import results
+    from d2vpr_ros.localize import Acceptance, Localizer, LocalizerOptions
+    from d2vpr_ros.outfile import new_file
+
+    check_truth_arguments(args)
+    if args.min_probability is not None and not 0 < args.min_probability < 1:
+        raise UserError(f"--min-probability {args.min_probability:g}: expected a number between 0 and 1")
+    acceptance = Acceptance() if args.min_probability is None else Acceptance(args.min_probability)
+    options = LocalizerOptions(not args.single, args.top_speed, acceptance)
+    with ExitStack() as written:
+        json_file, csv_file, page_file = (
+            path and written.enter_context(new_file(path, force=True, source=args.map))
+            for path in (args.json, args.csv, args.page)
+        )
+        place_map, extractor = open_map(args)
+        localizer = Localizer(place_map, extractor, options)
+        drives = [evaluate_bag(localizer, *asked, args) for asked in asked_bags(args)]
+        evaluation = results.Evaluation(drives, args.radius, "m" if args.truth == "pose" else "frames")
+        print("\n".join(results.lines(evaluation)))
+        if json_file:
+            results.write_json(json_file, evaluation, place_map)
+        if csv_file:
+            results.write_csv(csv_file, evaluation)
+        if page_file:
+            results.write_page(page_file, evaluation, place_map)
+    for path in filter(None, (args.json, args.csv, args.page)):
+        print(path)
+    return 0
+
+
+def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, args: argparse.Namespace) -> ScoredDrive:
+    """Put one recording to the localizer.
+
+    Raises:
+        UserError: it cannot be read or judged, or none of its images can.
+    """
+    from tqdm import tqdm
+
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.evaluation.measures import ScoredDrive
+    from d2vpr_ros.evaluation.offline import answer_drive, describe_drive
+
+    with open_asked(path, name, off_map, args) as asked:
+        drive, odometry = asked.drive, asked.odometry
+        print(
+            f"{path}: {drive.total} images on {drive.image_topic}, odometry {odometry or 'none'}, truth: {asked.truth}"
+        )
+        localizer.use_mount(drive.mount)
+        judge = judge_of(asked, localizer, args)
+        answers = answer_drive(localizer, describe_drive(drive, odometry, localizer.extractor), judge, name)
+        scored = list(tqdm(answers, total=drive.total, unit="image", leave=False, disable=None))
+        queries = [query for query in scored if query is not None]
+        if not queries:
+            raise UserError(
+                f"{path}: the truth of none of its {len(scored)} images is known ({asked.truth}); choose another with "
+                "--truth-topic, raise --max-gap, or use --truth index or --off-map"
+            )
+        unscored = len(scored) - len(queries)
+        return ScoredDrive(name, queries, unscored, path, tuple(drive.image_topics), asked.truth, odometry)

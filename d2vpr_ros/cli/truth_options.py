@@ -1,0 +1,180 @@
+"""The options of every verb that holds a localizer's answers against the truth, and what they ask for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d2vpr_ros.cli.drive_options import SEVEN, read_mount
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.stream import Drive
+    from d2vpr_ros.describe import Extractor
+    from d2vpr_ros.evaluation.truth import Judge
+    from d2vpr_ros.localize import Localizer
+    from d2vpr_ros.mapping import PlaceMap
+
+TRUTH = "/ground_truth/pose"
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A recording to be judged.
+
+    Attributes:
+        name: of the recording, another for each.
+        truth: what it is judged by, in words.
+        odometry: the topic, or None.
+        off_map: the map has none of its places.
+    """
+
+    name: str
+    drive: Drive
+    truth: str
+    odometry: str | None
+    off_map: bool
+
+
+def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("map", type=Path, help="a .d2map file")
+    parser.add_argument("bags", type=Path, nargs="+", metavar="bag", help="a rosbag2 folder, .mcap, .db3 or .bag")
+    truth = parser.add_argument_group("truth")
+    truth.add_argument(
+        "--truth", choices=["pose", "index"], default="pose",
+        help="what is true of an image: its pose, in the map's frame, or its number along the drive (default: pose)",
+    )  # fmt: skip
+    truth.add_argument(
+        "--radius", type=float, default=5.0, metavar="R", help="this near is right: metres, or frames (default: 5)"
+    )
+    truth.add_argument("--heading-tolerance", type=float, metavar="DEG", help="turned further is wrong (default: any)")
+    truth.add_argument(
+        "--truth-topic", metavar="TOPIC",
+        help=f"of the true poses (default: {TRUTH} if the bag has it, else the pose topic a map would be built from)",
+    )  # fmt: skip
+    truth.add_argument(
+        "--pose-of", choices=["base", "camera_optical"], default="base", help="whose poses those are (default: base)"
+    )
+    truth.add_argument(
+        "--max-gap", type=float, default=1.5, metavar="S", help="no truth between poses further apart (default: 1.5)"
+    )
+    truth.add_argument(
+        "--map-bag", type=Path, metavar="BAG",
+        help="with --truth index, the recording the map is from: says which frame each place was",
+    )  # fmt: skip
+    truth.add_argument(
+        "--off-map-bag", type=Path, action="append", default=[], metavar="BAG",
+        help="one more recording, of somewhere else: every answer to it is wrong; may be repeated",
+    )  # fmt: skip
+    drive = parser.add_argument_group("drive")
+    drive.add_argument("--image-topic", metavar="TOPIC", help="found by itself where a bag leaves no choice")
+    odometry = drive.add_mutually_exclusive_group()
+    odometry.add_argument("--odom-topic", metavar="TOPIC", help="default: /odom, or the only Odometry")
+    odometry.add_argument("--no-odometry", action="store_true", help="leave it out, where the bag has it")
+    drive.add_argument("--single", action="store_true", help="answer every image by itself (sequence:=false)")
+    drive.add_argument(
+        "--mount", type=float, nargs=7, metavar=SEVEN,
+        help="the camera on the base; default: tf_static, else level and looking forward",
+    )  # fmt: skip
+    drive.add_argument("--top-speed", type=float, default=2.0, metavar="M/S", help="where there is no odometry (2)")
+    model = parser.add_argument_group("model")
+    model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
+    model.add_argument("--projection", default="default", help="default, none, or a file: what the map was made with")
+    model.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def check_truth_arguments(args: argparse.Namespace) -> None:
+    """Refuse numbers that make no sense before anything is loaded.
+
+    Raises:
+        UserError: naming the option.
+    """
+    from d2vpr_ros.errors import UserError
+
+    for option in ("radius", "heading_tolerance", "max_gap", "top_speed"):
+        value = getattr(args, option)
+        least = option == "radius" and args.truth == "index"  # 0 frames: the very same one
+        if value is not None and not (0 < value < float("inf") or (least and value == 0)):
+            raise UserError(f"--{option.replace('_', '-')} {value:g}: expected a number above 0")
+    for option, given, truth in (
+        ("--heading-tolerance", args.heading_tolerance, "pose"),
+        ("--truth-topic", args.truth_topic, "pose"),
+        ("--map-bag", args.map_bag, "index"),
+    ):
+        if given is not None and args.truth != truth:
+            raise UserError(f"{option} with --truth {args.truth}: it goes with --truth {truth}; leave one of them out")
+
+
+def open_map(args: argparse.Namespace) -> tuple[PlaceMap, Extractor]:
+    """The map and the model, which has described an image already: the first pass is slow."""
+    import numpy as np
+
+    from d2vpr_ros.describe import Extractor
+    from d2vpr_ros.mapping import check_model, read_map
+
+    place_map = read_map(args.map)
+    extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
+    check_model(place_map, extractor.identity)
+    extractor.describe([np.zeros((480, 640, 3), np.uint8)])
+    return place_map, extractor
+
+
+def asked_bags(args: argparse.Namespace) -> list[tuple[Path, str, bool]]:
+    """Path, name and whether it is off the map, of every recording; names are as short as they can be told apart."""
+    every = [(path, bool(getattr(args, "off_map", False))) for path in args.bags]
+    every += [(path, True) for path in args.off_map_bag]
+    names = [path.resolve().name for path, _ in every]
+    return [
+        (path, name if names.count(name) == 1 else f"{path} ({number + 1})", off_map)
+        for number, ((path, off_map), name) in enumerate(zip(every, names, strict=True))
+    ]
+
+
+@contextmanager
+def open_asked(path: Path, name: str, off_map: bool, args: argparse.Namespace) -> Iterator[Asked]:
+    """A recording with its topics.
+
+    Raises:
+        UserError: as `open_drive`, or there is no such odometry.
+    """
+    from d2vpr_ros.bags.drive import open_drive
+    from d2vpr_ros.bags.reader import open_bag
+    from d2vpr_ros.evaluation.offline import choose_odometry
+
+    mount = None if args.mount is None else read_mount("--mount", args.mount)
+    with_poses = args.truth == "pose" and not off_map
+    with open_bag(path) as bag:
+        topic = args.truth_topic or (TRUTH if TRUTH in bag.topics and bag.topics[TRUTH].count else None)
+        drive = open_drive(
+            bag, args.image_topic, topic, mount, args.pose_of, args.max_gap, with_poses=with_poses, geo_topic="none"
+        )
+        truth = "off the map" if off_map else f"poses on {drive.pose_source}" if with_poses else "numbers"
+        odometry = None if args.no_odometry or args.single else choose_odometry(bag, args.odom_topic)
+        yield Asked(name, drive, truth, odometry, off_map)
+
+
+def judge_of(asked: Asked, localizer: Localizer, args: argparse.Namespace) -> Judge:
+    """What tells right answers to a recording from wrong ones.
+
+    Raises:
+        UserError: the map and the recording do not go together.
+    """
+    from d2vpr_ros.bags.drive import open_drive
+    from d2vpr_ros.bags.reader import open_bag
+    from d2vpr_ros.evaluation import numbers, truth
+
+    if asked.off_map:
+        return truth.judge_off_map(localizer)
+    if args.truth == "pose":
+        return truth.judge_by_pose(localizer, asked.drive, args.radius, args.heading_tolerance)
+    of_images = numbers.image_numbers(asked.drive.bag, asked.drive.image_topics)
+    if args.map_bag is None:
+        of_places = numbers.place_numbers_by_time(localizer.map, of_images)
+    else:
+        with open_bag(args.map_bag) as bag:
+            recorded = numbers.image_numbers(bag, open_drive(bag, args.image_topic, with_poses=False).image_topics)
+        of_places = numbers.place_numbers(localizer.map, recorded)
+    return truth.judge_by_number(localizer, of_images, of_places, args.radius)

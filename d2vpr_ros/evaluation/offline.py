@@ -1,0 +1,131 @@
+"""A recorded drive put to a localizer image by image, as the node would, without ROS."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from d2vpr_ros.bags.reader import Bag
+from d2vpr_ros.bags.stream import Drive
+from d2vpr_ros.bags.topics import full_name
+from d2vpr_ros.describe import Extractor
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.evaluation.scoring import ScoredQuery
+from d2vpr_ros.evaluation.truth import Judge
+from d2vpr_ros.fields import read_pose, stamp_ns
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.decode import read_frame
+from d2vpr_ros.images.frame import Frame
+from d2vpr_ros.localize import Localizer
+from d2vpr_ros.localize.freshness import StampWatch
+from d2vpr_ros.localize.motion import MotionBuffer
+
+log = logging.getLogger(__name__)
+
+ODOMETRY = "nav_msgs/msg/Odometry"
+_DEFAULT_ODOMETRY = "/odom"
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """One image of a drive as a localizer gets it.
+
+    Attributes:
+        descriptor: (D,) float32 of unit length.
+        odometry: T_odom_base at its stamp, None where not known.
+        jumped_back: its stamp lies before those of earlier images: the belief starts anew.
+        seconds: that decoding and describing it took.
+    """
+
+    frame: Frame
+    descriptor: npt.NDArray[np.float32]
+    odometry: Pose | None
+    jumped_back: bool
+    seconds: dict[str, float]
+
+
+def choose_odometry(bag: Bag, wanted: str | None) -> str | None:
+    """The odometry topic: the one asked for, /odom if the bag has it, or the only Odometry outside /ground_truth; None
+    if there is no Odometry.
+
+    Args:
+        wanted: a topic's name, None to find it.
+
+    Raises:
+        UserError: it is not in the bag or of another type; several would do.
+    """
+    fitting = [t.name for t in bag.topics.values() if t.msgtype == ODOMETRY and "ground_truth" not in t.name]
+    if wanted is not None:
+        name = full_name(bag, wanted)
+        if name not in bag.topics or bag.topics[name].msgtype != ODOMETRY:
+            have = ", ".join(fitting) or "none"
+            raise UserError(f"{bag.path}: {name} is no topic of {ODOMETRY}; those are: {have} (see --odom-topic)")
+        return name
+    if _DEFAULT_ODOMETRY in fitting or len(fitting) < 2:
+        return _DEFAULT_ODOMETRY if _DEFAULT_ODOMETRY in fitting else next(iter(fitting), None)
+    raise UserError(
+        f"{bag.path}: several odometry topics; choose one with --odom-topic: {', '.join(fitting)}, or --no-odometry"
+    )
+
+
+def describe_drive(drive: Drive, odometry_topic: str | None, extractor: Extractor) -> Iterator[Described]:
+    """Every image of a drive that can be decoded, in the recorded order, with the odometry known by then."""
+    of_topic = {camera.topic: camera for camera in drive.cameras.values()}
+    motion, watch = MotionBuffer(), StampWatch()
+    topics = [*drive.image_topics, *([odometry_topic] if odometry_topic else [])]
+    for topic, _, message in drive.bag.messages(topics):
+        if topic == odometry_topic:
+            _add_odometry(motion, message, topic)
+            continue
+        began = time.perf_counter()
+        try:
+            frame = read_frame(message, of_topic[topic].name)
+        except UserError as error:
+            drive.unreadable += 1
+            log.warning("%s: an image on %s is left out: %s", drive.bag.path, topic, error)
+            continue
+        decoded = time.perf_counter()
+        descriptor = extractor.describe([frame.rgb])[0]
+        seconds = {"decode": decoded - began, "describe": time.perf_counter() - decoded}
+        jumped_back = watch.jumped_back(frame.stamp_ns)
+        yield Described(frame, descriptor, motion.at(frame.stamp_ns), jumped_back, seconds)
+
+
+def answer_drive(
+    localizer: Localizer, images: Iterator[Described], judge: Judge, name: str
+) -> Iterator[ScoredQuery | None]:
+    """Put the images of one drive to a localizer and judge what it says; None for those without a truth."""
+    localizer.reset()
+    for image in images:
+        if image.jumped_back:
+            localizer.reset()
+        began = time.perf_counter()
+        estimate = localizer.match(image.descriptor, image.frame.stamp_ns, image.odometry)
+        seconds = {**image.seconds, "match": time.perf_counter() - began}
+        scored = judge(image.frame.camera, estimate)
+        yield None if scored is None else replace(scored, drive=name, seconds=seconds)
+
+
+def pictures(bag: Bag, image_topics: Sequence[str], stamps_ns: set[int]) -> dict[int, bytes]:
+    """JPEGs of the images with these stamps, as small as a map's."""
+    from d2vpr_ros.mapping.picture import encode_picture
+
+    return {
+        stamp: encode_picture(read_frame(message).rgb)
+        for _, _, message in bag.messages(image_topics)
+        if (stamp := stamp_ns(message.header)) in stamps_ns
+    }
+
+
+def _add_odometry(motion: MotionBuffer, message: object, topic: str) -> None:
+    try:
+        pose = read_pose(message.pose.pose)  # type: ignore[attr-defined]
+    except ValueError as error:
+        log.warning("odometry on %s is left out: %s", topic, error)
+        return
+    motion.add(stamp_ns(message.header), pose)  # type: ignore[attr-defined]

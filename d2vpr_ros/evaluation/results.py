@@ -1,0 +1,214 @@
+"""An evaluation as people and programs get it: lines for the terminal, JSON, CSV, a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from d2vpr_ros.bags.reader import open_bag
+from d2vpr_ros.evaluation.charts import curve_svg, reliability_svg
+from d2vpr_ros.evaluation.curve import Curve, precision_recall, thinned
+from d2vpr_ros.evaluation.measures import STAGES, Measures, ScoredDrive, measure
+from d2vpr_ros.evaluation.offline import pictures
+from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
+from d2vpr_ros.evaluation.report import Drawing, Group, Table, write_report
+from d2vpr_ros.evaluation.scoring import ScoredQuery
+from d2vpr_ros.localize.calibration import ReliabilityBin, reliability
+from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.mapping.summary import facts
+
+_POINTS = 200  # of a curve that is written or drawn
+_SHOWN = 12
+_POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Attributes:
+    drives: one for each recording.
+    radius, unit: this near is right, in m or frames.
+    """
+
+    drives: Sequence[ScoredDrive]
+    radius: float
+    unit: str
+
+    @cached_property
+    def queries(self) -> list[ScoredQuery]:
+        """Of all drives."""
+        return [query for drive in self.drives for query in drive.queries]
+
+    @cached_property
+    def together(self) -> Measures:
+        return measure(self.drives, self.unit)
+
+    @cached_property
+    def of_each(self) -> list[Measures]:
+        return [measure([drive], self.unit) for drive in self.drives]
+
+    @cached_property
+    def table(self) -> Table:
+        """All numbers: together, and of each drive where there are several."""
+        parts = [self.together, *self.of_each] if len(self.drives) > 1 else [self.together]
+        columns = [part.rows(self.radius, self.unit) for part in parts]
+        names = ["together", *(drive.name for drive in self.drives)] if len(self.drives) > 1 else []
+        return Table(names, [(rows[0][0], [value for _, value in rows]) for rows in zip(*columns, strict=True)])
+
+    @cached_property
+    def bins(self) -> list[ReliabilityBin]:
+        """How often answers of a probability are right, of all drives together."""
+        return reliability_of(self.queries)
+
+
+def reliability_of(queries: Sequence[ScoredQuery]) -> list[ReliabilityBin]:
+    """How often answers of a probability are right, given or not."""
+    return reliability(np.array([query.probability for query in queries]), np.array([query.right for query in queries]))
+
+
+def lines(evaluation: Evaluation) -> list[str]:
+    """The tables for a terminal."""
+    table = evaluation.table
+    widths = [max(14, len(name) + 2) for name in table.columns] or [24]
+    cells = [("", table.columns)] if table.columns else []
+    return [
+        "",
+        *(
+            f"  {name:28}" + "".join(f"{value:>{width}}" for value, width in zip(values, widths, strict=True))
+            for name, values in [*cells, *table.rows]
+        ),
+        "",
+        *reliability_lines(evaluation.bins),
+        "",
+    ]
+
+
+def reliability_lines(bins: Sequence[ReliabilityBin]) -> list[str]:
+    """How often answers of a probability are right, for a terminal."""
+    return [
+        f"  {'probability':>12}{'right':>8}{'images':>8}",
+        *(f"  {one.probability:12.3f}{one.right:8.3f}{one.count:8}" for one in bins),
+    ]
+
+
+def write_json(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
+    """All numbers; null where there was nothing to count."""
+    curve = precision_recall(evaluation.queries)
+    model = place_map.header.model
+    result = {
+        **evaluation.together.as_json(),
+        "radius": evaluation.radius,
+        "unit": evaluation.unit,
+        "map": place_map.path.name,
+        "places": len(place_map),
+        "weights": f"{model.architecture} {model.weights_sha256[:12]}",
+        "precision_recall": None if curve is None else _points(curve),
+        "reliability": [asdict(one) for one in evaluation.bins],
+        "bags": [
+            {"bag": drive.name, "truth": drive.truth, "odometry": drive.odometry, **measures.as_json()}
+            for drive, measures in zip(evaluation.drives, evaluation.of_each, strict=True)
+        ],
+    }
+    path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _points(curve: Curve) -> dict[str, list[float]]:
+    few = thinned(curve, _POINTS)
+    return {name: values.tolist() for name, values in vars(few).items()}
+
+
+def write_csv(path: Path, evaluation: Evaluation) -> None:
+    """A line for each image; empty where something is not known."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = map(_columns, evaluation.queries)
+        first = next(rows)
+        writer = csv.DictWriter(file, list(first))
+        writer.writeheader()
+        writer.writerows([first, *rows])
+
+
+def _columns(query: ScoredQuery) -> dict[str, object]:
+    truth, answer = (pose.numbers if pose else (None,) * 7 for pose in (query.truth, query.answer))
+    return {
+        "bag": query.drive,
+        "stamp_ns": query.stamp_ns,
+        "state": query.state,
+        "reject_reason": query.reject_reason,
+        "verdict": query.verdict,
+        "accepted": int(query.accepted),
+        "right": int(query.right),
+        "answerable": int(query.answerable),
+        "probability": query.probability,
+        "off": query.off,
+        "turned_deg": query.turned_deg,
+        "place_id": query.place_id,
+        "similarity": query.similarity,
+        "first_right_rank": query.found.index(True) + 1 if True in query.found else None,
+        **{f"truth_{name}": value for name, value in zip(_POSE, truth, strict=True)},
+        **{f"answer_{name}": value for name, value in zip(_POSE, answer, strict=True)},
+        **{f"{stage}_ms": 1e3 * query.seconds[stage] for stage in STAGES},
+    }
+
+
+def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
+    """The page with the tables, the drawings and the worst mistakes."""
+    groups = worst(evaluation.queries)
+    shown = [query for group in groups for query in group.queries]
+    jpegs = {}
+    for drive in evaluation.drives:
+        wanted = {query.stamp_ns for query in shown if query.drive == drive.name}
+        with open_bag(drive.path) as bag:
+            found = pictures(bag, drive.image_topics, wanted)
+        jpegs.update({(drive.name, stamp): jpeg for stamp, jpeg in found.items()})
+    rows = {int(number): row for row, number in enumerate(place_map.ids)}
+    together = evaluation.together
+    recordings = [
+        (drive.name, f"images on {', '.join(drive.image_topics)}, odometry {drive.odometry or 'none'}, {drive.truth}")
+        for drive in evaluation.drives
+    ]
+    write_report(
+        path,
+        f"How well {place_map.path.name} tells where the robot is",
+        f"{together.accepted} answers to {together.frames} images, {together.correct} of them right.",
+        evaluation.table,
+        _drawings(evaluation, place_map),
+        groups,
+        [*recordings, *facts(place_map).items()],
+        evaluation.unit,
+        query_jpeg=lambda query: jpegs.get((query.drive, query.stamp_ns)),
+        place_jpeg=lambda place_id: place_map.picture(rows[place_id]),
+    )
+
+
+def worst(queries: Sequence[ScoredQuery]) -> list[Group]:
+    """The mistakes that count most, first; then what was nearly one."""
+    surest = sorted(queries, key=lambda query: -query.probability)
+    furthest = sorted(queries, key=lambda query: -(query.off or 0.0))
+
+    def few(of: Sequence[ScoredQuery], *, accepted: bool, right: bool) -> list[ScoredQuery]:
+        return [query for query in of if (query.accepted, query.right) == (accepted, right)][:_SHOWN]
+
+    return [
+        Group("False answers, the surest first", few(surest, accepted=True, right=False)),
+        Group("Wrong but not answered, the surest first", few(surest, accepted=False, right=False)),
+        Group("Right but not answered, the least sure first", few(surest[::-1], accepted=False, right=True)),
+        Group("Right answers, the furthest off first", few(furthest, accepted=True, right=True)),
+    ]
+
+
+def _drawings(evaluation: Evaluation, place_map: PlaceMap) -> list[Drawing]:
+    places, _ = place_map.base_poses()
+    axes = (0, 1) if place_map.header.origin else widest_axes(places)
+    tracks = [
+        Drawing("track", trajectory_svg(places, drive.queries, axes), drive.name if len(evaluation.drives) > 1 else "")
+        for drive in evaluation.drives
+        if any(query.truth for query in drive.queries)
+    ]
+    curve = precision_recall(evaluation.queries)
+    curves = [] if curve is None else [Drawing("curve", curve_svg(thinned(curve, _POINTS)))]
+    return [*tracks, *curves, Drawing("reliability", reliability_svg(evaluation.bins))]

@@ -1,0 +1,179 @@
+"""`d2vpr evaluate` counts what its names say, and drives recordings through the localizer as the node does."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from d2vpr_ros.cli.main import main as d2vpr
+from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
+from d2vpr_ros.evaluation.measures import ScoredDrive, measure
+from d2vpr_ros.evaluation.scoring import ScoredQuery
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.sim.drive import record_drive
+
+SECOND = 1_000_000_000
+
+
+def asked(
+    number: int, probability: float, right: bool, *, accepted: bool = False, answerable: bool = True
+) -> ScoredQuery:
+    """An image of a drive at 2 m/s; what is answered is 1 m off if right, else 50 m."""
+    truth = Pose.planar(2.0 * number, 0.0, 0.0)
+    answer = Pose.planar(2.0 * number, 1.0 if right else 50.0, 0.0)
+    return ScoredQuery(
+        number * SECOND,
+        answerable,
+        accepted,
+        right,
+        found=(right,),
+        off=1.0 if right else 50.0,
+        probability=probability,
+        truth=truth,
+        answer=answer if accepted else None,
+        covariance=np.eye(6) if accepted else None,
+        seconds={"decode": 0.001, "describe": 0.05, "match": 0.002},
+    )
+
+
+DRIVE = [
+    asked(0, 0.2, right=False),
+    asked(1, 0.6, right=True),
+    asked(2, 0.9, right=True, accepted=True),
+    asked(3, 0.99, right=True, accepted=True),
+    asked(4, 0.95, right=False, accepted=True, answerable=False),
+    asked(5, 0.7, right=True, accepted=True),
+]
+
+
+def test_the_numbers_of_a_drive_count_images_answers_and_answerable_images_apart() -> None:
+    measures = measure([ScoredDrive("a", DRIVE, unscored=3)], "m")
+    assert (measures.frames, measures.unscored_frames, measures.answerable) == (6, 3, 5)
+    assert (measures.accepted, measures.correct, measures.false_accepts) == (4, 3, 1)
+    assert measures.precision == pytest.approx(3 / 4)
+    assert measures.false_accepts_per_1000 == pytest.approx(1000 / 6)
+    assert measures.recall_at_1 == pytest.approx(4 / 6)
+    assert measures.recall_at_1_answerable == pytest.approx(4 / 5)
+    assert measures.median_error_m == pytest.approx(1.0)
+    assert measures.covariance_coverage_95 == pytest.approx(3 / 4)
+    assert measures.localized_fraction == pytest.approx(4 / 6)
+    assert measures.localized_once_found == 1.0
+    assert (measures.time_to_first_fix_s, measures.distance_to_first_fix_m) == (2.0, 4.0)
+    assert measures.p50_describe_ms == pytest.approx(50.0)
+
+
+def test_the_curve_answers_images_by_falling_probability() -> None:
+    curve = precision_recall(DRIVE)
+    assert curve is not None
+    # 0.99 right, 0.95 wrong, 0.9 right, 0.7 right, 0.6 right, 0.2 wrong; 5 are answerable.
+    assert curve.precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 3 / 4, 4 / 5, 4 / 6])
+    assert curve.recall.tolist() == pytest.approx([0.2, 0.2, 0.4, 0.6, 0.8, 0.8])
+    assert recall_at_precision(curve, 1.0) == pytest.approx(0.2)
+    assert recall_at_precision(curve, 0.8) == pytest.approx(0.8)
+    assert area(curve) == pytest.approx(0.2 * (1 + 2 / 3 + 3 / 4 + 4 / 5))
+
+
+def test_images_of_one_probability_are_answered_together() -> None:
+    curve = precision_recall([asked(0, 0.5, right=True), asked(1, 0.5, right=False)])
+    assert curve is not None
+    assert (curve.precision.tolist(), curve.recall.tolist()) == ([0.5], [0.5])
+
+
+def test_silence_has_no_precision_and_a_drive_without_an_answer_no_first_fix() -> None:
+    silent = measure([ScoredDrive("a", DRIVE[:2]), ScoredDrive("b", DRIVE)], "m")
+    assert (silent.drives_without_fix, silent.time_to_first_fix_s) == (1, 2.0)
+    alone = measure([ScoredDrive("a", DRIVE[:2])], "m")
+    assert (alone.precision, alone.median_error_m, alone.time_to_first_fix_s) == (None, None, None)
+    json.dumps(alone.as_json(), allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A map of a street at noon, and the drive it was built from; the same street at dusk."""
+    folder = tmp_path_factory.mktemp("town")
+    for condition, seconds, aside_m in (("noon", 8.0, 0.0), ("dusk", 6.0, 0.5)):
+        record_drive(
+            folder / condition, 7, condition, duration_s=seconds, rate_hz=2.5, lateral_offset_m=aside_m,
+            compressed=True, width=160, height=120,
+        )  # fmt: skip
+    built = [
+        "map",
+        "build",
+        str(folder / "noon"),
+        "-o",
+        str(folder / "town.d2map"),
+        "--spacing",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    assert d2vpr(built) == 0
+    return folder
+
+
+def evaluate(town: Path, *options: str) -> int:
+    return d2vpr(["evaluate", str(town / "town.d2map"), *options, "--device", "cpu"])
+
+
+def test_a_drive_is_evaluated_from_the_bag_to_the_page(
+    town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = {kind: tmp_path / f"result.{kind}" for kind in ("json", "csv", "html")}
+    options = ["--json", str(results["json"]), "--csv", str(results["csv"]), "--page", str(results["html"])]
+    assert evaluate(town, str(town / "dusk"), str(town / "noon"), *options) == 0
+    numbers = json.loads(results["json"].read_text(encoding="utf-8"))
+    assert numbers["frames"] == 35
+    assert numbers["recall_at_1"] > 0.8
+    assert numbers["recall_at_5"] >= numbers["recall_at_1"]
+    assert numbers["false_accepts"] == 0
+    assert numbers["accepted"] == numbers["correct"]
+    assert [bag["frames"] for bag in numbers["bags"]] == [15, 20]
+    assert {bag["odometry"] for bag in numbers["bags"]} == {"/odom"}
+    with results["csv"].open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert sum(int(line["accepted"]) for line in lines) == numbers["accepted"]
+    assert {line["bag"] for line in lines} == {"dusk", "noon"}
+    page = results["html"].read_text(encoding="utf-8")
+    assert page.count("<svg") == 4  # two tracks, the curve, the reliability
+    assert "recall at 100 % precision" in capsys.readouterr().out
+
+
+def test_without_metres_images_are_held_against_their_numbers(town: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    options = ["--truth", "index", "--radius", "2", "--map-bag", str(town / "noon"), "--single", "--json", str(result)]
+    assert evaluate(town, str(town / "dusk"), *options) == 0
+    numbers = json.loads(result.read_text(encoding="utf-8"))
+    assert (numbers["unit"], numbers["median_error_m"], numbers["bags"][0]["odometry"]) == ("frames", None, None)
+    assert numbers["recall_at_1"] > 0.8
+
+
+def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    assert evaluate(town, str(town / "noon"), "--off-map", "--no-odometry", "--json", str(result)) == 0
+    numbers = json.loads(result.read_text(encoding="utf-8"))
+    assert (numbers["answerable"], numbers["correct"]) == (0, 0)
+    assert numbers["false_accepts"] == numbers["accepted"] > 0
+    assert numbers["recall_at_100_precision"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--radius", "0"], "--radius 0: expected a number above 0"),
+        (["--truth", "index", "--heading-tolerance", "20"], "--heading-tolerance with --truth index"),
+        (["--truth-topic", "/odom2"], "/odom2"),
+        (["--odom-topic", "/gps/fix"], "is no topic of nav_msgs/msg/Odometry; those are: /odom"),
+        (["--json", "nowhere/result.json"], "there is no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told_in_a_line(
+    town: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert evaluate(town, str(town / "dusk"), *options) != 0
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert len([line for line in error.splitlines() if "error" in line]) == 1
