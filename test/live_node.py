@@ -16,8 +16,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from places import straight_street
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image, NavSatFix, PointCloud2
 from std_msgs.msg import Header
 
@@ -54,14 +56,16 @@ def view(picture: npt.NDArray[np.uint8], metres: float) -> npt.NDArray[np.uint8]
     return np.ascontiguousarray(picture[:, left : left + _WIDTH])
 
 
-def map_street(path: Path, picture: npt.NDArray[np.uint8], origin: LocalFrame | None = ORIGIN) -> Path:
+def map_street(
+    path: Path, picture: npt.NDArray[np.uint8], origin: LocalFrame | None = ORIGIN, first_m: int = 0
+) -> Path:
     """A map with a place every metre along the x axis, geo-tagged if it has an origin."""
     extractor = Extractor.open("nano")
     header = MapHeader(extractor.identity, extractor.width, "map", 1.0, origin, geo_tagged=origin is not None)
     with create_map(path, header) as writer:
         session = writer.begin_session(Session("street"))
         camera = writer.add_camera(session, Camera("front", _WIDTH, _HEIGHT, FORWARD_MOUNT))
-        for metres, base in enumerate(straight_street(STREET_M)):
+        for metres, base in list(enumerate(straight_street(STREET_M)))[first_m:]:
             descriptor = extractor.describe([view(picture, metres)])[0]
             pose = base @ FORWARD_MOUNT
             geo = tuple(origin.to_geo(pose.position[None])[0].tolist()) if origin else None
@@ -117,11 +121,18 @@ class Robot(Node):
         names = [topic.replace("~", "/d2vpr_localizer") for topic in topics]
         self.wait_until(lambda: all(self.count_publishers(name) > 0 for name in names))
 
-    def call(self, kind: Any, service: str, while_waiting: Callable[[], object] | None = None) -> Any:
+    def set_parameter(self, name: str, value: str) -> None:
+        """As `ros2 param set` does."""
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        assert self.call(SetParameters, "~/set_parameters", request=request).results[0].successful
+
+    def call(
+        self, kind: Any, service: str, while_waiting: Callable[[], object] | None = None, request: Any = None
+    ) -> Any:
         """The response of a service; what is done meanwhile is done again and again."""
         client = self.create_client(kind, service.replace("~", "d2vpr_localizer"))
         assert client.wait_for_service(WAIT_S)
-        future, done = client.call_async(kind.Request()), threading.Event()
+        future, done = client.call_async(request or kind.Request()), threading.Event()
         future.add_done_callback(lambda _: done.set())
         while while_waiting is not None and not done.is_set():
             while_waiting()

@@ -84,6 +84,29 @@ def test_a_robot_that_is_found_sets_amcl_once(live: tuple[LocalizerNode, Robot])
         assert message.header.frame_id == "map"
 
 
+def test_a_map_is_changed_while_images_come_in(
+    live: tuple[LocalizerNode, Robot], town: Path, picture: Picture, tmp_path: Path
+) -> None:
+    _, robot = live
+    bad = tmp_path / "bad.d2map"
+    bad.write_bytes(b"not a map")
+    robot.set_parameter("map", str(bad))
+    refused = robot.call(Trigger, "~/reload_map")
+    assert not refused.success
+    assert refused.message.startswith("the map in use stays: ") and "bad.d2map" in refused.message
+    assert robot.look(5).width > 0
+
+    longer = map_street(tmp_path / "longer.d2map", picture, origin=None, first_m=2)
+    robot.set_parameter("map", str(longer))
+    way = iter(range(3, STREET_M))
+    taken = robot.call(Trigger, "~/reload_map", while_waiting=lambda: robot.look(next(way)))
+    assert taken.success and taken.message == f"map {longer}: {STREET_M - 2} places"
+    robot.drive()
+    robot.wait_until(lambda: robot.diagnostics().get("places") == str(STREET_M - 2))
+    robot.set_parameter("map", str(town))
+    assert robot.call(Trigger, "~/reload_map").success
+
+
 def test_as_long_as_it_is_lost_there_is_a_fix_that_says_so(live: tuple[LocalizerNode, Robot]) -> None:
     _, robot = live
     silent = [fix for fix in robot.received(FIX) if fix.status.status == NavSatStatus.STATUS_NO_FIX]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from d2vpr_ros.nodes import initial_pose, localizer, map_builder, messages, outputs, settings
+from d2vpr_ros.nodes import initial_pose, localizer, map_builder, messages, outputs, services, settings
 from d2vpr_ros.nodes.parameters import Parameter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,9 +49,11 @@ def test_the_reference_gives_every_field_of_a_place_match_at_its_byte() -> None:
 
 
 def test_the_reference_names_every_topic_and_service_of_the_localizer() -> None:
-    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (localizer, outputs, initial_pose))
+    source = "".join(
+        Path(module.__file__).read_text(encoding="utf-8") for module in (localizer, outputs, initial_pose, services)
+    )
     names = re.findall(r'create_\w+\([A-Za-z0-9]+, "([^"]+)"', source)
-    names += [f"~/{name}" for name in re.findall(r'BlockingService\(self, \w+, "([^"]+)"', source)]
-    assert {"~/relocalize", "~/fix"} <= set(names)
+    names += [f"~/{name}" for name in re.findall(r'BlockingService\(node, \w+, "([^"]+)"', source)]
+    assert {"~/relocalize", "~/reload_map", "~/fix"} <= set(names)
     for name in names:
         assert f"`{name}`" in REFERENCE, name

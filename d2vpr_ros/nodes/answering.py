@@ -74,6 +74,11 @@ class Answering:
             self.newest = None
             self._loaded.localizer.reset()
 
+    def use(self, loaded: Loaded) -> None:
+        """Answer the next images from another map."""
+        with self._answered:
+            self._loaded, self.newest = loaded, None
+
     def wait_until_localized(self, images: int, timeout_s: float) -> Estimate | None:
         """The first answer that is LOCALIZED, else the last of so many images; None if none came in time."""
         with self._answered:

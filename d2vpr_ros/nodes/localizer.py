@@ -16,7 +16,6 @@ from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
-from std_srvs.srv import Empty, SetBool, Trigger
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
@@ -25,16 +24,14 @@ from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.nodes import messages, settings
 from d2vpr_ros.nodes.answering import Answering
-from d2vpr_ros.nodes.blocking_service import BlockingService
 from d2vpr_ros.nodes.loading import Loaded, load
 from d2vpr_ros.nodes.outputs import Outputs
 from d2vpr_ros.nodes.parameters import declare
+from d2vpr_ros.nodes.services import Services
 from d2vpr_ros.nodes.spin import run
 
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
 NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_RELOCALIZE_IMAGES = 40
-_RELOCALIZE_TIMEOUT_S = 10.0
 
 
 class LocalizerNode(LifecycleNode):
@@ -44,7 +41,6 @@ class LocalizerNode(LifecycleNode):
         super().__init__("d2vpr_localizer")
         declare(self, settings.PARAMETERS)
         self._answering: Answering | None = None
-        self._enabled = True
         self._state: State | None = None
         self._loaded: Loaded | None = None
 
@@ -63,21 +59,27 @@ class LocalizerNode(LifecycleNode):
         self._settings = values = settings.read(self)
         if not values.map:
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
-        extractor = Extractor.open(values.weights, values.backend, values.precision, values.device, values.projection)
-        loaded = load(values.map, extractor, values, values.mount, self.get_logger().warning)
-        extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
+        self._extractor = Extractor.open(
+            values.weights, values.backend, values.precision, values.device, values.projection
+        )
+        loaded = load(values.map, self._extractor, values, values.mount, self.get_logger().warning)
+        self._extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
         self._loaded = loaded
         self._outputs = Outputs(self, values)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        said = self._show(loaded)
+        self.get_logger().info(f"{said}; weights {values.weights} on {self._extractor.device}")
+
+    def _show(self, loaded: Loaded) -> str:
+        """Publish a map's places; what it is, in words."""
         self._outputs.show_map(loaded)
-        self.get_logger().info(
-            f"map {values.map}: {len(loaded.localizer.map)} places; weights {values.weights} on {extractor.device}"
-        )
-        if loaded.localizer.map.header.geo_tagged and loaded.earth is None:
+        place_map = loaded.localizer.map
+        if place_map.header.geo_tagged and loaded.earth is None:
             self.get_logger().warning(
-                f"map {values.map} has geo-tags, but they do not say where its frame lies on the earth (there are too "
-                "few, too close together, or they do not fit the poses): ~/fix is not published"
+                f"map {place_map.path} has geo-tags, but they do not say where its frame lies on the earth (there are "
+                "too few, too close together, or they do not fit the poses): ~/fix is not published"
             )
+        return f"map {place_map.path}: {len(place_map)} places"
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         compressed = self._settings.image_transport == "compressed"
@@ -86,11 +88,7 @@ class LocalizerNode(LifecycleNode):
         self._answering = Answering(self, self._loaded, self._settings, self._publish)
         self._images = self.create_subscription(kind, topic, self._take_image, NEWEST_ONLY)
         self._odometry = self.create_subscription(Odometry, "odom", self._take_odometry, 50)
-        self._services = [
-            self.create_service(SetBool, "~/enable", self._enable),
-            self.create_service(Empty, "reinitialize_global_localization", self._reinitialize),
-        ]
-        self._relocalizing = BlockingService(self, Trigger, "relocalize", self._relocalize)
+        self._offered = Services(self, self._answering, self._outputs, self._reload, self._images.topic_name)
         self._timer = self.create_timer(1.0, self._report)
         self.get_logger().info(f"waiting for images on {self._images.topic_name}")
         return TransitionCallbackReturn.SUCCESS
@@ -126,17 +124,27 @@ class LocalizerNode(LifecycleNode):
         if self._answering is None:
             return
         self._answering.stop()
-        self._relocalizing.stop()
+        self._offered.stop()
         self._answering = None
         self.destroy_timer(self._timer)
         self.destroy_subscription(self._images)
         self.destroy_subscription(self._odometry)
-        for service in self._services:
-            self.destroy_service(service)
 
     def destroy_node(self) -> None:
         self._unload()
         super().destroy_node()
+
+    def _reload(self) -> str:
+        """Put the map file as it is now in place of what is loaded; on the service's thread, while images go on."""
+        answering, old = self._answering, self._loaded
+        if answering is None or old is None:
+            raise UserError("the node is not active; activate it first")
+        path = str(self.get_parameter("map").value)
+        self._loaded = load(path, self._extractor, self._settings, old.localizer.mount, self.get_logger().warning)
+        answering.use(self._loaded)
+        self._outputs.initial_pose.forget()
+        old.close()
+        return self._show(self._loaded)
 
     def _unload(self) -> None:
         if self._loaded is not None:
@@ -148,7 +156,7 @@ class LocalizerNode(LifecycleNode):
     def _take_image(self, message: Any) -> None:
         if self._answering is not None:
             self._answering.status.arrived(time.monotonic())
-            if self._enabled:
+            if self._offered.enabled:
                 self._answering.put(message)
 
     def _take_odometry(self, message: Odometry) -> None:
@@ -159,39 +167,6 @@ class LocalizerNode(LifecycleNode):
             return
         if self._answering is not None:
             self._answering.motion.add(stamp_ns(message.header), pose)
-
-    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = bool(request.data)
-        response.success, response.message = True, "enabled" if self._enabled else "disabled"
-        return response
-
-    def _reinitialize(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
-        """The call that Nav2's behaviour tree makes when the robot is lost."""
-        if self._answering is not None:
-            self._forget(self._answering)
-        return response
-
-    def _forget(self, answering: Answering) -> None:
-        answering.forget()
-        self._outputs.initial_pose.forget()
-
-    def _relocalize(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Forget, then wait for what the next images say."""
-        answering = self._answering
-        if answering is None:
-            response.message = "the node is not active; activate it first"
-            return response
-        self._forget(answering)
-        newest = answering.wait_until_localized(_RELOCALIZE_IMAGES, _RELOCALIZE_TIMEOUT_S)
-        if newest is None:
-            response.message = f"no image came in within {_RELOCALIZE_TIMEOUT_S:.0f} s on {self._images.topic_name}"
-        elif newest.pose is not None:
-            x, y, z = newest.pose.position
-            response.success, response.message = True, f"LOCALIZED at x {x:.2f} m, y {y:.2f} m, z {z:.2f} m"
-            response.message += self._outputs.initial_pose.answer_request(newest)
-        else:
-            response.message = f"{newest.state.value}: {newest.reject_reason.value}"
-        return response
 
     # Output
 
