@@ -8,12 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, write_places
 
 from d2vpr_ros.cli.main import main as d2vpr
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
+from d2vpr_ros.evaluation.kidnapping import Kidnapping, kidnap, recovery
 from d2vpr_ros.evaluation.measures import ScoredDrive, measure
+from d2vpr_ros.evaluation.offline import Described, answer_drive
 from d2vpr_ros.evaluation.scoring import ScoredQuery
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import Pose, distance
+from d2vpr_ros.images.frame import Frame
+from d2vpr_ros.localize import Estimate, Localizer
 from d2vpr_ros.sim.drive import record_drive
 
 SECOND = 1_000_000_000
@@ -167,6 +173,8 @@ def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
         (["--truth", "index", "--heading-tolerance", "20"], "--heading-tolerance with --truth index"),
         (["--truth-topic", "/odom2"], "/odom2"),
         (["--odom-topic", "/gps/fix"], "is no topic of nav_msgs/msg/Odometry; those are: /odom"),
+        (["--kidnap", "3"], "--kidnap: the drive of"),
+        (["--kidnap", "3", "--truth", "index"], "--kidnap with --truth index"),
         (["--json", "nowhere/result.json"], "there is no folder nowhere"),
     ],
 )
@@ -177,3 +185,44 @@ def test_what_cannot_be_evaluated_is_told_in_a_line(
     error = capsys.readouterr().err.strip()
     assert said in error
     assert len([line for line in error.splitlines() if "error" in line]) == 1
+
+
+def test_recovery_counts_the_robots_that_never_knew() -> None:
+    counted = recovery([Kidnapping(4.0, 0), Kidnapping(6.0, 1), Kidnapping(8.0, 0), Kidnapping(None, 3)])
+    assert (counted.found, counted.median_m, counted.p95_m) == (3, 6.0, None)
+    assert (counted.wrong_answers, counted.misled) == (4, 2)
+    assert "after 6.0 m (median), never (95 %); 4 wrong answers in 2 of them" in counted.line()
+
+
+STREET = 120
+
+
+class Describes:
+    """What a localizer asks of an extractor that is never given a picture."""
+
+    identity = IDENTITY
+    width = WIDTH
+
+
+def test_a_kidnapped_robot_is_followed_to_where_it_knows(tmp_path: Path) -> None:
+    descriptors = alike_along_the_way(STREET, seed=4, width=WIDTH)
+    place_map = write_places(tmp_path / "m.d2map", straight_street(STREET), descriptors)
+    localizer = Localizer(place_map, Describes())
+    frames = [Frame(np.zeros((2, 2, 3), np.uint8), number * SECOND, "front") for number in range(STREET)]
+    images = [
+        Described(frame, descriptor, pose, jumped_back=False, seconds={})
+        for frame, descriptor, pose in zip(frames, descriptors, straight_street(STREET), strict=True)
+    ]
+
+    def judge(camera: str, estimate: Estimate) -> ScoredQuery:
+        truth = Pose.planar(estimate.stamp_ns / SECOND, 0.0, 0.0)
+        near = estimate.pose is not None and distance(estimate.pose, truth) < 5.0
+        return ScoredQuery(estimate.stamp_ns, True, estimate.pose is not None, near, truth=truth)
+
+    every = list(answer_drive(localizer, images, judge, "street"))
+    assert all(answered.query and answered.query.right for answered in every[10:])
+    carried = kidnap(localizer, judge, every, images, 2)
+    assert all(one.found_m is not None for one in carried)
+    assert carried == kidnap(localizer, judge, every, images, 2), "the same places each time"
+    with pytest.raises(UserError, match="no two places of the map 20 m apart with 50 m to go"):
+        kidnap(localizer, judge, every[:40], images[:40], 2)

@@ -8,15 +8,16 @@ has one (--truth index); or the drive is one through places that are not in the 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2vpr_ros.cli.truth_options import (
     add_truth_arguments,
+    answers_to,
     asked_bags,
     check_truth_arguments,
-    judge_of,
     open_asked,
     open_map,
 )
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_truth_arguments(parser)
     parser.add_argument("--off-map", action="store_true", help="the bags are of somewhere else: every answer is wrong")
+    parser.add_argument(
+        "--kidnap", type=int, default=0, metavar="N",
+        help="also carry the robot to N random places of each drive, and measure how soon it knows",
+    )  # fmt: skip
     parser.add_argument("--min-probability", type=float, metavar="P", help="that an answer needs (default: the node's)")
     results = parser.add_argument_group("results, written anew if they exist")
     results.add_argument("--json", type=Path, metavar="FILE", help="all numbers, together and for each bag")
@@ -45,6 +50,10 @@ def main(args: argparse.Namespace) -> int:
     check_truth_arguments(args)
     if args.min_probability is not None and not 0 < args.min_probability < 1:
         raise UserError(f"--min-probability {args.min_probability:g}: expected a number between 0 and 1")
+    if args.kidnap and args.truth != "pose":
+        raise UserError("--kidnap with --truth index: metres are asked for; leave one of them out")
+    if args.kidnap < 0:
+        raise UserError(f"--kidnap {args.kidnap}: expected a number of places")
     acceptance = Acceptance() if args.min_probability is None else Acceptance(args.min_probability)
     options = LocalizerOptions(not args.single, args.top_speed, acceptance)
     with ExitStack() as written:
@@ -74,26 +83,17 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
     Raises:
         UserError: it cannot be read or judged, or none of its images can.
     """
-    from tqdm import tqdm
-
-    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.evaluation.kidnapping import kidnap, remembered
     from d2vpr_ros.evaluation.measures import ScoredDrive
-    from d2vpr_ros.evaluation.offline import answer_drive, describe_drive
+    from d2vpr_ros.evaluation.offline import Described, describe_drive
 
-    with open_asked(path, name, off_map, args) as asked:
-        drive, odometry = asked.drive, asked.odometry
-        print(
-            f"{path}: {drive.total} images on {drive.image_topic}, odometry {odometry or 'none'}, truth: {asked.truth}"
-        )
-        localizer.use_mount(drive.mount)
-        judge = judge_of(asked, localizer, args)
-        answers = answer_drive(localizer, describe_drive(drive, odometry, localizer.extractor), judge, name)
-        scored = list(tqdm(answers, total=drive.total, unit="image", leave=False, disable=None))
-        queries = [query for query in scored if query is not None]
-        if not queries:
-            raise UserError(
-                f"{path}: the truth of none of its {len(scored)} images is known ({asked.truth}); choose another with "
-                "--truth-topic, raise --max-gap, or use --truth index or --off-map"
-            )
-        unscored = len(scored) - len(queries)
-        return ScoredDrive(name, queries, unscored, path, tuple(drive.image_topics), asked.truth, odometry)
+    with open_asked(localizer, path, name, off_map, args) as asked:
+        drive = asked.drive
+        images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor)
+        again: list[Described] = []
+        every = answers_to(localizer, asked, remembered(images, again) if args.kidnap else images)
+        kidnappings = kidnap(localizer, asked.judge, every, again, args.kidnap) if args.kidnap and not off_map else []
+    queries = [answered.query for answered in every if answered.query]
+    unscored = len(every) - len(queries)
+    topics = tuple(drive.image_topics)
+    return ScoredDrive(name, queries, unscored, path, topics, asked.truth, asked.odometry, kidnappings)

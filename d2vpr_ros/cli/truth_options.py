@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from d2vpr_ros.cli.drive_options import SEVEN, read_mount
 if TYPE_CHECKING:
     from d2vpr_ros.bags.stream import Drive
     from d2vpr_ros.describe import Extractor
+    from d2vpr_ros.evaluation.offline import Answered, Described
     from d2vpr_ros.evaluation.truth import Judge
     from d2vpr_ros.localize import Localizer
     from d2vpr_ros.mapping import PlaceMap
@@ -27,16 +28,15 @@ class Asked:
 
     Attributes:
         name: of the recording, another for each.
-        truth: what it is judged by, in words.
+        truth: what it is judged by, in words; judge: tells right answers from wrong ones.
         odometry: the topic, or None.
-        off_map: the map has none of its places.
     """
 
     name: str
     drive: Drive
     truth: str
+    judge: Judge
     odometry: str | None
-    off_map: bool
 
 
 def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,11 +134,11 @@ def asked_bags(args: argparse.Namespace) -> list[tuple[Path, str, bool]]:
 
 
 @contextmanager
-def open_asked(path: Path, name: str, off_map: bool, args: argparse.Namespace) -> Iterator[Asked]:
-    """A recording with its topics.
+def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args: argparse.Namespace) -> Iterator[Asked]:
+    """A recording with its topics and its truth; the localizer is told where its camera is.
 
     Raises:
-        UserError: as `open_drive`, or there is no such odometry.
+        UserError: as `open_drive`, there is no such odometry, or the map and the recording do not go together.
     """
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
@@ -153,24 +153,43 @@ def open_asked(path: Path, name: str, off_map: bool, args: argparse.Namespace) -
         )
         truth = "off the map" if off_map else f"poses on {drive.pose_source}" if with_poses else "numbers"
         odometry = None if args.no_odometry or args.single else choose_odometry(bag, args.odom_topic)
-        yield Asked(name, drive, truth, odometry, off_map)
+        localizer.use_mount(drive.mount)
+        judge = _judge(localizer, drive, off_map, args)
+        print(f"{path}: {drive.total} images on {drive.image_topic}, odometry {odometry or 'none'}, truth: {truth}")
+        yield Asked(name, drive, truth, judge, odometry)
 
 
-def judge_of(asked: Asked, localizer: Localizer, args: argparse.Namespace) -> Judge:
-    """What tells right answers to a recording from wrong ones.
+def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) -> list[Answered]:
+    """What the localizer says to the images of a recording.
 
     Raises:
-        UserError: the map and the recording do not go together.
+        UserError: the truth of none of them is known.
     """
+    from tqdm import tqdm
+
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.evaluation.offline import answer_drive
+
+    answers = answer_drive(localizer, images, asked.judge, asked.name)
+    every = list(tqdm(answers, total=asked.drive.total, unit="image", leave=False, disable=None))
+    if not any(answered.query for answered in every):
+        raise UserError(
+            f"{asked.drive.bag.path}: the truth of none of its {len(every)} images is known ({asked.truth}); choose "
+            "another with --truth-topic, raise --max-gap, or use --truth index or --off-map"
+        )
+    return every
+
+
+def _judge(localizer: Localizer, drive: Drive, off_map: bool, args: argparse.Namespace) -> Judge:
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
     from d2vpr_ros.evaluation import numbers, truth
 
-    if asked.off_map:
+    if off_map:
         return truth.judge_off_map(localizer)
     if args.truth == "pose":
-        return truth.judge_by_pose(localizer, asked.drive, args.radius, args.heading_tolerance)
-    of_images = numbers.image_numbers(asked.drive.bag, asked.drive.image_topics)
+        return truth.judge_by_pose(localizer, drive, args.radius, args.heading_tolerance)
+    of_images = numbers.image_numbers(drive.bag, drive.image_topics)
     if args.map_bag is None:
         of_places = numbers.place_numbers_by_time(localizer.map, of_images)
     else:

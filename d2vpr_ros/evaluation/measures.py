@@ -12,6 +12,7 @@ import numpy as np
 
 from d2vpr_ros.evaluation import counting
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
+from d2vpr_ros.evaluation.kidnapping import Kidnapping
 from d2vpr_ros.evaluation.scoring import ScoredQuery, in_ellipse, semi_axis_m, turn_in_ellipsoid
 from d2vpr_ros.evaluation.table import rows
 from d2vpr_ros.geometry import distance
@@ -31,6 +32,7 @@ class ScoredDrive:
         path, image_topics: where the images are.
         truth: what they were judged by, in words.
         odometry: the topic, None without.
+        kidnappings: on this drive, if any were asked for.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ScoredDrive:
     image_topics: tuple[str, ...] = ()
     truth: str = ""
     odometry: str | None = None
+    kidnappings: Sequence[Kidnapping] = ()
 
 
 @dataclass(frozen=True)

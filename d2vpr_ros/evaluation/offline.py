@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import Frame
-from d2vpr_ros.localize import Localizer
+from d2vpr_ros.localize import Estimate, Localizer
 from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.motion import MotionBuffer
 
@@ -47,6 +47,20 @@ class Described:
     odometry: Pose | None
     jumped_back: bool
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What a localizer said to one image.
+
+    Attributes:
+        by_odometry: whether the image came with odometry.
+        query: None where the truth of the image is not known.
+    """
+
+    estimate: Estimate
+    by_odometry: bool
+    query: ScoredQuery | None
 
 
 def choose_odometry(bag: Bag, wanted: str | None) -> str | None:
@@ -96,10 +110,8 @@ def describe_drive(drive: Drive, odometry_topic: str | None, extractor: Extracto
         yield Described(frame, descriptor, motion.at(frame.stamp_ns), jumped_back, seconds)
 
 
-def answer_drive(
-    localizer: Localizer, images: Iterator[Described], judge: Judge, name: str
-) -> Iterator[ScoredQuery | None]:
-    """Put the images of one drive to a localizer and judge what it says; None for those without a truth."""
+def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge, name: str) -> Iterator[Answered]:
+    """Put the images of one drive to a localizer and judge what it says."""
     localizer.reset()
     for image in images:
         if image.jumped_back:
@@ -107,8 +119,9 @@ def answer_drive(
         began = time.perf_counter()
         estimate = localizer.match(image.descriptor, image.frame.stamp_ns, image.odometry)
         seconds = {**image.seconds, "match": time.perf_counter() - began}
-        scored = judge(image.frame.camera, estimate)
-        yield None if scored is None else replace(scored, drive=name, seconds=seconds)
+        query = judge(image.frame.camera, estimate)
+        query = query and replace(query, drive=name, seconds=seconds)
+        yield Answered(estimate, image.odometry is not None, query)
 
 
 def pictures(bag: Bag, image_topics: Sequence[str], stamps_ns: set[int]) -> dict[int, bytes]:

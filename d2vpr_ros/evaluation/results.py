@@ -14,6 +14,7 @@ import numpy as np
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.evaluation.charts import curve_svg, reliability_svg
 from d2vpr_ros.evaluation.curve import Curve, precision_recall, thinned
+from d2vpr_ros.evaluation.kidnapping import Recovery, recovery
 from d2vpr_ros.evaluation.measures import STAGES, Measures, ScoredDrive, measure
 from d2vpr_ros.evaluation.offline import pictures
 from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
@@ -53,6 +54,12 @@ class Evaluation:
         return [measure([drive], self.unit) for drive in self.drives]
 
     @cached_property
+    def recovery(self) -> Recovery | None:
+        """Of all robots that were carried somewhere else, if any were."""
+        every = [one for drive in self.drives for one in drive.kidnappings]
+        return recovery(every) if every else None
+
+    @cached_property
     def table(self) -> Table:
         """All numbers: together, and of each drive where there are several."""
         parts = [self.together, *self.of_each] if len(self.drives) > 1 else [self.together]
@@ -74,17 +81,18 @@ def reliability_of(queries: Sequence[ScoredQuery]) -> list[ReliabilityBin]:
 def lines(evaluation: Evaluation) -> list[str]:
     """The tables for a terminal."""
     table = evaluation.table
-    widths = [max(14, len(name) + 2) for name in table.columns] or [24]
-    cells = [("", table.columns)] if table.columns else []
+    cells = [*([("", table.columns)] if table.columns else []), *table.rows]
+    widths = [max(map(len, column)) for column in zip(*(values for _, values in cells), strict=True)]
     return [
         "",
         *(
-            f"  {name:28}" + "".join(f"{value:>{width}}" for value, width in zip(values, widths, strict=True))
-            for name, values in [*cells, *table.rows]
+            f"  {name:28}" + "".join(f"  {value:>{width}}" for value, width in zip(values, widths, strict=True))
+            for name, values in cells
         ),
         "",
         *reliability_lines(evaluation.bins),
         "",
+        *([f"  {evaluation.recovery.line()}", ""] if evaluation.recovery else []),
     ]
 
 
@@ -108,6 +116,7 @@ def write_json(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
         "places": len(place_map),
         "weights": f"{model.architecture} {model.weights_sha256[:12]}",
         "precision_recall": None if curve is None else _points(curve),
+        "kidnapping": evaluation.recovery and asdict(evaluation.recovery),
         "reliability": [asdict(one) for one in evaluation.bins],
         "bags": [
             {"bag": drive.name, "truth": drive.truth, "odometry": drive.odometry, **measures.as_json()}
@@ -171,6 +180,7 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
         (drive.name, f"images on {', '.join(drive.image_topics)}, odometry {drive.odometry or 'none'}, {drive.truth}")
         for drive in evaluation.drives
     ]
+    carried = [("kidnapping", evaluation.recovery.line())] if evaluation.recovery else []
     write_report(
         path,
         f"How well {place_map.path.name} tells where the robot is",
@@ -178,7 +188,7 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
         evaluation.table,
         _drawings(evaluation, place_map),
         groups,
-        [*recordings, *facts(place_map).items()],
+        [*recordings, *carried, *facts(place_map).items()],
         evaluation.unit,
         query_jpeg=lambda query: jpegs.get((query.drive, query.stamp_ns)),
         place_jpeg=lambda place_id: place_map.picture(rows[place_id]),

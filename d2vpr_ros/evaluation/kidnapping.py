@@ -1,0 +1,133 @@
+"""Carry the robot to another place of a drive without telling it, and see how soon it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.evaluation.offline import Answered, Described
+from d2vpr_ros.evaluation.truth import Judge
+from d2vpr_ros.localize import Localizer
+
+FOLLOWED_M = 50.0
+"""How far each kidnapped robot is watched."""
+
+_AWAY_M = 20.0  # at least, from where it was
+_CARRIED_NS = 1_000_000_000
+_SEED = 4
+
+
+@dataclass(frozen=True)
+class Kidnapping:
+    """One robot that was carried somewhere else.
+
+    Attributes:
+        found_m: metres it drove until its first right answer; None if it had none in FOLLOWED_M.
+        wrong: how many wrong answers it gave meanwhile and after, on all of FOLLOWED_M.
+    """
+
+    found_m: float | None
+    wrong: int
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Of all kidnappings.
+
+    Attributes:
+        found: those with a right answer; median_m, p95_m: metres to it, None where not so many were found.
+        wrong_answers: how many were given; misled: kidnappings with any.
+    """
+
+    kidnapped: int
+    found: int
+    median_m: float | None
+    p95_m: float | None
+    wrong_answers: int
+    misled: int
+
+    def line(self) -> str:
+        """For people."""
+        metres = ["never" if value is None else f"{value:.1f} m" for value in (self.median_m, self.p95_m)]
+        return (
+            f"kidnapped {self.kidnapped} times: found again {self.found} times, after {metres[0]} (median), "
+            f"{metres[1]} (95 %); {self.wrong_answers} wrong answers in {self.misled} of them"
+        )
+
+
+def recovery(kidnappings: Sequence[Kidnapping]) -> Recovery:
+    """Count."""
+    metres = [np.inf if one.found_m is None else one.found_m for one in kidnappings]
+    # Metres within which so many were found, never a mean of some metres and never.
+    median_m, p95_m = (float(one) for one in np.quantile(metres, [0.5, 0.95], method="inverted_cdf"))
+    return Recovery(
+        kidnapped=len(metres),
+        found=int(np.isfinite(metres).sum()),
+        median_m=median_m if np.isfinite(median_m) else None,
+        p95_m=p95_m if np.isfinite(p95_m) else None,
+        wrong_answers=sum(one.wrong for one in kidnappings),
+        misled=sum(one.wrong > 0 for one in kidnappings),
+    )
+
+
+def remembered(images: Iterable[Described], kept: list[Described]) -> Iterator[Described]:
+    """The images, of which all but the pixels is kept to drive there again."""
+    for image in images:
+        kept.append(replace(image, frame=replace(image.frame, rgb=image.frame.rgb[:0])))
+        yield image
+
+
+def kidnap(
+    localizer: Localizer, judge: Judge, every: Sequence[Answered], images: Sequence[Described], count: int
+) -> list[Kidnapping]:
+    """Drive on from `count` random images, one after the other, each time carried there while the localizer goes on.
+
+    Time goes on, too; odometry starts at its zero again.
+
+    Args:
+        every, images: what was said to a whole drive, and its images.
+
+    Raises:
+        UserError: the drive is too short.
+    """
+    positions = np.array([a.query.truth.position if a.query and a.query.truth else [np.nan] * 3 for a in every])
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    metres = np.concatenate([[0.0], np.cumsum(np.nan_to_num(steps))])
+    answerable = np.array([bool(a.query and a.query.answerable) for a in every])
+    possible = np.flatnonzero(answerable & (metres <= metres[-1] - FOLLOWED_M))
+    draw, was, clock_ns = np.random.default_rng(_SEED), np.full(3, np.inf), images[0].frame.stamp_ns
+    kidnappings = []
+    localizer.reset()
+    for _ in range(count + 1):  # the first one is no kidnapping: where the robot is before
+        away = possible[np.linalg.norm(positions[possible] - was, axis=1) > _AWAY_M]
+        if not len(away):
+            raise UserError(
+                f"--kidnap: the drive of {metres[-1]:.0f} m has no two places of the map {_AWAY_M:g} m apart with "
+                f"{FOLLOWED_M:g} m to go; take a longer one, or leave it out"
+            )
+        start = int(draw.choice(away))
+        end = int(np.searchsorted(metres, metres[start] + FOLLOWED_M, side="right"))
+        kidnappings.append(_follow(localizer, judge, images[start:end], metres[start:end] - metres[start], clock_ns))
+        clock_ns += images[end - 1].frame.stamp_ns - images[start].frame.stamp_ns + _CARRIED_NS
+        was = positions[start:end][~np.isnan(positions[start:end, 0])][-1]
+    return kidnappings[1:]
+
+
+def _follow(
+    localizer: Localizer, judge: Judge, images: Sequence[Described], metres: npt.NDArray[np.float64], clock_ns: int
+) -> Kidnapping:
+    """Drive through these images, of which the first is taken at `clock_ns`."""
+    found_m, wrong, first = None, 0, images[0]
+    for image, driven_m in zip(images, metres, strict=True):
+        odometry = first.odometry.inverse() @ image.odometry if first.odometry and image.odometry else None
+        stamp_ns = clock_ns + image.frame.stamp_ns - first.frame.stamp_ns
+        estimate = localizer.match(image.descriptor, stamp_ns, odometry)
+        query = judge(image.frame.camera, replace(estimate, stamp_ns=image.frame.stamp_ns))
+        if query and query.accepted and query.right and found_m is None:
+            found_m = float(driven_m)
+        wrong += bool(query and query.accepted and not query.right)
+    return Kidnapping(found_m, wrong)
