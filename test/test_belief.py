@@ -13,7 +13,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Places, normalised
 from d2vpr_ros.localize.likelihood import Likelihood
 from d2vpr_ros.localize.measurement import look, weigh
-from d2vpr_ros.localize.transition import move, spread_out
+from d2vpr_ros.localize.transition import coast, move
 
 Array = npt.NDArray[np.float64]
 
@@ -89,9 +89,18 @@ def test_a_place_seen_the_other_way_round_is_not_reached() -> None:
 
 
 def test_without_odometry_the_mass_spreads_as_far_as_the_robot_can_have_come() -> None:
-    belief = spread_out(seen(seen(Belief.nothing_known(), 30), 30), STREET, reach_m=4.0, moved=1.0)
+    belief = coast(seen(seen(Belief.nothing_known(), 30), 30), STREET, seconds=2.0, top_speed_mps=2.0)
     assert set(belief.rows[np.exp(belief.log_mass) > 1e-3]) >= set(range(26, 35))
     assert best(belief) == 30
+
+
+def test_without_odometry_a_robot_that_drives_on_is_expected_further_on() -> None:
+    belief = Belief.nothing_known()
+    for number, row in enumerate(range(10, 26, 2)):
+        belief = seen(coast(belief, STREET, seconds=1.0, top_speed_mps=4.0) if number else belief, row)
+    ahead = coast(belief, STREET, seconds=1.0, top_speed_mps=4.0)
+    assert best(ahead) == 26
+    assert ahead.speeds[ahead.log_mass.argmax()] == pytest.approx([2.0, 0.0, 0.0], abs=0.2)
 
 
 def test_several_sessions_of_a_street_share_their_evidence() -> None:
@@ -104,7 +113,7 @@ def test_several_sessions_of_a_street_share_their_evidence() -> None:
     assert {19, 49} <= set(belief.rows[np.exp(belief.log_mass) > 0.05])
 
 
-steps = st.tuples(st.sampled_from(["move", "spread", "see"]), st.floats(-1e4, 1e4), st.floats(0, 1), st.floats(-50, 50))
+steps = st.tuples(st.sampled_from(["move", "coast", "see"]), st.floats(-1e4, 1e4), st.floats(0, 1), st.floats(-50, 50))
 
 
 @settings(max_examples=30, deadline=None)
@@ -115,8 +124,8 @@ def test_whatever_happens_the_masses_add_up_to_one(events: list[tuple[str, float
     for kind, metres, moved, score in events:
         if kind == "move":
             belief = move(belief, places, Pose.planar(metres, 0.0, moved), moved)
-        elif kind == "spread":
-            belief = spread_out(belief, places, abs(metres), moved)
+        elif kind == "coast":
+            belief = coast(belief, places, moved, abs(metres))
         else:
             belief = seen(belief, int(abs(metres)) % count, score, places)
         assert np.isfinite(belief.log_mass).all()

@@ -252,3 +252,18 @@ def test_pictures_that_all_resemble_one_place_do_not_add_up_without_odometry(loc
     pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
     for number, picture in enumerate(pictures):
         assert localizer.match(picture, number * SECOND).state is not State.LOCALIZED
+
+
+def test_without_odometry_it_does_not_matter_how_many_images_a_second_come_in(localizer: Localizer) -> None:
+    places, wanted = localizer.map.descriptors, np.linspace(10, 30, 401)  # a twentieth of a place on each time
+    ahead = (wanted % 1)[:, None]
+    floor = wanted.astype(int)
+    seen = (1 - ahead) * places[floor] + ahead * places[floor + 1]
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    estimates = [
+        localizer.match(row, round(number * SECOND / 20)) for number, row in enumerate(seen.astype(np.float32))
+    ]
+    late = estimates[200:]
+    assert np.mean([estimate.state is State.LOCALIZED for estimate in late]) > 0.9
+    off = [abs(one.pose.position[0] - at) for one, at in zip(late, wanted[200:], strict=True) if one.pose is not None]
+    assert max(off) < 1.5

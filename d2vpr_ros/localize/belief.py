@@ -59,6 +59,7 @@ class Belief:
         offsets: (A, 3) metres in the map, from the place to where the robot would be.
         fit: (A,) summed standardised similarity along each state's best way, older images counting less.
         images: (A,) the number of images it is the sum of.
+        speeds: (A, 3) metres a second in the map along each state's best way, NaN where not known.
         rest: log mass of all other places together.
         off_map: log mass of being somewhere else.
     """
@@ -68,14 +69,16 @@ class Belief:
     offsets: Array
     fit: Array
     images: Array
+    speeds: Array
     rest: float
     off_map: float
 
     @staticmethod
     def nothing_known() -> Belief:
         """Half on the map, anywhere; half off it."""
-        nothing = np.empty(0)
-        return Belief(np.empty(0, np.int64), nothing, np.empty((0, 3)), nothing, nothing, np.log(0.5), np.log(0.5))
+        nothing, vectors = np.empty(0), np.empty((0, 3))
+        half = float(np.log(0.5))
+        return Belief(np.empty(0, np.int64), nothing, vectors, nothing, nothing, vectors, half, half)
 
     @property
     def mean_fit(self) -> Array:

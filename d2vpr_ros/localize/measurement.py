@@ -83,6 +83,7 @@ def _widened(belief: Belief, count: int, candidates: Rows) -> Belief:
         np.concatenate([belief.offsets, np.zeros((len(added), 3))]),
         fit,
         images,
+        np.concatenate([belief.speeds, np.full((len(added), 3), np.nan)]),
         float(each + np.log(others)) if others > 0 else -np.inf,
         belief.off_map,
     )
@@ -113,6 +114,7 @@ def _pruned(belief: Belief) -> Belief:
         belief.offsets[kept],
         belief.fit[kept],
         belief.images[kept],
+        belief.speeds[kept],
         float(np.logaddexp(belief.rest, logsumexp(belief.log_mass[dropped]))),
         belief.off_map,
     )

@@ -12,14 +12,15 @@ from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
 from d2vpr_ros.localize.likelihood import Likelihood, softened
 from d2vpr_ros.localize.measurement import look, weigh
-from d2vpr_ros.localize.transition import move, spread_out
+from d2vpr_ros.localize.transition import coast, move
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 _WEIGHT = 0.5  # of an image a spacing further on: it is no independent evidence
+_WEIGHT_BY_SIGHT = 1.0  # of one that counts, where there is no odometry
 _TURN_RAD = np.radians(40.0)  # shows as much new as a spacing
-_STILL = 0.1  # share of a neighbour's change that camera noise makes: without odometry, less shows nothing new
+_NEWS = 0.3  # share of a neighbour's change from which an image counts where there is no odometry
 _NEIGHBOURHOOD, _ELSEWHERE = 3.0, 6.0  # spacings; mass within the one is the answer's, beyond the other a rival's
 
 
@@ -67,6 +68,23 @@ class Standing:
     scatter: Array
 
 
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """How the belief comes to the next image.
+
+    Attributes:
+        belief: at its time.
+        weight: of the image as evidence to remember.
+        new: how much of an image it is for the history, 0 to 1.
+        counts: whether anything of it is remembered.
+    """
+
+    belief: Belief
+    weight: float
+    new: float
+    counts: bool = True
+
+
 class Tracker:
     """Keeps the belief and the last image; everything else is given."""
 
@@ -95,31 +113,34 @@ class Tracker:
         """Take an image into account; where the mass stands then."""
         if not self._sequence:
             self.reset()
-        predicted, new = self._predicted(image)
+        step = self._step(image)
         scores = softened(image.scores) if self._sequence else image.scores
-        by_odometry = image.odometry is not None
-        evidence = look(predicted, self._places, image.candidates, scores, self._likelihood, by_odometry)
+        evidence = look(step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence)
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
-        self.belief = weigh(evidence, _WEIGHT * new, new)
-        self._last = image
-        return self._standing(weigh(evidence, _WEIGHT if by_odometry and self._sequence else 1.0, new))
+        if step.counts:
+            self.belief = weigh(evidence, step.weight, step.new)
+            self._last = image
+        shown = _WEIGHT if image.odometry is not None and self._sequence else 1.0
+        return self._standing(weigh(evidence, shown, step.new))
 
-    def _predicted(self, image: Observation) -> tuple[Belief, float]:
-        """The belief at the image's time, and how much of the image is new: 0 to 1."""
+    def _step(self, image: Observation) -> _Step:
+        """From the last image that counted to this one."""
         last = self._last
         if last is None:
-            return self.belief, 1.0
+            return _Step(self.belief, _WEIGHT, 1.0)
         if last.odometry is not None and image.odometry is not None:
-            step = last.odometry.inverse() @ image.odometry
+            motion = last.odometry.inverse() @ image.odometry
             ways = distance(last.odometry, image.odometry) / self._places.spacing_m
             moved = min(1.0, max(ways, turn(last.odometry, image.odometry) / _TURN_RAD))
-            return move(self.belief, self._places, step, moved, image.deviation_m), moved
+            belief = move(self.belief, self._places, motion, moved, image.deviation_m)
+            return _Step(belief, _WEIGHT * moved, moved)
         change = (1 - float(last.descriptor @ image.descriptor)) / max(1 - self._alike, 1e-6)
-        new = float(np.clip((change - _STILL) / (1 - _STILL), 0.0, 1.0))
-        if last.candidates[0] == image.candidates[0]:  # pictures of nothing differ, and all resemble the same place
-            new = 0.0
-        reach = self._top_speed_mps * abs(image.stamp_ns - last.stamp_ns) * 1e-9
-        return spread_out(self.belief, self._places, reach, new), new
+        if change < _NEWS:
+            return _Step(self.belief, 0.0, 0.0, counts=False)
+        seconds = abs(image.stamp_ns - last.stamp_ns) * 1e-9
+        # Pictures of nothing differ, too, but all resemble the same place: such ones are no more than one image.
+        other = last.candidates[0] != image.candidates[0]
+        return _Step(coast(self.belief, self._places, seconds, self._top_speed_mps), _WEIGHT_BY_SIGHT, float(other))
 
     def _standing(self, belief: Belief) -> Standing:
         places, order = self._places, np.argsort(-belief.log_mass, kind="stable")

@@ -1,6 +1,8 @@
-"""How the belief moves with the robot: by its odometry, or as far as it can have come."""
+"""How the belief moves with the robot: by its odometry, or at the speed it seems to have."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,32 @@ _LEAVES, _RETURNS = 0.02, 0.1  # chance to leave the map and to come back onto i
 _PULLED = 0.6  # of the way to the place, along the motion, a spacing moved: odometry has a scale error, and drifts
 _NEGLIGIBLE = -6.0  # of a step's log weights
 
+# Without odometry:
+_SPREAD = 24  # places that one of unknown speed moves to
+_ALTERS = 0.3  # chance that a robot alters its speed between two images that count
+_UNSTEADY = 0.3  # of a step: deviation of one at a steady speed
+_HEEDED = 0.7  # of the way from where the speed leads to the place; the rest is kept as offset
+_SHORTEST_S = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Flows:
+    """Where the mass of each of A states goes: to K places.
+
+    Attributes:
+        reached: (A, K) rows of the places.
+        log_shares: (A, K) logarithms of the shares; each state's add up to one.
+        left: (A,) share that leaves the map first.
+        offsets: (A, K, 3) metres from each place to where the robot would be.
+        speeds: (A, K, 3) metres a second it would have; NaN where not known.
+    """
+
+    reached: Rows
+    log_shares: Array
+    left: Array
+    offsets: Array
+    speeds: Array
+
 
 def move(belief: Belief, places: Places, step: Pose, moved: float, deviation_m: float = 0.0) -> Belief:
     """Carry the masses along a motion the odometry knows.
@@ -34,64 +62,86 @@ def move(belief: Belief, places: Places, step: Pose, moved: float, deviation_m: 
         return belief
     turned = places.rotations[belief.rows]
     expected = places.positions[belief.rows] + belief.offsets + turned @ step.position
-    gaps, reached = _nearest(places, expected)
+    gaps, reached = _nearest(places, expected, _REACHED)
     # The angle of the relative rotation from its trace.
     facing = turned @ step.rotation.as_matrix()
     trace = np.einsum("aij,akij->ak", facing, places.rotations[reached])
     angles = np.arccos(np.clip((trace - 1) / 2, -1, 1))
     deviation = np.hypot(places.spacing_m * max(_STEADIEST, np.sqrt(moved)), deviation_m)
     distances = (gaps / deviation) ** 2 + (angles / _HEADING_RAD) ** 2
+
+    away = expected[:, None] - places.positions[reached]
     ways = turned @ step.position
     along = ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
-    return _carried(belief, places, reached, distances, moved, expected, along * np.sqrt(_PULLED * moved))
+    pulled = (away * along[:, None]).sum(axis=2, keepdims=True) * along[:, None]
+    offsets = np.clip(away - _PULLED * moved * pulled, -places.spacing_m, places.spacing_m)
+    flows = Flows(reached, _shares(distances), _left(distances, moved), offsets, np.full_like(offsets, np.nan))
+    return _carried(belief, flows, moved)
 
 
-def spread_out(belief: Belief, places: Places, reach_m: float, moved: float) -> Belief:
-    """Carry the masses along a motion of which only the reach is known, in any direction.
+def coast(belief: Belief, places: Places, seconds: float, top_speed_mps: float) -> Belief:
+    """Carry the masses on at the speeds they had; where that is not known, as far as the robot can have come.
 
     Args:
-        reach_m: how far the robot may have come.
-        moved: how much of a spacing it probably was, 0 to 1.
+        seconds: since the last image that counted.
+        top_speed_mps: bounds the speed.
     """
     if not len(belief.rows):
         return belief
-    gaps, reached = _nearest(places, places.positions[belief.rows])
-    return _carried(belief, places, reached, (gaps / (reach_m + places.spacing_m)) ** 2, moved)
+    seconds = max(seconds, _SHORTEST_S)
+    here = places.positions[belief.rows] + belief.offsets
+    known = np.isfinite(belief.speeds[:, :1])
+    ways = np.where(known, belief.speeds, 0.0) * seconds
+    gaps, steady = _nearest(places, here + ways, _REACHED)
+    steadily = (gaps / np.hypot(_STEADIEST * places.spacing_m, _UNSTEADY * np.linalg.norm(ways, axis=1)[:, None])) ** 2
+    apart, anyhow = _nearest(places, here, _SPREAD)
+    freely = (apart / (top_speed_mps * seconds + places.spacing_m)) ** 2
+
+    with np.errstate(divide="ignore"):  # who has no speed cannot keep it: log 0
+        kept = np.log(np.where(known, 1 - _ALTERS, 0.0)) + _shares(steadily)
+        altered = np.log(np.where(known, _ALTERS, 1.0)) + _shares(freely)
+    away = (here + ways)[:, None] - places.positions[steady]
+    anew = places.positions[anyhow] - here[:, None]
+    speeds = np.concatenate([ways[:, None] - _HEEDED * away, anew], axis=1) / seconds
+    speeds *= np.minimum(1.0, top_speed_mps / np.maximum(np.linalg.norm(speeds, axis=2, keepdims=True), 1e-9))
+    offsets = np.concatenate([(1 - _HEEDED) * away, np.zeros_like(anew)], axis=1)
+    offsets = np.clip(offsets, -places.spacing_m, places.spacing_m)
+    reached, shares = np.concatenate([steady, anyhow], axis=1), np.concatenate([kept, altered], axis=1)
+    return _carried(belief, Flows(reached, shares, _left(freely, 1.0), offsets, speeds), 1.0)
 
 
-def _nearest(places: Places, positions: Array) -> tuple[Array, Rows]:
+def _nearest(places: Places, positions: Array, count: int) -> tuple[Array, Rows]:
     """Distances (A, K) and rows (A, K) of the places nearest to positions (A, 3)."""
-    count = min(_REACHED, len(places))
+    count = min(count, len(places))
     gaps, reached = places.tree.query(positions, k=count)
     return gaps.reshape(-1, count), reached.reshape(-1, count)
 
 
-def _carried(
-    belief: Belief,
-    places: Places,
-    reached: Rows,
-    distances: Array,
-    moved: float,
-    expected: Array | None = None,
-    pulled: Array | None = None,
-) -> Belief:
-    """Masses flow from each state to the places it reached.
+def _shares(distances: Array) -> Array:
+    """(A, K) squared Mahalanobis distances -> logarithms of the shares that go there."""
+    shares: Array = -distances / 2 - logsumexp(-distances / 2, axis=1, keepdims=True)
+    return shares
+
+
+def _left(distances: Array, moved: float) -> Array:
+    """(A,) the share that leaves the map: most of it where nothing of the map is near."""
+    left: Array = np.clip(chi2.cdf(np.maximum(distances.min(axis=1) - 1, 0), 2) * moved, _LEAVES * moved, 0.99)
+    return left
+
+
+def _carried(belief: Belief, flows: Flows, moved: float) -> Belief:
+    """The masses after they flowed.
 
     Args:
-        reached, distances: (A, K) places and squared Mahalanobis distances to them.
-        expected: (A, 3) where each state's robot is by the odometry; None if that is not known.
-        pulled: (A, 3) direction in which a robot is pulled to the place it flows to; its squared length is the share.
+        moved: how far the robot probably came, in spacings, 0 to 1.
     """
-    weights = -distances / 2
-    # Where nothing of the map is near, the robot has left it.
-    left = np.clip(chi2.cdf(np.maximum(distances.min(axis=1) - 1, 0), 2) * moved, _LEAVES * moved, 0.99)
     with np.errstate(divide="ignore"):  # standing still nobody leaves: log 0
-        leaving = belief.log_mass + np.log(left)
+        leaving = belief.log_mass + np.log(flows.left)
         leaves, returns = np.log(_LEAVES * moved), np.log(_RETURNS * moved)
-    flows = belief.log_mass[:, None] + np.log1p(-left)[:, None] + weights - logsumexp(weights, axis=1, keepdims=True)
-    kept = weights - weights.max(axis=1, keepdims=True) > _NEGLIGIBLE
-    source = np.broadcast_to(np.arange(len(belief.rows))[:, None], reached.shape)[kept]
-    target, flow = reached[kept], flows[kept]
+    every = belief.log_mass[:, None] + np.log1p(-flows.left)[:, None] + flows.log_shares
+    kept = flows.log_shares - flows.log_shares.max(axis=1, keepdims=True) > _NEGLIGIBLE
+    source = np.broadcast_to(np.arange(len(belief.rows))[:, None], kept.shape)[kept]
+    target, flow, offset, speed = flows.reached[kept], every[kept], flows.offsets[kept], flows.speeds[kept]
 
     rows, which = np.unique(target, return_inverse=True)
     largest = np.full(len(rows), -np.inf)
@@ -100,16 +150,12 @@ def _carried(
     np.add.at(total, which, np.exp(flow - largest[which]))
     log_mass = largest + np.log(total)
     offsets: Array = np.zeros((len(rows), 3))
-    if expected is not None and pulled is not None:
-        share, away = np.exp(flow - log_mass[which]), expected[source] - places.positions[target]
-        away -= (away * pulled[source]).sum(axis=1, keepdims=True) * pulled[source]
-        np.add.at(offsets, which, share[:, None] * away)
-        offsets = np.clip(offsets, -places.spacing_m, places.spacing_m)
+    np.add.at(offsets, which, np.exp(flow - log_mass[which])[:, None] * offset)
     order = np.lexsort((-flow, which))
-    best = source[order[np.unique(which[order], return_index=True)[1]]]
+    best = order[np.unique(which[order], return_index=True)[1]]
     remembered = (1 - _FORGOTTEN) ** moved
 
     off_map = logsumexp([belief.off_map + np.log1p(-_RETURNS * moved), *leaving, belief.rest + leaves])
     rest = np.logaddexp(belief.rest + np.log1p(-_LEAVES * moved), belief.off_map + returns)
-    fit, images = belief.fit[best] * remembered, belief.images[best] * remembered
-    return Belief(rows, log_mass, offsets, fit, images, float(rest), float(off_map))
+    fit, images = belief.fit[source[best]] * remembered, belief.images[source[best]] * remembered
+    return Belief(rows, log_mass, offsets, fit, images, speed[best], float(rest), float(off_map))
