@@ -23,7 +23,9 @@ from d2vpr_ros.errors import UserError
 VERBS = {
     ("bag", "from-images"): "d2vpr_ros.cli.bag_from_images",
     ("bag", "info"): "d2vpr_ros.cli.bag_info",
+    ("calibrate",): "d2vpr_ros.cli.calibrate",
     ("demo",): "d2vpr_ros.cli.demo",
+    ("doctor",): "d2vpr_ros.cli.doctor",
     ("evaluate",): "d2vpr_ros.cli.evaluate",
     ("map", "append"): "d2vpr_ros.cli.map_append",
     ("map", "build"): "d2vpr_ros.cli.map_build",

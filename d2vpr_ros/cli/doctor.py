@@ -1,0 +1,85 @@
+"""Check a living ROS system before localizing: topics, QoS, rates, stamps, camera mount, map, model, device.
+
+One line a finding: OK, WARN or FAIL, and behind it what to do or type. Exit status 1 if anything FAILs. Without --topic
+it lists the image topics there are. It listens for a few seconds and publishes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from d2vpr_ros.nodes.doctor_facts import ImageFacts, SystemFacts
+    from d2vpr_ros.nodes.doctor_lines import Line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--topic", action="append", default=[], help="an image topic; again for a further camera")
+    parser.add_argument("--odom", metavar="TOPIC", help="the odometry (default: /odom, or the only one there is)")
+    parser.add_argument("--map", default="", metavar="FILE", help="the map to localize in (default: the params file's)")
+    parser.add_argument("--params-file", type=Path, metavar="FILE", help="the localizer's parameters, as for launch")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long to listen, 0.1 to 60 (3)")
+
+
+def main(args: argparse.Namespace) -> int:
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.nodes import doctor_inspect, doctor_machine
+    from d2vpr_ros.nodes.doctor_facts import MiddlewareFacts
+    from d2vpr_ros.share import share_folder
+
+    if not 0.1 <= args.seconds <= 60:
+        raise UserError(f"--seconds is {args.seconds:g}; expected 0.1 to 60")
+    given = doctor_inspect.read_parameters(args.params_file) if args.params_file else {}
+    lines: list[Line] = []
+    profile = str(share_folder() / "config" / "fastdds.xml")
+    images: tuple[ImageFacts, ...] = ()
+    map_path = args.map or str(given.get("map", ""))
+    try:
+        from d2vpr_ros.nodes import doctor
+    except ImportError as error:
+        middleware = MiddlewareFacts(trouble=f"cannot be imported ({str(error).splitlines()[0]})")
+        lines += _say(doctor_machine.check_middleware(middleware, profile, ()))
+    else:
+        if args.params_file:
+            lines += _say(doctor_machine.check_parameters(str(args.params_file), given, doctor.defaults()))
+        parameters = {**doctor.defaults(), **given}
+        system = doctor.observe(args.topic, args.odom, parameters, args.seconds)
+        images = system.images
+        middleware = doctor_inspect.inspect_middleware(doctor.rmw())
+        lines += _say(doctor_machine.check_middleware(middleware, profile, images))
+        lines += _say(_check_system(system, parameters, middleware.domain, args.seconds, bool(map_path)))
+    device, found = doctor_inspect.inspect_device(given, map_path)
+    lines += _say(doctor_machine.check_map(found))
+    rate_hz = max((image.stream.rate_hz for image in images), default=0.0)
+    lines += _say(doctor_machine.check_device(device, 1 / rate_hz if rate_hz else 0.0))
+    return 1 if any(line.failed for line in lines) else 0
+
+
+def _check_system(
+    system: SystemFacts, parameters: Mapping[str, Any], domain: str, seconds: float, has_map: bool
+) -> Iterable[Line]:
+    from d2vpr_ros.nodes import doctor_checks as checks
+    from d2vpr_ros.nodes.doctor_facts import SimTime
+
+    base = str(parameters["base_frame"])
+    if not system.images:
+        yield from checks.check_topics_without_one(list(system.image_topics.items()), domain)
+    time = SimTime(bool(parameters.get("use_sim_time", False)), system.clock)
+    for image, info, mount in zip(system.images, system.camera_infos, system.mounts, strict=True):
+        yield from checks.check_image(image, list(system.image_topics), seconds, float(parameters["max_age_s"]), time)
+        if image.stream.stamps_ns:
+            yield checks.check_camera_info(info, image)
+            yield checks.check_mount(mount, has_map)
+    yield from checks.check_odometry(system.odometry, system.odometry_topics, base, system.images, seconds)
+    if parameters["publish_tf"]:
+        yield checks.check_published_tf(system, str(parameters["map_frame"]), str(parameters["odom_frame"]))
+
+
+def _say(lines: Iterable[Line]) -> list[Line]:
+    said = list(lines)
+    for line in said:
+        print(line, flush=True)
+    return said

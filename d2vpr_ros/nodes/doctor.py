@@ -1,0 +1,193 @@
+"""Listens to a living ROS system for `d2vpr doctor`: a few seconds, and it says nothing itself."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import rclpy
+from nav_msgs.msg import Odometry
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_topic_name import validate_topic_name
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from d2vpr_ros.bags.calibration import calibration_of, camera_namespace
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import read_pose
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.decode import decode_image
+from d2vpr_ros.nodes import settings
+from d2vpr_ros.nodes.doctor_checks import COMPRESSED_IMAGE, IMAGE, ODOMETRY
+from d2vpr_ros.nodes.doctor_ears import TF_QOS, Ear, Transforms, publishers
+from d2vpr_ros.nodes.doctor_facts import (
+    CameraInfoFacts,
+    ImageFacts,
+    MountFacts,
+    OdometryFacts,
+    Stream,
+    SystemFacts,
+)
+from d2vpr_ros.nodes.localizer import NEWEST_ONLY
+from d2vpr_ros.nodes.parameters import to_mount
+
+_ODOMETRY_QOS = QoSProfile(depth=50)  # as the localizer subscribes
+_DISCOVERY_S = (0.5, 3.0)  # at least, so that all topics are known; at most
+
+
+def rmw() -> str:
+    """The middleware's name."""
+    return str(rclpy.get_rmw_implementation_identifier())
+
+
+def defaults() -> dict[str, Any]:
+    """The localizer's parameters."""
+    return {parameter.name: parameter.default for parameter in settings.PARAMETERS}
+
+
+def observe(topics: Sequence[str], odometry: str | None, parameters: Mapping[str, Any], seconds: float) -> SystemFacts:
+    """Listen for so many seconds.
+
+    Args:
+        topics: of images.
+        odometry: its topic; None takes /odom, or the only one there is.
+        parameters: the localizer's, every one; also `use_sim_time`.
+
+    Raises:
+        UserError: camera_mount is no pose, or a topic's name is none.
+    """
+    mount = to_mount(parameters["camera_mount"])
+    context = rclpy.Context()
+    # Ctrl-C is Python's: it ends the waiting by KeyboardInterrupt.
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        sim_time = Parameter("use_sim_time", value=bool(parameters.get("use_sim_time", False)))
+        node = Node("d2vpr_doctor", context=context, parameter_overrides=[sim_time])
+        try:
+            return _Observer(node).observe(topics, odometry, parameters, mount, seconds)
+        finally:
+            node.destroy_node()
+    finally:
+        context.try_shutdown()
+
+
+class _Observer:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(node)
+
+    def observe(
+        self,
+        named: Sequence[str],
+        odometry: str | None,
+        parameters: Mapping[str, Any],
+        mount: Pose | None,
+        seconds: float,
+    ) -> SystemFacts:
+        node = self._node
+        topics = [self._full(topic) for topic in named]
+        self._discover(topics)
+        found = {name: types for name, types in node.get_topic_names_and_types() if node.count_publishers(name)}
+        odometry_topics = tuple(sorted(name for name, types in found.items() if ODOMETRY in types))
+        chosen = self._full(odometry) if odometry else _only(odometry_topics)
+
+        transforms = Transforms(node)
+        images = {t: self._image_ear(t, found.get(t, [])) for t in topics}
+        infos = {t: f"/{camera_namespace(t)}/camera_info".replace("//", "/") for t in topics}
+        info_ears = {t: Ear(node, CameraInfo, topic, NEWEST_ONLY) for t, topic in infos.items()}
+        odometry_ear = Ear(node, Odometry, chosen, _ODOMETRY_QOS) if chosen else None
+        if topics or odometry_ear or transforms.readable:
+            self._spin(seconds)
+
+        image_facts = tuple(self._image(t, ear) for t, ear in images.items())
+        base, frame = str(parameters["base_frame"]), str(parameters.get("camera_frame", ""))
+        reads_tf = importlib.util.find_spec("tf2_ros") is not None
+        mounts = []
+        for image in image_facts:
+            camera = frame or image.stream.frame_id
+            in_tf = transforms.fixed(base, camera) if camera else None
+            mounts.append(MountFacts(base, camera, mount, in_tf, transforms.readable, reads_tf))
+        return SystemFacts(
+            image_topics={
+                name: types[0] for name, types in sorted(found.items()) if {IMAGE, COMPRESSED_IMAGE} & {*types}
+            },
+            odometry_topics=odometry_topics,
+            clock="/clock" in found,
+            images=image_facts,
+            camera_infos=tuple(_camera_info(ear, topic) for topic, ear in info_ears.items()),
+            odometry=_odometry(odometry_ear, node) if odometry_ear else None,
+            mounts=tuple(mounts),
+            tf_readable=transforms.readable,
+            odom_parent=transforms.parent(str(parameters["odom_frame"])),
+            tf_senders=tuple(sender.node for sender in publishers(node, "/tf", TF_QOS)[1]),
+        )
+
+    def _full(self, topic: str) -> str:
+        try:
+            validate_topic_name(topic)
+            return str(self._node.resolve_topic_name(topic))
+        except InvalidTopicNameException:
+            raise UserError(f"'{topic}' is no topic's name; `d2vpr doctor` lists the image topics") from None
+
+    def _discover(self, topics: Sequence[str]) -> None:
+        """Wait for the topics' publishers: discovery has no event for them."""
+        began_s = time.monotonic()
+        while (waited_s := time.monotonic() - began_s) < _DISCOVERY_S[1]:
+            if waited_s >= _DISCOVERY_S[0] and topics and all(map(self._node.count_publishers, topics)):
+                return
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _spin(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _image_ear(self, topic: str, types: Sequence[str]) -> Ear | None:
+        """None where the topic carries something else, which has no image's subscription."""
+        kind = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}.get(types[0] if len(types) == 1 else "")
+        return Ear(self._node, kind, topic, NEWEST_ONLY) if kind else None
+
+    def _image(self, topic: str, ear: Ear | None) -> ImageFacts:
+        if ear is None:
+            types, senders = publishers(self._node, topic, NEWEST_ONLY)
+            return ImageFacts(Stream(topic, types, senders))
+        stream, message = ear.stream(self._node), ear.newest
+        if message is None:
+            return ImageFacts(stream)
+        encoding = str(message.encoding if hasattr(message, "encoding") else message.format)
+        try:
+            height, width = decode_image(message).shape[:2]
+        except UserError as error:
+            return ImageFacts(stream, len(message.data), None, encoding, str(error))
+        return ImageFacts(stream, len(message.data), (width, height), encoding)
+
+
+def _only(topics: Sequence[str]) -> str | None:
+    """The odometry that is meant where none was named."""
+    return "/odom" if "/odom" in topics else topics[0] if len(topics) == 1 else None
+
+
+def _odometry(ear: Ear, node: Node) -> OdometryFacts:
+    if ear.newest is None:
+        return OdometryFacts(ear.stream(node))
+    try:
+        read_pose(ear.newest.pose.pose)
+        is_pose = True
+    except ValueError:
+        is_pose = False
+    return OdometryFacts(ear.stream(node), str(ear.newest.child_frame_id), is_pose)
+
+
+def _camera_info(ear: Ear, image_topic: str) -> CameraInfoFacts:
+    if ear.newest is None:
+        return CameraInfoFacts(ear.topic)
+    calibration = calibration_of(ear.newest, image_topic)
+    return CameraInfoFacts(ear.topic, True, (calibration.width, calibration.height) if calibration else None)

@@ -1,0 +1,249 @@
+"""What `d2vpr doctor` makes of what it heard: one line for each thing, and what to do about it. No ROS here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from d2vpr_ros.nodes.doctor_facts import (
+    CameraInfoFacts,
+    ImageFacts,
+    MountFacts,
+    OdometryFacts,
+    SimTime,
+    Stream,
+    SystemFacts,
+)
+from d2vpr_ros.nodes.doctor_lines import Line, fail, ok, warn
+
+IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+ODOMETRY = "nav_msgs/msg/Odometry"
+
+_CLOCKS_DIFFER_S = 60.0  # as the localizer's StampWatch: beyond, stamps only order the images
+_FUTURE_S = 0.1
+_APART_S = 1.0  # between odometry and images
+_SLOWEST_IMAGES_HZ, _SLOWEST_ODOMETRY_HZ = 1.0, 5.0
+
+
+def check_image(
+    image: ImageFacts, others: Sequence[str], listened_s: float, max_age_s: float, sim: SimTime
+) -> list[Line]:
+    """Type, senders, rate, stamps and encoding of one image topic.
+
+    Args:
+        others: the image topics there are.
+        listened_s: how long was listened.
+        max_age_s: the localizer's parameter.
+    """
+    stream = image.stream
+    lines = _check_senders(stream, (IMAGE, COMPRESSED_IMAGE), _known(others), listened_s)
+    if not stream.stamps_ns:
+        return lines
+    lines.append(_check_rate(stream, _SLOWEST_IMAGES_HZ, "set the camera's rate higher: the motion between is unseen"))
+    lines.append(_check_stamps(stream, max_age_s, sim))
+    if image.size is None:
+        return [*lines, fail(f"{stream.topic}: {image.trouble}", "give it another encoding in the camera driver")]
+    width, height = image.size
+    return [*lines, ok(f"{stream.topic}: {width} x {height}, {image.encoding}", _how_to_launch(stream))]
+
+
+def check_odometry(
+    odometry: OdometryFacts | None,
+    topics: Sequence[str],
+    base_frame: str,
+    images: Sequence[ImageFacts],
+    listened_s: float,
+) -> list[Line]:
+    """Odometry: senders, rate, frames, and its stamps against those of the images."""
+    if odometry is None:
+        if topics:
+            named = ", ".join(topics)
+            return [warn(f"odometry: several topics or none called odom: {named}", f"choose one: --odom {topics[0]}")]
+        return [
+            warn(
+                "odometry: no topic of type nav_msgs/msg/Odometry",
+                "start wheel or visual odometry; without, set top_speed_mps and expect mostly silence",
+            )
+        ]
+    stream = odometry.stream
+    lines = _check_senders(stream, (ODOMETRY,), _known(topics), listened_s)
+    if not stream.stamps_ns:
+        return lines
+    lines.append(_check_rate(stream, _SLOWEST_ODOMETRY_HZ, "publish it at 10 Hz or more"))
+    if not odometry.is_pose:
+        lines.append(fail(f"{stream.topic}: its pose holds NaN or no rotation", "mend the odometry's driver"))
+    if odometry.child_frame_id != base_frame:
+        lines.append(
+            warn(
+                f"{stream.topic}: moves '{odometry.child_frame_id}', not '{base_frame}'",
+                f"set base_frame:={odometry.child_frame_id or 'NAME'}, or child_frame_id in the odometry",
+            )
+        )
+    else:
+        lines.append(ok(f"{stream.topic}: {stream.frame_id} -> {odometry.child_frame_id}"))
+    for image in images:
+        if image.stream.ages_s:
+            apart_s = statistics.median(stream.ages_s) - statistics.median(image.stream.ages_s)
+            side = "behind" if apart_s > 0 else "ahead of"
+            if abs(apart_s) > _APART_S:
+                lines.append(
+                    fail(
+                        f"{stream.topic}: its stamps are {abs(apart_s):.1f} s {side} those of {image.stream.topic}",
+                        "stamp both by one clock (chrony between computers); use_sim_time for all nodes or none",
+                    )
+                )
+    return lines
+
+
+def check_camera_info(info: CameraInfoFacts, image: ImageFacts) -> Line:
+    """Intrinsics: there, calibrated, and of the images' shape."""
+    if not info.heard:
+        return warn(
+            f"{info.topic}: no CameraInfo beside {image.stream.topic}",
+            "publish it there to have headings corrected; all else works without",
+        )
+    if info.size is None:
+        return warn(
+            f"{info.topic}: the camera is not calibrated (K is 0)", "ros2 run camera_calibration cameracalibrator"
+        )
+    if image.size is not None and abs(info.size[0] * image.size[1] / (info.size[1] * image.size[0]) - 1) > 0.02:
+        return warn(
+            f"{info.topic}: is for {info.size[0]} x {info.size[1]}, the images are {image.size[0]} x {image.size[1]}",
+            "calibrate for the images that are published",
+        )
+    return ok(f"{info.topic}: calibrated, {info.size[0]} x {info.size[1]}")
+
+
+def check_mount(mount: MountFacts, map_has_one: bool) -> Line:
+    """Where the camera sits on the base, by what the localizer would go by: parameter, tf, map.
+
+    Args:
+        map_has_one: a map was given; it holds the mount of the camera that made it.
+    """
+    link = f"{mount.base_frame} -> {mount.camera_frame or 'the camera'}"
+    if mount.given is not None:
+        return ok(f"mount: {link} from camera_mount: {_numbers(mount.given.numbers)}")
+    if mount.in_tf is not None:
+        numbers = _numbers(mount.in_tf.numbers)
+        if mount.node_reads_tf:
+            return ok(f"mount: {link} from tf: {numbers}")
+        return warn(f"mount: tf has {link}, but tf2_ros is not installed here", f"set camera_mount:={numbers}")
+    why = f"tf does not connect {link}" if mount.tf_readable else "tf cannot be read here (no tf2_msgs)"
+    instead = "the map's is taken" if map_has_one else "a map's is taken"
+    return warn(
+        f"mount: {why}; {instead}",
+        "right if the camera sits as the one did that made the map; else publish it in /tf_static or set camera_mount",
+    )
+
+
+def check_published_tf(system: SystemFacts, map_frame: str, odom_frame: str) -> Line:
+    """With publish_tf: whether somebody else already says where the odometry's frame is."""
+    link = f"tf {map_frame} -> {odom_frame}"
+    if not system.tf_readable:
+        return fail(
+            f"{link}: publish_tf is true, but tf2_msgs is not installed here",
+            "install ros-$ROS_DISTRO-tf2-msgs, or set publish_tf:=false",
+        )
+    others = [name for name in system.tf_senders if name.rsplit("/", 1)[-1] != "d2vpr_localizer"]
+    if system.odom_parent and others:
+        return fail(
+            f"{link}: publish_tf is true, and /tf already has {system.odom_parent} -> {odom_frame}, from one of "
+            f"{', '.join(others)}",
+            "set publish_tf:=false, or stop the other one (tf_broadcast: false for AMCL)",
+        )
+    return ok(f"{link}: nobody else publishes it")
+
+
+def check_topics_without_one(topics: Sequence[tuple[str, str]], domain: str) -> list[Line]:
+    """The image topics to choose from, where none was named."""
+    if not topics:
+        return [
+            fail(
+                f"images: no image topic in ROS domain {domain}",
+                "start the camera driver; if it runs, compare ROS_DOMAIN_ID, RMW_IMPLEMENTATION and ROS_LOCALHOST_ONLY",
+            )
+        ]
+    return [ok(f"images: {name} ({kind})", f"d2vpr doctor --topic {name}") for name, kind in topics]
+
+
+def _check_senders(stream: Stream, expected: Sequence[str], known: str, listened_s: float) -> list[Line]:
+    """Type, quality of service, and whether anything came."""
+    topic = stream.topic
+    if not stream.types:
+        return [fail(f"{topic}: nobody publishes it", known or "start what should publish it")]
+    if not set(stream.types) & set(expected):
+        return [
+            fail(f"{topic}: is {', '.join(stream.types)}; expected {' or '.join(expected)}", known or "choose another")
+        ]
+    lines = [
+        fail(
+            f"{topic}: {sender.node} offers what the localizer cannot take: {sender.refused}",
+            "change the publisher's QoS to reliable, volatile",
+        )
+        for sender in stream.senders
+        if sender.refused
+    ]
+    if len(stream.senders) > 1:
+        names = ", ".join(sender.node for sender in stream.senders)
+        lines.append(warn(f"{topic}: {len(stream.senders)} publishers mix on it: {names}", "give each its own topic"))
+    if not stream.stamps_ns and not lines:
+        lines.append(
+            fail(
+                f"{topic}: no message in {listened_s:.0f} s",
+                f"ros2 topic hz {topic}; if they come there, 'Images are lost on the way' in docs/how-to.md helps",
+            )
+        )
+    return lines
+
+
+def _check_rate(stream: Stream, slowest_hz: float, advice: str) -> Line:
+    if len(stream.stamps_ns) == 1:
+        return warn(f"{stream.topic}: one message only", advice)
+    said = f"{stream.topic}: {stream.rate_hz:.1f} messages/s"
+    return ok(said) if stream.rate_hz >= slowest_hz else warn(said, advice)
+
+
+def _check_stamps(stream: Stream, max_age_s: float, sim: SimTime) -> Line:
+    topic, age_s = stream.topic, statistics.median(stream.ages_s)
+    if not any(stream.stamps_ns):
+        return fail(f"{topic}: stamps are 0", "have the driver fill in header.stamp")
+    if sim.wanted and not sim.published:
+        return fail(f"{topic}: use_sim_time is true, but nobody publishes /clock", "ros2 bag play --clock 100 ...")
+    if abs(age_s) > _CLOCKS_DIFFER_S:
+        play = "" if sim.published else "ros2 bag play --clock 100 ..., and "
+        cure = "take images and /clock from one recording" if sim.wanted else f"{play}set use_sim_time:=true"
+        return warn(f"{topic}: stamps are {_span(age_s)} {'old' if age_s > 0 else 'in the future'}: a recording?", cure)
+    if any(b <= a for a, b in zip(stream.stamps_ns, stream.stamps_ns[1:], strict=False)):
+        return warn(
+            f"{topic}: stamps repeat or go back", "one publisher per topic, and a driver that stamps each image"
+        )
+    if age_s > max_age_s:
+        return fail(
+            f"{topic}: images are {age_s:.1f} s old, more than max_age_s ({max_age_s:g})",
+            "find where they wait (network, compression), set the computers' clocks by chrony, or max_age_s higher",
+        )
+    if age_s < -_FUTURE_S:
+        return warn(f"{topic}: stamps are {-age_s:.1f} s in the future", "set the computers' clocks by chrony")
+    return ok(f"{topic}: {age_s * 1e3:.0f} ms from stamp to here")
+
+
+def _how_to_launch(stream: Stream) -> str:
+    compressed = COMPRESSED_IMAGE in stream.types
+    base = stream.topic.removesuffix("/compressed") if compressed else stream.topic
+    return f"image_topic:={base}" + (" image_transport:=compressed" if compressed else "")
+
+
+def _known(topics: Sequence[str]) -> str:
+    return f"there is: {', '.join(topics)}" if topics else ""
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "[" + ", ".join(repr(round(value, 4) + 0.0) for value in values) + "]"
+
+
+def _span(seconds: float) -> str:
+    size = abs(seconds)
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if size >= 2 * length:
+            return f"{size / length:.0f} {unit}"
+    return f"{size:.0f} s"
