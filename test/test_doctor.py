@@ -203,8 +203,21 @@ def test_a_params_file_is_read_for_the_localizer_and_no_other_node(tmp_path: Pat
         "amcl: {ros__parameters: {map: 1}}\n/**/d2vpr_localizer: {ros__parameters: {map: x.d2map, a: {b: 2}}}\n"
     )
     assert read_parameters(path) == {"map": "x.d2map", "a.b": 2}
-    path.write_text("amcl: {ros__parameters: {map: 1}}\n")
-    with pytest.raises(UserError, match="has no parameters for d2vpr_localizer"):
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("amcl: {ros__parameters: {map: 1}}", "has no parameters for d2vpr_localizer; expected"),
+        ("a: [1, 2", "is no YAML: while parsing .*; config/localize.yaml is an example$"),
+        (None, r"cannot be read \(No such file or directory\); name"),
+    ],
+)
+def test_a_params_file_that_is_none_is_one_line(text: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=said):
         read_parameters(path)
 
 

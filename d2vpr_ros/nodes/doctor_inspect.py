@@ -33,8 +33,13 @@ def read_parameters(path: Path) -> dict[str, object]:
     """
     try:
         sections = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--params-file {path} cannot be read: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise UserError(
+            f"--params-file {path} cannot be read ({error.strerror}); name the file you launch with"
+        ) from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--params-file {path} is no YAML: {reason}; config/localize.yaml is an example") from None
     found: dict[str, object] = {}
     for name, section in sections.items() if isinstance(sections, dict) else ():
         parts = str(name).split("/")
