@@ -42,6 +42,9 @@ ARGUMENTS = (
         "use_sim_time", default_value="", choices=["", "true", "false"], description="take the time from /clock"
     ),
     DeclareLaunchArgument(
+        "publish_tf", default_value="", choices=["", "true", "false"], description="publish map -> odom on /tf"
+    ),
+    DeclareLaunchArgument(
         "publish_initialpose",
         default_value="",
         choices=["", "never", "when_lost_recovered", "on_request"],
@@ -58,7 +61,7 @@ ARGUMENTS = (
 )
 
 TEXT_PARAMETERS = ("map", "image_transport", "camera_frame", "device", "publish_initialpose")
-FLAG_PARAMETERS = ("use_sim_time", "autostart")
+FLAG_PARAMETERS = ("use_sim_time", "publish_tf", "autostart")
 
 NODE = "d2vpr_localizer"
 SHOWN_IN_RVIZ = ("pose_prior", "map_places", "place_matches", "match_image/compressed")

@@ -12,7 +12,7 @@ from places import unit_rows, write_places, write_sessions
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping import PlaceMap
-from d2vpr_ros.mapping.earth import on_earth
+from d2vpr_ros.mapping.earth import earth_of
 
 ORIGIN = LocalFrame(48.7758, 9.1829, 245.0)
 
@@ -31,7 +31,7 @@ def around_a_block(path: Path, noise_m: float, side_m: float = 100.0) -> tuple[P
 
 
 def test_a_map_with_an_origin_says_where_it_lies(tmp_path: Path) -> None:
-    earth = on_earth(write_sessions(tmp_path / "m.d2map", ["monday"], 3, origin=ORIGIN))
+    earth = earth_of(write_sessions(tmp_path / "m.d2map", ["monday"], 3, origin=ORIGIN))
     assert earth is not None and earth.deviation_m == 0
     assert earth.to_geo(np.zeros(3)) == pytest.approx((ORIGIN.latitude, ORIGIN.longitude, ORIGIN.altitude))
     there = earth.to_geo(np.array([40.0, -7.0, 0.0]))
@@ -40,7 +40,7 @@ def test_a_map_with_an_origin_says_where_it_lies(tmp_path: Path) -> None:
 
 def test_tags_tell_where_a_slam_map_lies_and_how_surely(tmp_path: Path) -> None:
     place_map, truth = around_a_block(tmp_path / "m.d2map", noise_m=2.0)
-    earth = on_earth(place_map)
+    earth = earth_of(place_map)
     assert earth is not None
     assert earth.deviation_m == pytest.approx(2.0, rel=0.2)
     at = np.array([50.0, 20.0, 2.0])
@@ -56,7 +56,7 @@ def test_tags_tell_where_a_slam_map_lies_and_how_surely(tmp_path: Path) -> None:
 def test_a_single_bad_tag_turns_nothing(tmp_path: Path) -> None:
     place_map, _ = around_a_block(tmp_path / "m.d2map", noise_m=0.5)
     place_map.geo[7, 0] += 0.1  # 11 km
-    earth = on_earth(place_map)
+    earth = earth_of(place_map)
     assert earth is not None and earth.deviation_m < 1.0
 
 
@@ -66,4 +66,4 @@ def test_tags_that_do_not_tell_are_not_used(tmp_path: Path) -> None:
     room, _ = around_a_block(tmp_path / "c.d2map", noise_m=0.1, side_m=5.0)
     few, _ = around_a_block(tmp_path / "d.d2map", noise_m=0.1)
     few.geo[5:] = np.nan
-    assert [on_earth(each) for each in (untagged, nowhere, room, few)] == [None] * 4
+    assert [earth_of(each) for each in (untagged, nowhere, room, few)] == [None] * 4

@@ -19,7 +19,7 @@ COMMON = {
     "log_level",
 }  # fmt: skip
 ARGUMENTS = {
-    "localize": COMMON | {"rviz", "autostart", "publish_initialpose"},
+    "localize": COMMON | {"rviz", "autostart", "publish_initialpose", "publish_tf"},
     "build_map": COMMON | {"append", "pose_source", "pose_topic", "map_frame"},
 }
 

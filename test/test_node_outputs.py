@@ -84,6 +84,14 @@ def test_a_robot_that_is_found_sets_amcl_once(live: tuple[LocalizerNode, Robot])
         assert message.header.frame_id == "map"
 
 
+def test_the_reference_names_every_key_of_the_diagnostics(live: tuple[LocalizerNode, Robot]) -> None:
+    _, robot = live
+    robot.wait_until(lambda: bool(robot.diagnostics()))
+    reference = (Path(__file__).resolve().parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
+    table = reference.split("### Keys of `/diagnostics`")[1].split("### ")[0]
+    assert [key for key in robot.diagnostics() if f"`{key}`" not in table] == []
+
+
 def test_a_map_is_changed_while_images_come_in(
     live: tuple[LocalizerNode, Robot], town: Path, picture: Picture, tmp_path: Path
 ) -> None:

@@ -52,7 +52,7 @@ class Earth:
         return np.asarray(turned @ covariance @ turned.T + self.deviation_m**2 * np.eye(3))
 
 
-def on_earth(place_map: PlaceMap) -> Earth | None:
+def earth_of(place_map: PlaceMap) -> Earth | None:
     """How a map's frame lies on the earth; None where the map does not tell.
 
     A map with an origin says so itself. Of others, with poses from SLAM beside tags from GPS, the level transform is

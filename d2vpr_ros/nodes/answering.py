@@ -15,11 +15,11 @@ from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, RejectReason, State
 from d2vpr_ros.localize.freshness import StampWatch
-from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.nodes.loading import Loaded
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.newest import Newest
 from d2vpr_ros.nodes.settings import Settings
+from d2vpr_ros.nodes.side_inputs import SideInputs
 from d2vpr_ros.nodes.status import InputStatus
 
 
@@ -35,7 +35,7 @@ class Answering:
     """Runs from construction to `stop`; callbacks only hand over to it.
 
     Attributes:
-        motion: the odometry it looks motion up in.
+        inputs: what comes in beside the images.
         status: rates and times for /diagnostics.
         newest: the last estimate since the start or since `forget`.
     """
@@ -43,7 +43,7 @@ class Answering:
     def __init__(
         self, node: Node, loaded: Loaded, settings: Settings, on_answer: Callable[[Loaded, Frame, Estimate], None]
     ) -> None:
-        self.motion = MotionBuffer()
+        self.inputs = SideInputs(lambda said: node.get_logger().warning(said, throttle_duration_sec=10.0))
         self.status = InputStatus()
         self.newest: Estimate | None = None
         self._node, self._loaded, self._settings, self._on_answer = node, loaded, settings, on_answer
@@ -126,4 +126,4 @@ class Answering:
         self.status.age_s = age_s
         if age_s > self._settings.max_age_s:
             return Estimate(frame.stamp_ns, State.LOST, RejectReason.STALE_IMAGE, ())
-        return localizer.locate(frame, self.motion.at(frame.stamp_ns))
+        return localizer.locate(frame, self.inputs.odometry_at(frame.stamp_ns))

@@ -9,7 +9,7 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Localizer
 from d2vpr_ros.mapping import read_map
-from d2vpr_ros.mapping.earth import Earth, on_earth
+from d2vpr_ros.mapping.earth import Earth, earth_of
 from d2vpr_ros.mapping.search import open_search
 from d2vpr_ros.nodes.settings import Settings
 
@@ -44,7 +44,7 @@ def load(
     place_map = read_map(path)
     search = open_search(settings.search_backend, settings.search_collection, place_map, say)
     try:
-        return Loaded(Localizer(place_map, extractor, settings.options, mount, search), on_earth(place_map))
+        return Loaded(Localizer(place_map, extractor, settings.options, mount, search), earth_of(place_map))
     except BaseException:
         search.close()
         raise

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -19,7 +19,6 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.nodes import messages, settings
@@ -29,6 +28,7 @@ from d2vpr_ros.nodes.outputs import Outputs
 from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.services import Services
 from d2vpr_ros.nodes.spin import run
+from d2vpr_ros.nodes.tf_output import TfOutput, tf_message
 
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
 NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -43,6 +43,7 @@ class LocalizerNode(LifecycleNode):
         self._answering: Answering | None = None
         self._state: State | None = None
         self._loaded: Loaded | None = None
+        self._tf: TfOutput | None = None
 
     # Lifecycle
 
@@ -59,6 +60,8 @@ class LocalizerNode(LifecycleNode):
         self._settings = values = settings.read(self)
         if not values.map:
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
+        if values.publish_tf:
+            tf_message()  # better missed now than when it is activated
         self._extractor = Extractor.open(
             values.weights, values.backend, values.precision, values.device, values.projection
         )
@@ -86,9 +89,17 @@ class LocalizerNode(LifecycleNode):
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         assert self._loaded is not None
         self._answering = Answering(self, self._loaded, self._settings, self._publish)
+        inputs = self._answering.inputs
+        if self._settings.publish_tf:
+            self._tf = TfOutput(self, self._settings, inputs)
         self._images = self.create_subscription(kind, topic, self._take_image, NEWEST_ONLY)
-        self._odometry = self.create_subscription(Odometry, "odom", self._take_odometry, 50)
-        self._offered = Services(self, self._answering, self._outputs, self._reload, self._images.topic_name)
+        self._subscribed = [
+            self._images,
+            self.create_subscription(Odometry, "odom", lambda odom: inputs.take_odometry(odom, time.monotonic()), 50),
+        ]
+        self._offered = Services(
+            self, self._answering, self._outputs, self._belief_dropped, self._reload, self._images.topic_name
+        )
         self._timer = self.create_timer(1.0, self._report)
         self.get_logger().info(f"waiting for images on {self._images.topic_name}")
         return TransitionCallbackReturn.SUCCESS
@@ -127,8 +138,11 @@ class LocalizerNode(LifecycleNode):
         self._offered.stop()
         self._answering = None
         self.destroy_timer(self._timer)
-        self.destroy_subscription(self._images)
-        self.destroy_subscription(self._odometry)
+        for subscription in self._subscribed:
+            self.destroy_subscription(subscription)
+        if self._tf is not None:
+            self._tf.stop()
+            self._tf = None
 
     def destroy_node(self) -> None:
         self._unload()
@@ -142,9 +156,14 @@ class LocalizerNode(LifecycleNode):
         path = str(self.get_parameter("map").value)
         self._loaded = load(path, self._extractor, self._settings, old.localizer.mount, self.get_logger().warning)
         answering.use(self._loaded)
-        self._outputs.initial_pose.forget()
+        self._belief_dropped()
         old.close()
         return self._show(self._loaded)
+
+    def _belief_dropped(self) -> None:
+        self._outputs.initial_pose.forget()
+        if self._tf is not None:
+            self._tf.forget()
 
     def _unload(self) -> None:
         if self._loaded is not None:
@@ -159,20 +178,13 @@ class LocalizerNode(LifecycleNode):
             if self._offered.enabled:
                 self._answering.put(message)
 
-    def _take_odometry(self, message: Odometry) -> None:
-        try:
-            pose = read_pose(message.pose.pose)
-        except ValueError as error:
-            self.get_logger().warning(f"odometry is left out: {error}", throttle_duration_sec=10.0)
-            return
-        if self._answering is not None:
-            self._answering.motion.add(stamp_ns(message.header), pose)
-
     # Output
 
     def _publish(self, loaded: Loaded, frame: Frame, estimate: Estimate) -> None:
         """Called by the worker for every image."""
         self._outputs.publish(loaded, frame, estimate)
+        if self._tf is not None:
+            self._tf.see(estimate)
         if estimate.state is not self._state:
             self._report()
 
@@ -187,16 +199,21 @@ class LocalizerNode(LifecycleNode):
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
         reason = problem or (newest.reject_reason.value if newest else "no image yet")
-        localizer = loaded.localizer
+        now_s, localizer = time.monotonic(), loaded.localizer
         values = {
+            "probability": f"{newest.probability:.3f}" if newest else "nan",
             "places": len(localizer.map),
             "answers": "poses" if localizer.map.header.metric else "matches only: the map has no metres",
-            **answering.status.values(time.monotonic()),
+            **answering.status.values(now_s),
+            "odometry": answering.inputs.odometry_status(newest.stamp_ns if newest else None, now_s),
+            "tf": self._tf.status if self._tf else "off",
             "device": str(localizer.extractor.device),
             "search_backend": localizer.search.status,
         }
-        now_ns = self.get_clock().now().nanoseconds
-        self._diagnostics.publish(messages.diagnostics(self._state, reason, values, now_ns))
+        array = messages.diagnostics(self._state, reason, values, self.get_clock().now().nanoseconds)
+        if self._tf is not None and self._tf.refused:
+            array.status[0].level = DiagnosticStatus.ERROR
+        self._diagnostics.publish(array)
 
 
 def main() -> None:

@@ -24,15 +24,23 @@ class Services:
     """
 
     def __init__(
-        self, node: Node, answering: Answering, outputs: Outputs, reload: Callable[[], str], image_topic: str
+        self,
+        node: Node,
+        answering: Answering,
+        outputs: Outputs,
+        belief_dropped: Callable[[], object],
+        reload: Callable[[], str],
+        image_topic: str,
     ) -> None:
         """
         Args:
+            belief_dropped: called after that.
             reload: puts the map file as it is now in place of what is loaded, and says what that is.
             image_topic: resolved.
         """
         self.enabled = True
         self._node, self._answering, self._outputs = node, answering, outputs
+        self._belief_dropped = belief_dropped
         self._reload_map, self._image_topic = reload, image_topic
         self._services = [
             node.create_service(SetBool, "~/enable", self._enable),
@@ -76,7 +84,7 @@ class Services:
 
     def _forget(self) -> None:
         self._answering.forget()
-        self._outputs.initial_pose.forget()
+        self._belief_dropped()
 
     def _reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:

@@ -33,6 +33,7 @@ PARAMETERS = (
     Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
     Parameter("map_frame", "map", "Frame of the published poses."),
     Parameter("base_frame", "base_link", "The robot's frame; the pose prior is the pose of this frame."),
+    Parameter("odom_frame", "odom", "The odometry's frame; only `publish_tf` makes use of it."),
     Parameter("camera_frame", "", "The camera's optical frame in tf; empty takes the images' header.frame_id."),
     Parameter(
         "camera_mount",
@@ -59,6 +60,13 @@ PARAMETERS = (
     Parameter("search_collection", "", "The collection there; empty takes the name of the map's file."),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
     Parameter(
+        "publish_tf",
+        False,
+        "Publish `map_frame` -> `odom_frame` on /tf, from accepted answers and the odometry, while localized. Refused "
+        "where somebody else does.",
+    ),
+    Parameter("tf_tolerance_s", 0.1, "How far ahead of the newest odometry these transforms are stamped.", 0.0, 10.0),
+    Parameter(
         "publish_initialpose",
         NEVER,
         "Whether `initialpose`, which resets AMCL, is published: never, once each time a robot that was lost is found "
@@ -82,11 +90,14 @@ class Settings:
     image_transport: str
     map_frame: str
     base_frame: str
+    odom_frame: str
     camera_frame: str
     search_backend: str
     search_collection: str
     mount: Pose | None
     max_age_s: float
+    publish_tf: bool
+    tf_tolerance_s: float
     publish_initialpose: str
     autostart: bool
     options: LocalizerOptions
@@ -105,6 +116,6 @@ def read(node: Node) -> Settings:
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
     direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport",
-              "map_frame", "base_frame", "camera_frame", "search_backend", "search_collection",
-              "max_age_s", "publish_initialpose", "autostart")  # fmt: skip
+              "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend", "search_collection",
+              "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
     return Settings(**{name: values[name] for name in direct}, mount=to_mount(values["camera_mount"]), options=options)
