@@ -94,3 +94,10 @@ def optical_heading(pose: Pose) -> float | None:
     if np.hypot(axis[0], axis[1]) < np.sin(np.radians(20.0)):
         return None
     return float(np.arctan2(axis[1], axis[0]))
+
+
+def scale_camera_matrix(k: Array, x: float, y: float) -> Array:
+    """(3, 3) intrinsics of pictures scaled to `x` times their width and `y` times their height."""
+    # OpenCV's pixel centres are whole numbers: the picture's corner, not its first pixel's centre, is the origin.
+    into = np.array([[x, 0.0, 0.5 * x - 0.5], [0.0, y, 0.5 * y - 0.5], [0.0, 0.0, 1.0]])
+    return into @ np.asarray(k, dtype=np.float64)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from d2vpr_ros.bags.reader import Bag
+from d2vpr_ros.geometry import scale_camera_matrix
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,8 @@ class Calibration:
         sx, sy = width / self.width, height / self.height
         if abs(sx / sy - 1) > _SAME_SHAPE:
             return None
-        # OpenCV's pixel centres are whole numbers: the picture's corner, not its first pixel's centre, is the origin.
-        fx, skew, cx, _, fy, cy, *last = self.k
-        return (fx * sx, skew * sx, (cx + 0.5) * sx - 0.5, 0.0, fy * sy, (cy + 0.5) * sy - 0.5, *last)
+        scaled = scale_camera_matrix(np.reshape(self.k, (3, 3)), sx, sy)
+        return tuple(float(v) for v in scaled.reshape(-1))
 
 
 def camera_namespace(image_topic: str) -> str:
