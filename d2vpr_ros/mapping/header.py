@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class MapHeader:
     origin: where the map frame stands on the earth, if it is an east-north-up frame; else None.
     geo_tagged: whether places have a latitude and longitude (always so with an origin).
     metric: False for a sequence of places without poses: a place's x is its number in the session.
+    calibrations: of the localizer, fitted on a drive through this map: weights by name, for each way to localize.
     """
 
     model: ModelIdentity
@@ -68,6 +70,7 @@ class MapHeader:
     origin: LocalFrame | None = None
     geo_tagged: bool = False
     metric: bool = True
+    calibrations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def heading_deg(self, pose: Pose) -> float | None:
         """Where a camera at T_map_cameraOptical looks, in [0, 360) degrees; None near vertical and without metres.

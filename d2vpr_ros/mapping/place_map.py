@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
-from d2vpr_ros.mapping.schema import APPLICATION_ID
+from d2vpr_ros.mapping.schema import APPLICATION_ID, CALIBRATION_KEY
 
 _MAX_DESCRIPTOR = 65536
 _AT_ONCE = 1024  # descriptors
@@ -236,9 +238,25 @@ def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
         if "origin_latitude" in meta:
             origin = LocalFrame(*(float(meta[f"origin_{part}"]) for part in ("latitude", "longitude", "altitude")))
         tagged, metric = meta["geo_tagged"] == "1", meta["metric"] == "1"
-        return MapHeader(model, width, meta["frame"], spacing, origin, tagged, metric)
-    except (KeyError, ValueError, TypeError) as error:
+        return MapHeader(model, width, meta["frame"], spacing, origin, tagged, metric, _calibrations(meta))
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"map {path} has a damaged header ({error}); build it again") from None
+
+
+def _calibrations(meta: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Weights by name, for each way to localize.
+
+    Raises:
+        ValueError: something else is written there.
+    """
+    found = {}
+    for key in (key for key in meta if str(key).startswith(CALIBRATION_KEY)):
+        weights = json.loads(meta[key], parse_int=float)
+        numbers = weights.values() if isinstance(weights, dict) else [None]
+        if not all(isinstance(number, float) and math.isfinite(number) for number in numbers):
+            raise ValueError(f"{key} holds no weights")
+        found[key.removeprefix(CALIBRATION_KEY)] = weights
+    return found
 
 
 def _camera(path: Path, row: tuple[Any, ...]) -> Camera:

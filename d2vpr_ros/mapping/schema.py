@@ -16,6 +16,9 @@ WGS84 = 4326
 CARTESIAN = -1
 """The GeoPackage's name for an undefined Cartesian system: metres in the map frame."""
 
+CALIBRATION_KEY = "calibration_"
+"""Begins the keys of d2vpr_meta under which weights are, as a JSON object, for each way to localize."""
+
 _WGS84_WKT = (
     'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
     'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -19,7 +20,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping.database import connect, transaction
 from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
 from d2vpr_ros.mapping.place_map import read_header
-from d2vpr_ros.mapping.schema import TABLES, layer_rows, point
+from d2vpr_ros.mapping.schema import CALIBRATION_KEY, TABLES, layer_rows, point
 
 _BUSY_S = 2.0
 
@@ -141,6 +142,16 @@ class MapWriter:
                 self.connection.execute("INSERT INTO pictures VALUES (?, ?)", (number, place.jpeg))
         self.stored += 1
         return number
+
+    def set_calibration(self, way: str, weights: Mapping[str, float]) -> None:
+        """Store what a localizer of this map calibrates one way to localize with, in place of what was stored before.
+
+        Raises:
+            ValueError: a weight is not finite.
+        """
+        row = (f"{CALIBRATION_KEY}{way}", json.dumps(dict(weights), allow_nan=False))
+        with transaction(self.connection):
+            self.connection.execute("INSERT OR REPLACE INTO d2vpr_meta VALUES (?, ?)", row)
 
     def checkpoint(self) -> None:
         """Fold the log into the map file, so that a copy of that one file has every place."""
