@@ -14,8 +14,9 @@ from dds import own_domain
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from live_node import ORIGIN, STREET_M, Robot, localizer, map_street, street
 from sensor_msgs.msg import NavSatFix, NavSatStatus
-from std_srvs.srv import Trigger
+from std_srvs.srv import Empty, Trigger
 
+from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.localizer import LocalizerNode
 
 PRIOR, FIX, INITIAL = "~/pose_prior", "~/fix", "/initialpose"
@@ -38,7 +39,7 @@ def live(town: Path, picture: Picture) -> Iterator[tuple[LocalizerNode, Robot]]:
     with (
         pytest.MonkeyPatch.context() as patch,
         own_domain(patch),
-        localizer(town, picture, "publish_initialpose:=when_lost_recovered") as (node, robot),
+        localizer(town, picture, "publish_initialpose:=when_lost_recovered", "gps_gate_least_m:=5.0") as (node, robot),
     ):
         robot.listen(PoseWithCovarianceStamped, PRIOR)
         robot.listen(NavSatFix, FIX)
@@ -48,8 +49,8 @@ def live(town: Path, picture: Picture) -> Iterator[tuple[LocalizerNode, Robot]]:
         yield node, robot
 
 
-def stamps(messages: list[Any]) -> set[tuple[int, int]]:
-    return {(message.header.stamp.sec, message.header.stamp.nanosec) for message in messages}
+def stamps(received: list[Any]) -> set[tuple[int, int]]:
+    return {(message.header.stamp.sec, message.header.stamp.nanosec) for message in received}
 
 
 def test_a_geo_tagged_map_gives_a_fix_where_the_robot_is(live: tuple[LocalizerNode, Robot]) -> None:
@@ -90,6 +91,26 @@ def test_the_reference_names_every_key_of_the_diagnostics(live: tuple[LocalizerN
     reference = (Path(__file__).resolve().parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
     table = reference.split("### Keys of `/diagnostics`")[1].split("### ")[0]
     assert [key for key in robot.diagnostics() if f"`{key}`" not in table] == []
+
+
+def test_only_places_around_the_last_fix_are_looked_at(live: tuple[LocalizerNode, Robot]) -> None:
+    _, robot = live
+    latitude, longitude, altitude = ORIGIN.to_geo(np.array([[12.0, 0.0, 0.0]]))[0]
+    fix = NavSatFix(header=robot.header("gps", ahead_s=1.0), latitude=latitude, longitude=longitude, altitude=altitude)
+    fix.position_covariance = np.diag([1.0, 1.0, 4.0]).ravel()
+    fix.position_covariance_type = NavSatFix.COVARIANCE_TYPE_DIAGONAL_KNOWN
+    fix.status.status = NavSatStatus.STATUS_FIX
+    robot.send(fix)
+    robot.wait_until(lambda: robot.diagnostics()["gps"].startswith("within 1"))  # 5 m, and 5 m/s for a second
+    robot.call(Empty, "reinitialize_global_localization")  # what was believed before stays a candidate
+    matches = messages.read_cloud(robot.look(20), messages.MATCH_POINT)
+    assert (abs(matches["x"] - 12.0) <= 5.0).all() and len(matches) >= 5
+
+    fix.status.status, fix.latitude = NavSatStatus.STATUS_NO_FIX, 0.0
+    robot.send(fix)
+    matches = messages.read_cloud(robot.look(20, after_s=10.0), messages.MATCH_POINT)
+    assert abs(matches["x"] - 12.0).max() > 5.0  # the last fix is old now
+    robot.wait_until(lambda: robot.diagnostics()["gps"] == "no fix")
 
 
 def test_a_map_is_changed_while_images_come_in(

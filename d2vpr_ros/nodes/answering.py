@@ -43,7 +43,9 @@ class Answering:
     def __init__(
         self, node: Node, loaded: Loaded, settings: Settings, on_answer: Callable[[Loaded, Frame, Estimate], None]
     ) -> None:
-        self.inputs = SideInputs(lambda said: node.get_logger().warning(said, throttle_duration_sec=10.0))
+        self.inputs = SideInputs(
+            settings.gps_gate, lambda said: node.get_logger().warning(said, throttle_duration_sec=10.0)
+        )
         self.status = InputStatus()
         self.newest: Estimate | None = None
         self._node, self._loaded, self._settings, self._on_answer = node, loaded, settings, on_answer
@@ -126,4 +128,5 @@ class Answering:
         self.status.age_s = age_s
         if age_s > self._settings.max_age_s:
             return Estimate(frame.stamp_ns, State.LOST, RejectReason.STALE_IMAGE, ())
-        return localizer.locate(frame, self.inputs.odometry_at(frame.stamp_ns))
+        restriction = self.inputs.restriction_at(frame.stamp_ns, self._loaded.earth)
+        return localizer.locate(frame, self.inputs.odometry_at(frame.stamp_ns), restriction)

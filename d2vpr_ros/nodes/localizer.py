@@ -15,7 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, NavSatFix
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
@@ -97,6 +97,8 @@ class LocalizerNode(LifecycleNode):
             self._images,
             self.create_subscription(Odometry, "odom", lambda odom: inputs.take_odometry(odom, time.monotonic()), 50),
         ]
+        if self._settings.use_gps:
+            self._subscribed.append(self.create_subscription(NavSatFix, "gps/fix", inputs.take_fix, NEWEST_ONLY))
         self._offered = Services(
             self, self._answering, self._outputs, self._belief_dropped, self._reload, self._images.topic_name
         )
@@ -200,12 +202,14 @@ class LocalizerNode(LifecycleNode):
         self._state = newest.state if newest and not problem else State.LOST
         reason = problem or (newest.reject_reason.value if newest else "no image yet")
         now_s, localizer = time.monotonic(), loaded.localizer
+        image_ns = newest.stamp_ns if newest else None
         values = {
             "probability": f"{newest.probability:.3f}" if newest else "nan",
             "places": len(localizer.map),
             "answers": "poses" if localizer.map.header.metric else "matches only: the map has no metres",
             **answering.status.values(now_s),
-            "odometry": answering.inputs.odometry_status(newest.stamp_ns if newest else None, now_s),
+            "odometry": answering.inputs.odometry_status(image_ns, now_s),
+            "gps": answering.inputs.gps_status(image_ns, loaded.earth) if self._settings.use_gps else "off",
             "tf": self._tf.status if self._tf else "off",
             "device": str(localizer.extractor.device),
             "search_backend": localizer.search.status,

@@ -9,6 +9,7 @@ from rclpy.node import Node
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
+from d2vpr_ros.localize.gps_gate import GpsGate
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
 from d2vpr_ros.nodes.parameters import Parameter, read_values, to_mount
@@ -58,6 +59,13 @@ PARAMETERS = (
         ".db, with the map in memory for when it is out of reach.",
     ),
     Parameter("search_collection", "", "The collection there; empty takes the name of the map's file."),
+    Parameter(
+        "use_gps",
+        True,
+        "Look only at places near the last fix on `gps/fix`, where there is any and the map is geo-tagged.",
+    ),
+    Parameter("gps_gate_sigmas", 5.0, "How many of its standard deviations the robot may be from a fix.", 1.0, 100.0),
+    Parameter("gps_gate_least_m", 30.0, "And how many metres at least, however exact the fix says it is.", 1.0, 1e5),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
     Parameter(
         "publish_tf",
@@ -95,6 +103,8 @@ class Settings:
     search_backend: str
     search_collection: str
     mount: Pose | None
+    use_gps: bool
+    gps_gate: GpsGate
     max_age_s: float
     publish_tf: bool
     tf_tolerance_s: float
@@ -115,7 +125,9 @@ def read(node: Node) -> Settings:
         top_speed_mps=values["top_speed_mps"],
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
+    gate = GpsGate(values["gps_gate_sigmas"], values["gps_gate_least_m"], values["top_speed_mps"])
     direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport",
               "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend", "search_collection",
-              "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
-    return Settings(**{name: values[name] for name in direct}, mount=to_mount(values["camera_mount"]), options=options)
+              "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
+    mount = to_mount(values["camera_mount"])
+    return Settings(**{name: values[name] for name in direct}, mount=mount, gps_gate=gate, options=options)

@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from d2vpr_ros.bags.calibration import Calibration, calibration_of
+from d2vpr_ros.bags.gps import on_earth
 from d2vpr_ros.fields import NANOSECONDS, read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate
 from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.mapping.earth import Earth
+from d2vpr_ros.mapping.restriction import Restriction
 
 _REPORTED_S = 5.0  # so that /diagnostics, once a second, misses no passing problem
 _FARTHEST_M = 1e7  # beyond, positions differ by rounding alone
@@ -21,14 +26,19 @@ class SideInputs:
     Attributes:
         motion: the odometry.
         odometry_frames: the frame it is in, and the frame it moves.
+        calibration: of the camera; None as long as it is not known.
     """
 
-    def __init__(self, say: Callable[[str], object]) -> None:
+    def __init__(self, gate: GpsGate, say: Callable[[str], object]) -> None:
         """
         Args:
             say: takes one line about input that is left out; may be called often.
         """
         self.motion = MotionBuffer()
+        self.calibration: Calibration | None = None
+        self._gate = gate
+        self._fix: GpsFix | None = None
+        self._has_fix = True
         self.odometry_frames = ("", "")
         self._say = say
         self._epoch = 0
@@ -47,6 +57,34 @@ class SideInputs:
         if problem:
             self._problem, self._problem_s = problem, now_s
             self._say(f"odometry: {problem}")
+
+    def take_fix(self, message: Any) -> None:
+        """A sensor_msgs/NavSatFix; one without a fix leaves the last as it is, which grows old."""
+        fix = read_fix(message)
+        self._has_fix = fix is not None
+        self._fix = fix or self._fix
+
+    def take_camera_info(self, message: Any, image_topic: str) -> None:
+        """A sensor_msgs/CameraInfo; one that says nothing leaves the last as it is."""
+        found = calibration_of(message, image_topic)
+        if found is not None and found != self.calibration:
+            self.calibration = found
+
+    def restriction_at(self, stamp: int, earth: Earth | None) -> Restriction:
+        """The places that come into question by GPS for an image."""
+        return self._gate.restriction(self._fix, stamp, earth)
+
+    def gps_status(self, image_ns: int | None, earth: Earth | None) -> str:
+        """For /diagnostics: none, no fix, stale, or within how many metres is searched."""
+        fix = self._fix
+        if fix is None:
+            return "none" if self._has_fix else "no fix"
+        if earth is None:
+            return "not used: the map does not say where it lies on the earth"
+        region = self._gate.region(fix, fix.stamp_ns if image_ns is None else image_ns, earth)
+        if region is not None:
+            return f"within {region.radius_m:.0f} m"
+        return "stale" if self._has_fix else "no fix"
 
     def odometry_at(self, stamp: int) -> Pose | None:
         """T_odom_base at an image's stamp; None where it is not known, and once where the odometry began anew.
@@ -72,3 +110,15 @@ class SideInputs:
         if image_ns is not None and self.motion.at(image_ns) is None:
             return f"stale: the newest is {(image_ns - newest[0]) / NANOSECONDS:.1f} s older than the image"
         return "ok"
+
+
+def read_fix(message: Any) -> GpsFix | None:
+    """Where a sensor_msgs/NavSatFix says the receiver is; None without a fix."""
+    if message.status.status < 0 or not on_earth((message.latitude, message.longitude, message.altitude)):
+        return None
+    east_north = np.asarray(message.position_covariance, np.float64).reshape(3, 3)[:2, :2]
+    sigma = None
+    if message.position_covariance_type != 0 and np.isfinite(east_north).all():
+        variance = float(np.linalg.eigvalsh((east_north + east_north.T) / 2)[-1])
+        sigma = float(np.sqrt(variance)) if 0 < variance < np.inf else None
+    return GpsFix(stamp_ns(message.header), float(message.latitude), float(message.longitude), sigma)
