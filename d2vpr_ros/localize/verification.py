@@ -3,12 +3,13 @@
 Corners (Shi and Tomasi, CVPR 1994) with descriptors of SIFT (Lowe, IJCV 2004) that are left upright, at one scale: a
 robot's camera does not roll, and what rotation invariance costs in distinctness is what tells night from noon.
 RootSIFT (Arandjelovic and Zisserman, CVPR 2012); mutual nearest neighbours with Lowe's ratio; MAGSAC (Barath et al.,
-CVPR 2019).
+CVPR 2019). models/bench/verification.py compares the detectors and measures what inliers are worth.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import cv2
 import numpy as np
@@ -35,8 +36,8 @@ _CONFIDENCE, _ITERATIONS = 0.999, 1000
 _LEAST_MATCHES = 8
 _ROTATION_ITERATIONS = 50  # among inliers
 
-_LEAST_FOR_ROTATION = 20  # inliers; with fewer, chance alone turns out some rotation
-_LARGEST_ROTATION = np.pi / 2  # beyond, two pictures of ordinary lenses share nothing
+_LEAST_FOR_ROTATION = 30  # inliers; with fewer the rotation is often further off than the map's
+_TURN_APART, _TURN_ROUNDS = np.radians(6.0), 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class Verification:
         matches: before that.
         rotation: of T_place_query, from the query camera's optical frame to the place camera's: p_place = rotation
             p_query + translation, so T_map_place's rotation times it is the query camera's in the map. None without
-            both intrinsics, with fewer than 20 inliers, and where it comes out as 90 degrees or more.
+            both intrinsics, with fewer than 30 inliers, and where it is not clear (models/bench/verification.py).
     """
 
     inliers: int = 0
@@ -87,7 +88,7 @@ def extract(rgb: Picture, k: Array | None = None) -> Features:
 
     Args:
         rgb: (H, W, 3) uint8 RGB.
-        k: (3, 3) intrinsics at that size; not finite or without a focal length counts as not known.
+        k: (3, 3) intrinsics at that size; what is none (an uncalibrated driver publishes zeros) counts as not known.
     """
     if min(rgb.shape[:2]) < _LEAST_SIDE:
         return NO_FEATURES
@@ -103,11 +104,14 @@ def extract(rgb: Picture, k: Array | None = None) -> Features:
     upright = [cv2.KeyPoint(float(x), float(y), _FEATURE_SIZE, angle=0.0) for x, y in corners.reshape(-1, 2)]
     kept, histograms = cv2.SIFT.create().compute(grey, upright)
     descriptors = np.sqrt(histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1e-6))
-    if k is not None and np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0:
-        k = scale_camera_matrix(k, width / rgb.shape[1], height / rgb.shape[0])
-    else:
-        k = None
-    return Features(np.array([keypoint.pt for keypoint in kept], np.float32), descriptors, k)
+    scaled = scale_camera_matrix(k, width / rgb.shape[1], height / rgb.shape[0]) if _is_camera_matrix(k) else None
+    return Features(np.array([keypoint.pt for keypoint in kept], np.float32), descriptors, scaled)
+
+
+def _is_camera_matrix(k: Array | None) -> TypeGuard[Array]:
+    return k is not None and bool(
+        np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0 and k[1, 0] == 0 and np.array_equal(k[2], [0, 0, 1])
+    )
 
 
 def compare(query: Features, place: Features) -> Verification:
@@ -151,10 +155,10 @@ def _one_motion(seen: Points, stored: Points) -> npt.NDArray[np.bool_]:
 
 
 def _rotation(seen: Points, stored: Points, query_k: Array, place_k: Array) -> Rotation | None:
-    """The smaller of the two rotations of the essential matrix; None at 90 degrees or more.
+    """The smaller of the two rotations of the essential matrix, where a mere turn of the camera tells nearly the same.
 
     The other one is that turned half around about the baseline. Depths would choose, too, but a camera that only
-    turned has none.
+    turned has none. What lies on one wall or far ahead leaves a turn and a step aside mixed up: then the two differ.
     """
     try:
         essential, _ = cv2.findEssentialMat(  # type: ignore[call-overload]
@@ -166,7 +170,23 @@ def _rotation(seen: Points, stored: Points, query_k: Array, place_k: Array) -> R
         return None
     first, second, _ = cv2.decomposeEssentialMat(essential)
     smaller = min((Rotation.from_matrix(first), Rotation.from_matrix(second)), key=lambda one: float(one.magnitude()))
-    return smaller if smaller.magnitude() < _LARGEST_ROTATION else None
+    apart = (_turn(_rays(seen, query_k), _rays(stored, place_k)).inv() * smaller).magnitude()
+    return smaller if apart < _TURN_APART else None
+
+
+def _rays(points: Points, k: Array) -> Array:
+    """(N, 3) directions of pixels, of unit length."""
+    rays = np.column_stack([points, np.ones(len(points))]) @ np.linalg.inv(k).T
+    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
+
+
+def _turn(seen: Array, stored: Array) -> Rotation:
+    """The rotation of rays onto others with the least sum of distances (least squares, reweighted)."""
+    weights = np.ones(len(seen))
+    for _ in range(_TURN_ROUNDS):
+        turned, _ = Rotation.align_vectors(stored, seen, weights)
+        weights = 1 / (1e-3 + np.linalg.norm(turned.apply(seen) - stored, axis=1))
+    return turned
 
 
 def _magsac(iterations: int) -> cv2.UsacParams:
