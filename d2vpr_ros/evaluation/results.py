@@ -80,19 +80,23 @@ def reliability_of(queries: Sequence[ScoredQuery]) -> list[ReliabilityBin]:
 
 def lines(evaluation: Evaluation) -> list[str]:
     """The tables for a terminal."""
-    table = evaluation.table
-    cells = [*([("", table.columns)] if table.columns else []), *table.rows]
-    widths = [max(map(len, column)) for column in zip(*(values for _, values in cells), strict=True)]
     return [
         "",
-        *(
-            f"  {name:28}" + "".join(f"  {value:>{width}}" for value, width in zip(values, widths, strict=True))
-            for name, values in cells
-        ),
+        *table_lines(evaluation.table),
         "",
         *reliability_lines(evaluation.bins),
         "",
         *([f"  {evaluation.recovery.line()}", ""] if evaluation.recovery else []),
+    ]
+
+
+def table_lines(table: Table) -> list[str]:
+    """A table for a terminal."""
+    cells = [*([("", table.columns)] if table.columns else []), *table.rows]
+    widths = [max(map(len, column)) for column in zip(*(values for _, values in cells), strict=True)]
+    return [
+        f"  {name:28}" + "".join(f"  {value:>{width}}" for value, width in zip(values, widths, strict=True))
+        for name, values in cells
     ]
 
 
