@@ -113,7 +113,7 @@ def _caption(query: ScoredQuery, unit: str) -> str:
     if query.place_id is None:
         return "no candidate"
     if query.off is None:
-        said = "nobody knows how far off"
+        said = "the map has no such place"
     else:
         said = f"off by {query.off:.2f} m" if unit == "m" else f"off by {query.off:g} frames"
     if query.accepted:
