@@ -13,7 +13,8 @@ import pytest
 from dds import own_domain
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from live_node import ORIGIN, STREET_M, Robot, localizer, map_street, street
-from sensor_msgs.msg import NavSatFix, NavSatStatus
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, Image, NavSatFix, NavSatStatus
 from std_srvs.srv import Empty, Trigger
 
 from d2vpr_ros.nodes import messages
@@ -111,6 +112,29 @@ def test_only_places_around_the_last_fix_are_looked_at(live: tuple[LocalizerNode
     matches = messages.read_cloud(robot.look(20, after_s=10.0), messages.MATCH_POINT)
     assert abs(matches["x"] - 12.0).max() > 5.0  # the last fix is old now
     robot.wait_until(lambda: robot.diagnostics()["gps"] == "no fix")
+
+
+def test_input_that_makes_no_sense_is_named(live: tuple[LocalizerNode, Robot]) -> None:
+    _, robot = live
+    odometry = Odometry(header=robot.header("odom"))
+    odometry.pose.pose.position.x = math.nan
+    odometry.pose.pose.orientation.w = 1.0
+    robot.send(odometry)
+    robot.wait_until(lambda: robot.diagnostics()["odometry"].startswith("not a pose: [nan"))
+    robot.send(Image(header=robot.header("camera"), height=2, width=2, encoding="16SC3", data=b"1"))
+    robot.wait_until(lambda: "image left out: image (16SC3)" in robot.diagnostics()["reject_reason"])
+    assert robot.diagnostics()["state"] == "LOST"
+    assert robot.look(5).width > 0
+    assert robot.diagnostics()["mount"].startswith("that of the map's camera: ")
+
+
+def test_the_cameras_intrinsics_are_taken(live: tuple[LocalizerNode, Robot]) -> None:
+    node, robot = live
+    answering = node._answering
+    assert answering is not None
+    robot.send(CameraInfo(width=160, height=120, k=[100.0, 0.0, 80.0, 0.0, 100.0, 60.0, 0.0, 0.0, 1.0]))
+    robot.wait_until(lambda: answering.inputs.calibration is not None)
+    assert robot.look(5).width > 0
 
 
 def test_a_map_is_changed_while_images_come_in(

@@ -21,16 +21,18 @@ class StampWatch:
     _newest_ns: int | None = None
 
     def age_s(self, stamp_ns: int, now_ns: int, since_arrival_s: float) -> float:
-        """Seconds since the image was taken (since it arrived, where the clocks differ).
+        """Seconds since the image was taken (since it arrived, where the clocks differ); negative for the future.
 
         Args:
-            now_ns: the node's clock.
+            now_ns: the node's clock; 0 as long as simulated time has not begun, which decides nothing.
             since_arrival_s: by a steady clock.
         """
+        if now_ns == 0:
+            return since_arrival_s
         stamped = (now_ns - stamp_ns) * 1e-9
         if self.clocks_differ is None:
             self.clocks_differ = abs(stamped) > _CLOCKS_DIFFER_S
-        return since_arrival_s if self.clocks_differ else max(0.0, stamped)
+        return since_arrival_s if self.clocks_differ else stamped
 
     def jumped_back(self, stamp_ns: int) -> bool:
         """Whether time went back by more than 1 s since the last image: the recording was started again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,8 @@ from rclpy.node import Node
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import Frame
-from d2vpr_ros.localize import Estimate, RejectReason, State
-from d2vpr_ros.localize.freshness import StampWatch
+from d2vpr_ros.localize import Estimate, State
+from d2vpr_ros.nodes.judging import Judging
 from d2vpr_ros.nodes.loading import Loaded
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.newest import Newest
@@ -36,6 +37,7 @@ class Answering:
 
     Attributes:
         inputs: what comes in beside the images.
+        judging: what becomes of each image.
         status: rates and times for /diagnostics.
         newest: the last estimate since the start or since `forget`.
     """
@@ -48,9 +50,10 @@ class Answering:
         )
         self.status = InputStatus()
         self.newest: Estimate | None = None
-        self._node, self._loaded, self._settings, self._on_answer = node, loaded, settings, on_answer
-        self._mounts = MountListener(node)
-        self._watch = StampWatch()
+        self._node, self._loaded, self._on_answer = node, loaded, on_answer
+        mounts = MountListener(node)
+        find_mount = mounts.lookup if mounts.can_know else None
+        self.judging = Judging(settings, self.inputs, find_mount, node.get_logger().warning)
         self._images: Newest[Arrival] = Newest()
         self._answered = threading.Condition()  # guards what is loaded and the newest estimate
         self._answers = 0
@@ -80,6 +83,7 @@ class Answering:
         """Answer the next images from another map."""
         with self._answered:
             self._loaded, self.newest = loaded, None
+            self.judging.forget_map()
 
     def wait_until_localized(self, images: int, timeout_s: float) -> Estimate | None:
         """The first answer that is LOCALIZED, else the last of so many images; None if none came in time."""
@@ -92,41 +96,33 @@ class Answering:
         return self.newest is not None and self.newest.state is State.LOCALIZED
 
     def _work(self) -> None:
+        log = self._node.get_logger()
         while (arrival := self._images.take()) is not None:
-            started_s = time.monotonic()
             try:
-                frame = read_frame(arrival.message)
+                self._answer(arrival)
             except UserError as error:
-                self._node.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
-                continue
-            with self._answered:
-                loaded = self._loaded
-                estimate = self._estimate(frame, arrival)
-                self.newest = estimate
-                self._answers += 1
-                self._answered.notify_all()
-            self.status.answered(time.monotonic() - started_s)
-            self._on_answer(loaded, frame, estimate)
+                log.error(f"image left out: {error}", throttle_duration_sec=5.0)
+                self._leave_out(str(error))
+            except (
+                Exception
+            ) as error:  # a defect of ours; a robot that goes on with the next image beats one that stops
+                log.error(f"image left out: {traceback.format_exc()}", throttle_duration_sec=5.0)
+                self._leave_out(repr(error))
 
-    def _estimate(self, frame: Frame, arrival: Arrival) -> Estimate:
-        localizer, log = self._loaded.localizer, self._node.get_logger()
-        if localizer.mount is None:
-            mount = self._mounts.lookup(self._settings.base_frame, self._settings.camera_frame or frame.camera)
-            if mount is not None:
-                localizer.use_mount(mount)
-        if self._watch.jumped_back(frame.stamp_ns):
-            log.warning("the images' stamps jumped back: starting anew")
-            localizer.reset()
-        is_first = self._watch.clocks_differ is None
-        now_ns = self._node.get_clock().now().nanoseconds
-        age_s = self._watch.age_s(frame.stamp_ns, now_ns, time.monotonic() - arrival.steady_s)
-        if is_first and self._watch.clocks_differ:
-            log.warning(
-                "the images' stamps are over 60 s off this node's clock, so their age is taken from their arrival; "
-                "for a recording, play it with --clock and set use_sim_time:=true"
-            )
-        self.status.age_s = age_s
-        if age_s > self._settings.max_age_s:
-            return Estimate(frame.stamp_ns, State.LOST, RejectReason.STALE_IMAGE, ())
-        restriction = self.inputs.restriction_at(frame.stamp_ns, self._loaded.earth)
-        return localizer.locate(frame, self.inputs.odometry_at(frame.stamp_ns), restriction)
+    def _answer(self, arrival: Arrival) -> None:
+        started_s = time.monotonic()
+        frame = read_frame(arrival.message)
+        with self._answered:
+            loaded = self._loaded
+            now_ns = self._node.get_clock().now().nanoseconds
+            estimate = self.judging.estimate(loaded, frame, arrival.steady_s, now_ns, time.monotonic())
+            self.newest = estimate
+            self._answers += 1
+            self._answered.notify_all()
+        self.status.age_s = self.judging.age_s
+        self.status.answered(time.monotonic() - started_s)
+        self._on_answer(loaded, frame, estimate)
+
+    def _leave_out(self, why: str) -> None:
+        with self._answered:
+            self.newest, self.judging.problem = None, f"image left out: {why}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image, NavSatFix
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
@@ -97,13 +98,14 @@ class LocalizerNode(LifecycleNode):
             self._images,
             self.create_subscription(Odometry, "odom", lambda odom: inputs.take_odometry(odom, time.monotonic()), 50),
         ]
+        images = self._images.topic_name
+        take_info = partial(inputs.take_camera_info, image_topic=images)
+        self._subscribed.append(self.create_subscription(CameraInfo, "camera_info", take_info, NEWEST_ONLY))
         if self._settings.use_gps:
             self._subscribed.append(self.create_subscription(NavSatFix, "gps/fix", inputs.take_fix, NEWEST_ONLY))
-        self._offered = Services(
-            self, self._answering, self._outputs, self._belief_dropped, self._reload, self._images.topic_name
-        )
+        self._offered = Services(self, self._answering, self._outputs, self._belief_dropped, self._reload, images)
         self._timer = self.create_timer(1.0, self._report)
-        self.get_logger().info(f"waiting for images on {self._images.topic_name}")
+        self.get_logger().info(f"waiting for images on {images}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -200,7 +202,7 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().warning(problem, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
-        reason = problem or (newest.reject_reason.value if newest else "no image yet")
+        reason = problem or answering.judging.problem or (newest.reject_reason.value if newest else "no image yet")
         now_s, localizer = time.monotonic(), loaded.localizer
         image_ns = newest.stamp_ns if newest else None
         values = {
@@ -208,6 +210,7 @@ class LocalizerNode(LifecycleNode):
             "places": len(localizer.map),
             "answers": "poses" if localizer.map.header.metric else "matches only: the map has no metres",
             **answering.status.values(now_s),
+            "mount": answering.judging.mount_status,
             "odometry": answering.inputs.odometry_status(image_ns, now_s),
             "gps": answering.inputs.gps_status(image_ns, loaded.earth) if self._settings.use_gps else "off",
             "tf": self._tf.status if self._tf else "off",

@@ -8,6 +8,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.time import Time
 
+from d2vpr_ros.fields import read_transform
 from d2vpr_ros.geometry import Pose
 
 
@@ -28,9 +29,10 @@ class MountListener:
         return self._buffer is not None
 
     def lookup(self, base_frame: str, camera_frame: str) -> Pose | None:
-        """T_base_cameraOptical at the newest time, or None as long as it is not known."""
+        """T_base_cameraOptical at the newest time, or None as long as it is not known, or no pose."""
         if self._buffer is None or not self._buffer.can_transform(base_frame, camera_frame, Time()):
             return None
-        transform = self._buffer.lookup_transform(base_frame, camera_frame, Time()).transform
-        at, turned = transform.translation, transform.rotation
-        return Pose.of(at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w)
+        try:
+            return read_transform(self._buffer.lookup_transform(base_frame, camera_frame, Time()).transform)
+        except ValueError:  # tf2 takes what it is given
+            return None

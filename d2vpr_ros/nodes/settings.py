@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rclpy.node import Node
 
@@ -119,7 +121,15 @@ def read(node: Node) -> Settings:
     Raises:
         UserError: a value is not among the choices, or the camera mount is not a pose.
     """
-    values = read_values(node, PARAMETERS)
+    return of_values(read_values(node, PARAMETERS))
+
+
+def of_values(values: Mapping[str, Any]) -> Settings:
+    """The settings that values of all PARAMETERS by name make.
+
+    Raises:
+        UserError: the camera mount is not a pose.
+    """
     options = LocalizerOptions(
         sequence=values["sequence"],
         top_speed_mps=values["top_speed_mps"],

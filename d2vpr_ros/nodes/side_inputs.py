@@ -17,6 +17,7 @@ from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import Restriction
 
 _REPORTED_S = 5.0  # so that /diagnostics, once a second, misses no passing problem
+_MOST_PIXELS = 1e6  # a focal length of more is none
 _FARTHEST_M = 1e7  # beyond, positions differ by rounding alone
 
 
@@ -67,7 +68,7 @@ class SideInputs:
     def take_camera_info(self, message: Any, image_topic: str) -> None:
         """A sensor_msgs/CameraInfo; one that says nothing leaves the last as it is."""
         found = calibration_of(message, image_topic)
-        if found is not None and found != self.calibration:
+        if found is not None and max(map(abs, found.k)) < _MOST_PIXELS:
             self.calibration = found
 
     def restriction_at(self, stamp: int, earth: Earth | None) -> Restriction:
