@@ -23,8 +23,10 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "image_topic",
         default_value="/camera/image",
-        description="the camera's images; image_transport compressed appends /compressed",
+        description="the camera's images, camera_info beside them; image_transport compressed appends /compressed",
     ),
+    DeclareLaunchArgument("odom_topic", default_value="odom", description="odometry, where there is any"),
+    DeclareLaunchArgument("gps_topic", default_value="gps/fix", description="NavSatFix, where there is any"),
     DeclareLaunchArgument(
         "image_transport", default_value="", choices=["", "raw", "compressed"], description="how the images arrive"
     ),
@@ -88,6 +90,7 @@ def _localizer(context: LaunchContext) -> list[Node]:
     overrides = {name: ParameterValue(given[name], value_type=str) for name in TEXT_PARAMETERS if given[name]}
     overrides |= {name: ParameterValue(given[name] == "true") for name in FLAG_PARAMETERS if given[name]}
     image_topic = LaunchConfiguration("image_topic").perform(context)
+    camera_info = f"{image_topic.rpartition('/')[0]}/camera_info"
     return [
         Node(
             package="d2vpr_ros",
@@ -96,7 +99,13 @@ def _localizer(context: LaunchContext) -> list[Node]:
             namespace=LaunchConfiguration("namespace"),
             output="screen",
             parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
-            remappings=[("image", image_topic), ("image/compressed", f"{image_topic}/compressed")],
+            remappings=[
+                ("image", image_topic),
+                ("image/compressed", f"{image_topic}/compressed"),
+                ("camera_info", camera_info),
+                ("odom", LaunchConfiguration("odom_topic").perform(context)),
+                ("gps/fix", LaunchConfiguration("gps_topic").perform(context)),
+            ],
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         )
     ]

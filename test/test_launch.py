@@ -19,7 +19,7 @@ COMMON = {
     "log_level",
 }  # fmt: skip
 ARGUMENTS = {
-    "localize": COMMON | {"rviz", "autostart", "publish_initialpose", "publish_tf"},
+    "localize": COMMON | {"rviz", "autostart", "odom_topic", "gps_topic", "publish_initialpose", "publish_tf"},
     "build_map": COMMON | {"append", "pose_source", "pose_topic", "map_frame"},
 }
 
@@ -103,10 +103,16 @@ def test_the_launch_file_hands_map_and_topics_to_the_localizer(
     launch: Any, workspace: Path, tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment(monkeypatch, workspace, tmp_path)
-    arguments = {"map": "/nowhere/7.d2map", "image_topic": "/front/image", "namespace": "robot", "device": "cpu"}
+    arguments = {
+        "map": "/nowhere/7.d2map",
+        "image_topic": "/front/image",
+        "namespace": "robot",
+        "odom_topic": "/wheels",
+    }
     command, status, errors = started(launch, "localize", arguments)
     assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_localizer")
-    for words in ("__ns:=/robot", "image:=/front/image", "image/compressed:=/front/image/compressed"):
+    topics = ("image:=/front/image", "image/compressed:=/front/image/compressed", "odom:=/wheel", "gps/fix:=gps/fix")
+    for words in ("__ns:=/robot", "camera_info:=/front/camera_info", *topics):
         assert words in command
     assert status == 2
     assert "/nowhere/7.d2map" in errors  # what the node says of a map that is not there: the argument arrived

@@ -198,7 +198,9 @@ class LocalizerNode(LifecycleNode):
         if answering is None or loaded is None:
             return
         problem = answering.status.problem(self, self._images, time.monotonic())
-        if problem:
+        if not self._offered.enabled:
+            problem = "disabled by ~/enable"
+        elif problem:
             self.get_logger().warning(problem, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST

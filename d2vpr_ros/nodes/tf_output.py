@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from d2vpr_ros.errors import UserError
@@ -23,8 +24,8 @@ from d2vpr_ros.nodes.side_inputs import SideInputs
 
 _LISTEN_S = 2.0  # for others, before the first transform of our own
 _PERIOD_S = 0.05
-_QOS = QoSProfile(depth=100)
-_TOPIC = "/tf"
+_TOPIC, _QOS = "/tf", QoSProfile(depth=100)
+_STATIC_TOPIC, _STATIC_QOS = "/tf_static", QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class TfOutput:
@@ -48,12 +49,16 @@ class TfOutput:
         self._started_s = time.monotonic()
         self._sent: deque[int] = deque(maxlen=200)  # stamps, the newest last
         self._publisher = node.create_publisher(message_type, _TOPIC, _QOS)
-        self._subscription = node.create_subscription(message_type, _TOPIC, self._take, _QOS)
+        self._subscriptions = [
+            node.create_subscription(message_type, topic, partial(self._take, topic), qos)
+            for topic, qos in ((_TOPIC, _QOS), (_STATIC_TOPIC, _STATIC_QOS))
+        ]
         self._timer = node.create_timer(_PERIOD_S, self._broadcast)
 
     def stop(self) -> None:
         self._node.destroy_timer(self._timer)
-        self._node.destroy_subscription(self._subscription)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._publisher)
 
     def forget(self) -> None:
@@ -65,22 +70,22 @@ class TfOutput:
         motion = self._inputs.motion
         self._map_odom.see(estimate, motion.at(estimate.stamp_ns), motion.epoch, time.monotonic())
 
-    def _take(self, message: Any) -> None:
-        """What is on /tf, our own transforms among it."""
+    def _take(self, topic: str, message: Any) -> None:
+        """What others say, and on /tf our own transforms."""
         odom = self._settings.odom_frame
         for stamped in message.transforms:
             if stamped.child_frame_id.lstrip("/") == odom and stamp_ns(stamped.header) not in self._sent:
-                self._refuse(stamped.header.frame_id)
+                self._refuse(topic, stamped.header.frame_id)
                 return
 
-    def _refuse(self, parent: str) -> None:
+    def _refuse(self, topic: str, parent: str) -> None:
         if self.refused:
             return
         self.refused = True
-        infos = self._node.get_publishers_info_by_topic(_TOPIC)
+        infos = self._node.get_publishers_info_by_topic(topic)
         others = ", ".join(sorted({info.node_name for info in infos} - {self._node.get_name()}))
         self.status = (
-            f"refused: {_TOPIC} carries {parent} -> {self._settings.odom_frame} from one of {others}; "
+            f"refused: {topic} carries {parent} -> {self._settings.odom_frame} from one of {others}; "
             "a frame has one parent: stop that publisher (tf_broadcast: false for AMCL) or set publish_tf to false"
         )
         self._node.get_logger().error(f"tf {self.status}")

@@ -1,16 +1,18 @@
-"""map -> odom on real DDS, where tf2's messages are installed; elsewhere that it says so."""
+"""What the localizer says only where it is told to, on real DDS: map -> odom, and the initial pose on request."""
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from live_node import STREET_M, localizer, map_street, street
+from std_srvs.srv import SetBool, Trigger
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_transform
@@ -55,3 +57,24 @@ def test_tf_corrects_the_odometry_until_somebody_else_does(town: Path, picture: 
         publisher.publish(tf2_msgs.TFMessage(transforms=[rival]))
         robot.wait_until(lambda: robot.diagnostics()["tf"].startswith("refused: /tf carries odom_map -> odom from one"))
         assert robot.received("/diagnostics")[-1].status[0].level == DiagnosticStatus.ERROR
+
+
+def test_amcl_is_set_when_asked_and_only_then(town: Path, picture: Picture, domain_id: int) -> None:
+    with localizer(town, picture, "publish_initialpose:=on_request") as (_, robot):
+        way = itertools.chain(range(3, 15), range(15, 3, -1))
+        called = robot.call(Trigger, "~/relocalize", while_waiting=lambda: robot.look(next(way)))
+        assert called.success and called.message.endswith("; nobody listens to /initialpose")
+        robot.listen(PoseWithCovarianceStamped, "/initialpose")
+        robot.wait_for_publishers("/initialpose")
+        way = iter(range(3, STREET_M))
+        called = robot.call(Trigger, "~/relocalize", while_waiting=lambda: robot.look(next(way)))
+        assert called.success and called.message.endswith("; published on /initialpose")
+        robot.look(next(way))
+        assert len(robot.received("/initialpose")) == 1
+
+
+def test_a_disabled_localizer_answers_nothing_and_says_so(town: Path, picture: Picture, domain_id: int) -> None:
+    with localizer(town, picture) as (_, robot):
+        robot.look(5)
+        assert robot.call(SetBool, "~/enable", request=SetBool.Request(data=False)).success
+        robot.wait_until(lambda: robot.diagnostics().get("reject_reason") == "disabled by ~/enable")
