@@ -57,6 +57,7 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
         "descriptor": f"{header.descriptor_width} numbers",
         "model": f"{header.model.architecture} {header.model.weights_sha256[:12]}",
         "projection": _projection(header.model),
+        "calibrated": ", ".join(way.replace("_", " ") for way in header.calibrations) or "as every map",
         "file": megabytes(place_map.path.stat().st_size),
     }
 
