@@ -118,10 +118,11 @@ class Answering:
             estimate = self.judging.estimate(loaded, frame, arrival.steady_s, now_ns, time.monotonic())
             self.newest = estimate
             self._answers += 1
+            self.status.age_s = self.judging.age_s
+            self.status.answered(time.monotonic() - started_s)
+            # Before anyone may forget or change the map: an answer from before must not count as one from after.
+            self._on_answer(loaded, frame, estimate)
             self._answered.notify_all()
-        self.status.age_s = self.judging.age_s
-        self.status.answered(time.monotonic() - started_s)
-        self._on_answer(loaded, frame, estimate)
 
     def _leave_out(self, why: str) -> None:
         with self._answered:

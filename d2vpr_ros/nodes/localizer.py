@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from functools import partial
 from typing import Any
 
@@ -27,12 +28,14 @@ from d2vpr_ros.nodes.answering import Answering
 from d2vpr_ros.nodes.loading import Loaded, load
 from d2vpr_ros.nodes.outputs import Outputs
 from d2vpr_ros.nodes.parameters import declare
+from d2vpr_ros.nodes.reporting import report_values
 from d2vpr_ros.nodes.services import Services
 from d2vpr_ros.nodes.spin import run
 from d2vpr_ros.nodes.tf_output import TfOutput, tf_message
 
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
 NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_ODOMETRY = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class LocalizerNode(LifecycleNode):
@@ -45,6 +48,9 @@ class LocalizerNode(LifecycleNode):
         self._state: State | None = None
         self._loaded: Loaded | None = None
         self._tf: TfOutput | None = None
+        self._offered: Services | None = None
+        self._subscribed: list[Any] = []
+        self._timer: Any = None
 
     # Lifecycle
 
@@ -86,6 +92,16 @@ class LocalizerNode(LifecycleNode):
         return f"map {place_map.path}: {len(place_map)} places"
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start answering."""
+        try:
+            self._activate()
+        except Exception:  # rclpy would keep it to itself
+            self.get_logger().error(traceback.format_exc())
+            self.stop()
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    def _activate(self) -> None:
         compressed = self._settings.image_transport == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         assert self._loaded is not None
@@ -94,19 +110,18 @@ class LocalizerNode(LifecycleNode):
         if self._settings.publish_tf:
             self._tf = TfOutput(self, self._settings, inputs)
         self._images = self.create_subscription(kind, topic, self._take_image, NEWEST_ONLY)
-        self._subscribed = [
-            self._images,
-            self.create_subscription(Odometry, "odom", lambda odom: inputs.take_odometry(odom, time.monotonic()), 50),
-        ]
         images = self._images.topic_name
         take_info = partial(inputs.take_camera_info, image_topic=images)
-        self._subscribed.append(self.create_subscription(CameraInfo, "camera_info", take_info, NEWEST_ONLY))
+        self._subscribed = [
+            self._images,
+            self.create_subscription(Odometry, "odom", self._take_odometry, _ODOMETRY),
+            self.create_subscription(CameraInfo, "camera_info", take_info, NEWEST_ONLY),
+        ]
         if self._settings.use_gps:
             self._subscribed.append(self.create_subscription(NavSatFix, "gps/fix", inputs.take_fix, NEWEST_ONLY))
         self._offered = Services(self, self._answering, self._outputs, self._belief_dropped, self._reload, images)
         self._timer = self.create_timer(1.0, self._report)
         self.get_logger().info(f"waiting for images on {images}")
-        return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.stop()
@@ -126,27 +141,30 @@ class LocalizerNode(LifecycleNode):
         """Configure and activate, unless a lifecycle manager is to do it.
 
         Raises:
-            UserError: configuring failed; the reason is in the log.
+            UserError: one of them failed; the reason is in the log.
         """
         if not settings.read(self).autostart:
             return
         if self.trigger_configure() is not TransitionCallbackReturn.SUCCESS:
             raise UserError("d2vpr_localizer could not be configured; the reason is logged above")
-        self.trigger_activate()
+        if self.trigger_activate() is not TransitionCallbackReturn.SUCCESS:
+            raise UserError("d2vpr_localizer could not be activated; the reason is logged above")
 
     def stop(self) -> None:
         """End the worker and take down the inputs; safe to call twice."""
         if self._answering is None:
             return
         self._answering.stop()
-        self._offered.stop()
-        self._answering = None
-        self.destroy_timer(self._timer)
+        if self._offered is not None:
+            self._offered.stop()
+        self._answering = self._offered = None
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
         for subscription in self._subscribed:
             self.destroy_subscription(subscription)
         if self._tf is not None:
             self._tf.stop()
-            self._tf = None
+        self._timer, self._subscribed, self._tf = None, [], None
 
     def destroy_node(self) -> None:
         self._unload()
@@ -179,8 +197,12 @@ class LocalizerNode(LifecycleNode):
     def _take_image(self, message: Any) -> None:
         if self._answering is not None:
             self._answering.status.arrived(time.monotonic())
-            if self._offered.enabled:
+            if self._offered is None or self._offered.enabled:
                 self._answering.put(message)
+
+    def _take_odometry(self, message: Odometry) -> None:
+        if self._answering is not None:
+            self._answering.inputs.take_odometry(message, time.monotonic())
 
     # Output
 
@@ -198,27 +220,14 @@ class LocalizerNode(LifecycleNode):
         if answering is None or loaded is None:
             return
         problem = answering.status.problem(self, self._images, time.monotonic())
-        if not self._offered.enabled:
+        if self._offered is not None and not self._offered.enabled:
             problem = "disabled by ~/enable"
         elif problem:
             self.get_logger().warning(problem, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
         reason = problem or answering.judging.problem or (newest.reject_reason.value if newest else "no image yet")
-        now_s, localizer = time.monotonic(), loaded.localizer
-        image_ns = newest.stamp_ns if newest else None
-        values = {
-            "probability": f"{newest.probability:.3f}" if newest else "nan",
-            "places": len(localizer.map),
-            "answers": "poses" if localizer.map.header.metric else "matches only: the map has no metres",
-            **answering.status.values(now_s),
-            "mount": answering.judging.mount_status,
-            "odometry": answering.inputs.odometry_status(image_ns, now_s),
-            "gps": answering.inputs.gps_status(image_ns, loaded.earth) if self._settings.use_gps else "off",
-            "tf": self._tf.status if self._tf else "off",
-            "device": str(localizer.extractor.device),
-            "search_backend": localizer.search.status,
-        }
+        values = report_values(answering, loaded, self._settings, self._tf, time.monotonic())
         array = messages.diagnostics(self._state, reason, values, self.get_clock().now().nanoseconds)
         if self._tf is not None and self._tf.refused:
             array.status[0].level = DiagnosticStatus.ERROR

@@ -1,0 +1,32 @@
+"""The values of the localizer's /diagnostics."""
+
+from __future__ import annotations
+
+from d2vpr_ros.nodes.answering import Answering
+from d2vpr_ros.nodes.loading import Loaded
+from d2vpr_ros.nodes.settings import Settings
+from d2vpr_ros.nodes.tf_output import TfOutput
+
+
+def report_values(
+    answering: Answering, loaded: Loaded, settings: Settings, tf: TfOutput | None, now_s: float
+) -> dict[str, object]:
+    """By key, as the reference lists them.
+
+    Args:
+        now_s: by the steady clock.
+    """
+    newest, localizer, inputs = answering.newest, loaded.localizer, answering.inputs
+    image_ns = newest.stamp_ns if newest else None
+    return {
+        "probability": f"{newest.probability:.3f}" if newest else "nan",
+        "places": len(localizer.map),
+        "answers": "poses" if localizer.map.header.metric else "matches only: the map has no metres",
+        **answering.status.values(now_s),
+        "mount": answering.judging.mount_status,
+        "odometry": inputs.odometry_status(image_ns, now_s),
+        "gps": inputs.gps_status(image_ns, loaded.earth) if settings.use_gps else "off",
+        "tf": tf.status if tf else "off",
+        "device": str(localizer.extractor.device),
+        "search_backend": localizer.search.status,
+    }
