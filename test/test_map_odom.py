@@ -13,7 +13,7 @@ TRUTH = Pose.planar(12.0, -7.0, 2.5, 0.3)
 
 
 def accepted(pose: Pose) -> Estimate:
-    return Estimate(0, State.LOCALIZED, RejectReason.NONE, (), 0.99, None, pose, np.eye(6))
+    return Estimate(0, State.LOCALIZED, RejectReason.NONE, (), 0.99, pose=pose, covariance=np.eye(6))
 
 
 def silent(state: State, reason: RejectReason) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.decode import PIXEL_BYTES, read_frame
-from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
+from d2vpr_ros.localize import Estimate, Localizer, Match, RejectReason, State
 from d2vpr_ros.localize.gps_gate import GpsGate
 from d2vpr_ros.mapping.earth import Earth
+from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes import settings as node_settings
 from d2vpr_ros.nodes.judging import Judging
 from d2vpr_ros.nodes.loading import Loaded
@@ -219,3 +221,17 @@ def test_odometry_after_a_jump_says_nothing_of_the_motion_to_it(loaded: Loaded) 
     assert inputs.odometry_at(NOW_S * SECOND + SECOND // 2) is not None
     late = NOW_S * SECOND + 4 * SECOND
     assert inputs.odometry_status(late, 9.0) == "stale: the newest is 3.6 s older than the image"
+
+
+def test_candidates_are_published_where_the_base_would_be(loaded: Loaded) -> None:
+    place_map, mast = loaded.localizer.map, Pose.of(0.5, 0.1, 1.2, *FORWARD_MOUNT.quaternion)
+    matches = tuple(Match(rank, row, 0.9 - rank / 10, 0.1, rank == 0) for rank, row in enumerate([7, 3, 12]))
+    estimate = Estimate(5 * SECOND, State.CANDIDATE, RejectReason.AMBIGUOUS, matches, 0.4)
+    for mount in (None, mast):
+        points = messages.read_cloud(messages.place_matches(estimate, place_map, mount, "map"), messages.MATCH_POINT)
+        expected = [place_map.base_pose(match.row, mount).position for match in matches]
+        assert np.allclose(np.stack([points["x"], points["y"], points["z"]], axis=1), expected, atol=1e-4)
+    assert points["place_id"].tolist() == place_map.ids[[7, 3, 12]].tolist()
+    assert points["stamp_sec"].tolist() == [7, 3, 12]
+    assert points["rank"].tolist() == [0, 1, 2] and points["accepted"].tolist() == [1, 0, 0]
+    assert messages.place_matches(replace(estimate, matches=()), place_map, None, "map").width == 0

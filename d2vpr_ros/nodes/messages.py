@@ -10,6 +10,7 @@ import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CompressedImage, NavSatFix, NavSatStatus, PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -109,15 +110,15 @@ def place_matches(estimate: Estimate, place_map: PlaceMap, mount: Pose | None, f
     `x, y, z` is where the base would be. `probability` is that of the answer, on each of its candidates.
     """
     points = np.zeros(len(estimate.matches), MATCH_POINT)
-    points["probability"] = estimate.probability
-    for point, match in zip(points, estimate.matches, strict=True):
-        stamp_ns = int(place_map.stamps_ns[match.row])
-        point["latitude"], point["longitude"] = place_map.geo[match.row, :2]
-        point["x"], point["y"], point["z"] = place_map.base_pose(match.row, mount).position
-        point["similarity"], point["belief"] = match.similarity, match.belief
-        point["rank"], point["place_id"] = match.rank, place_map.ids[match.row]
-        point["stamp_sec"], point["stamp_nanosec"] = stamp_ns // NANOSECONDS, stamp_ns % NANOSECONDS
-        point["camera"], point["accepted"] = place_map.cameras[match.row], match.accepted
+    if len(points):
+        rows = np.array([match.row for match in estimate.matches])
+        points["latitude"], points["longitude"] = place_map.geo[rows, :2].T
+        points["x"], points["y"], points["z"] = _base_positions(place_map, rows, mount).T
+        points["stamp_sec"], points["stamp_nanosec"] = np.divmod(place_map.stamps_ns[rows], NANOSECONDS)
+        points["place_id"], points["camera"] = place_map.ids[rows], place_map.cameras[rows]
+        for name in ("similarity", "belief", "rank", "accepted"):
+            points[name] = [getattr(match, name) for match in estimate.matches]
+        points["probability"] = estimate.probability
     return _cloud(points, Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
 
 
@@ -152,6 +153,17 @@ def status(name: str, is_ok: bool, message: str, values: Mapping[str, object], n
 def read_cloud(message: PointCloud2, layout: np.dtype[Any]) -> npt.NDArray[Any]:
     """The points of one of the clouds above as a structured array."""
     return np.frombuffer(bytes(message.data), layout)
+
+
+def _base_positions(place_map: PlaceMap, rows: npt.NDArray[np.int64], mount: Pose | None) -> npt.NDArray[np.float64]:
+    """(M, 3) positions of `PlaceMap.base_pose`; at once, because one by one they cost more than the answer."""
+    positions = place_map.positions[rows]
+    if not place_map.header.metric:
+        return positions
+    cameras = place_map.cameras[rows]
+    arms = {int(c): (mount or place_map.camera_table[int(c)].mount).inverse().position for c in np.unique(cameras)}
+    turned = Rotation.from_quat(place_map.quaternions[rows])
+    return np.asarray(positions + turned.apply([arms[int(camera)] for camera in cameras]))
 
 
 def _cloud(points: npt.NDArray[Any], header: Header) -> PointCloud2:
