@@ -40,7 +40,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     descriptors = alike_along_the_way(20, seed=4, width=extractor.width)
     path = tmp_path_factory.mktemp("maps") / "m.d2map"
     place_map = write_places(path, straight_street(20), descriptors, extractor.identity)
-    return Loaded(Localizer(place_map, extractor), Earth(LocalFrame(48.0, 9.0, 200.0), Pose.identity(), 1.0))
+    return Loaded(Localizer(place_map, extractor), Earth(LocalFrame(48.0, 9.0, 200.0), Pose.identity(), 1.0), alike=0.5)
 
 
 def judging(inputs: SideInputs) -> Judging:

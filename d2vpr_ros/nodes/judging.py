@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from d2vpr_ros.bags.calibration import Calibration
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
 from d2vpr_ros.localize.freshness import StampWatch
+from d2vpr_ros.localize.still import StillWatch
 from d2vpr_ros.nodes.loading import Loaded
 from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
@@ -45,10 +47,11 @@ class Judging:
         self._watch = StampWatch()
         self._calibration: Calibration | None = None
         self._mount_asked_s: float | None = None
+        self._still: StillWatch | None = None
 
     def forget_map(self) -> None:
         """The next image is answered from another map."""
-        self._calibration = None
+        self._calibration = self._still = None
 
     def estimate(self, loaded: Loaded, frame: Frame, arrived_s: float, now_ns: int, now_s: float) -> Estimate:
         """The answer to an image.
@@ -75,8 +78,26 @@ class Judging:
         if self._watch.jumped_back(frame.stamp_ns):
             self._say("the images' stamps jumped back: starting anew")
             loaded.localizer.reset()
+        # First described, then looked up: odometry and GPS of the image's time often come a little after it.
+        descriptor = loaded.localizer.extractor.describe([frame.rgb])[0]
+        odometry = self._moving(loaded, descriptor, self._inputs.odometry_at(frame.stamp_ns), now_s)
         restriction = self._inputs.restriction_at(frame.stamp_ns, loaded.earth)
-        return loaded.localizer.locate(frame, self._inputs.odometry_at(frame.stamp_ns), restriction)
+        return loaded.localizer.match(descriptor, frame.stamp_ns, odometry, restriction, frame.rgb)
+
+    def _moving(
+        self, loaded: Loaded, descriptor: npt.NDArray[np.float32], odometry: Pose | None, now_s: float
+    ) -> Pose | None:
+        """The odometry, unless it stands still while the pictures move on; what was believed by it is dropped then."""
+        if self._still is None:
+            self._still = StillWatch(loaded.alike)
+        was_contradicted = self._still.contradicts
+        self._still.see(descriptor, odometry)
+        if not self._still.contradicts:
+            return odometry
+        self._inputs.report("stands still while the images move on", now_s)
+        if not was_contradicted:
+            loaded.localizer.reset()
+        return None
 
     def _ask_for_mount(self, localizer: Localizer, frame: Frame, now_s: float) -> None:
         if self._settings.mount is not None:

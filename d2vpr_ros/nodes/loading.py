@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Localizer
+from d2vpr_ros.localize.still import neighbour_similarity
 from d2vpr_ros.mapping import read_map
 from d2vpr_ros.mapping.earth import Earth, earth_of
 from d2vpr_ros.mapping.search import open_search
@@ -19,10 +20,12 @@ class Loaded:
     """Attributes:
     localizer: of the map `localizer.map`.
     earth: where that lies on the earth; None where it does not say.
+    alike: how similar its neighbouring places are.
     """
 
     localizer: Localizer
     earth: Earth | None
+    alike: float
 
     def close(self) -> None:
         """End what searches for places: it may have a connection and a thread."""
@@ -44,7 +47,8 @@ def load(
     place_map = read_map(path)
     search = open_search(settings.search_backend, settings.search_collection, place_map, say)
     try:
-        return Loaded(Localizer(place_map, extractor, settings.options, mount, search), earth_of(place_map))
+        localizer = Localizer(place_map, extractor, settings.options, mount, search)
+        return Loaded(localizer, earth_of(place_map), neighbour_similarity(place_map))
     except BaseException:
         search.close()
         raise

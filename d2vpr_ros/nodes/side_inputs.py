@@ -56,8 +56,12 @@ class SideInputs:
             problem = str(error)
         self.odometry_frames = str(message.header.frame_id).lstrip("/"), str(message.child_frame_id).lstrip("/")
         if problem:
-            self._problem, self._problem_s = problem, now_s
-            self._say(f"odometry: {problem}")
+            self.report(problem, now_s)
+
+    def report(self, problem: str, now_s: float) -> None:
+        """What is wrong with the odometry, for the log and for 5 s of /diagnostics; now_s as above."""
+        self._problem, self._problem_s = problem, now_s
+        self._say(f"odometry: {problem}")
 
     def take_fix(self, message: Any) -> None:
         """A sensor_msgs/NavSatFix; one without a fix leaves the last as it is, which grows old."""
