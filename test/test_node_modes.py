@@ -17,6 +17,7 @@ from std_srvs.srv import SetBool, Trigger
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_transform
 from d2vpr_ros.geometry import Pose, distance
+from d2vpr_ros.nodes.outputs import LATCHED
 
 Picture = npt.NDArray[np.uint8]
 
@@ -57,6 +58,17 @@ def test_tf_corrects_the_odometry_until_somebody_else_does(town: Path, picture: 
         publisher.publish(tf2_msgs.TFMessage(transforms=[rival]))
         robot.wait_until(lambda: robot.diagnostics()["tf"].startswith("refused: /tf carries odom_map -> odom from one"))
         assert robot.received("/diagnostics")[-1].status[0].level == DiagnosticStatus.ERROR
+
+
+def test_a_static_transform_is_somebody_else_too(town: Path, picture: Picture, domain_id: int) -> None:
+    tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs comes with a ROS installation, and none is here")
+    with localizer(town, picture, "publish_tf:=true") as (_, robot):
+        publisher = robot.create_publisher(tf2_msgs.TFMessage, "/tf_static", LATCHED)
+        fixed = TransformStamped(header=robot.header("map"), child_frame_id="odom")
+        publisher.publish(tf2_msgs.TFMessage(transforms=[fixed]))
+        robot.wait_until(
+            lambda: robot.diagnostics().get("tf", "").startswith("refused: /tf_static carries map -> odom")
+        )
 
 
 def test_amcl_is_set_when_asked_and_only_then(town: Path, picture: Picture, domain_id: int) -> None:
