@@ -1,11 +1,12 @@
-"""Fit the default calibrations of the localizer, and measure them on towns that had no part in it.
+"""Fit the default calibrations of the localizer, and measure them on places that had no part in it.
 
     python -m models.fit_calibration --cache FOLDER [--footage FOOTAGE] [--weights nano]
 
-Maps are the calibration towns (seeds 500 to 502) at noon, each a drive of about 400 m. Queries are drives through the
-same town, 1.5 m aside, at dusk, at night and in snow; and, as answers that can only be wrong, drives through the other
-towns and, with --footage, floors of the tower that are not in the map. What a town is measured by is fitted on the
-others. FOLDER keeps what is rendered and described.
+Maps are the calibration towns (seeds 500 to 502) at noon, each a drive of about 400 m, and with --footage floors of a
+tower, every other picture of each. Queries are drives through the same town, 1.5 m aside, at dusk, at night and in
+snow, and the other pictures of the floor; and, as answers that can only be wrong, drives through the other towns and
+the other floors, which look alike. What a town or a floor is measured by is fitted on the others. FOLDER keeps what is
+rendered and described.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,13 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Localizer, LocalizerOptions
+from d2vpr_ros.localize.agreement import Agreement
 from d2vpr_ros.localize.calibration import Calibration, calibration_error, features, fit_calibration, share
 from d2vpr_ros.localize.covariance import answer_covariance
+from d2vpr_ros.localize.verification import Features, extract_stored
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.keyframes import KeyframeRule, KeyframeSelector
+from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.mapping.store import NewPlace, create_map
 from d2vpr_ros.sim.drive import record_drive
 from models.data import read_rgb, tower_pictures
@@ -38,7 +43,8 @@ Array = npt.NDArray[np.float64]
 
 SEEDS = (500, 501, 502)
 CONDITIONS = ("dusk", "night", "snow")
-FLOORS = ("floor10", "floor12", "floor14", "basement0")
+FLOORS = ("floor7", "floor14", "floor20", "floor10", "floor12", "basement0", "floor5", "floor3")
+"""The network was not trained on the first three."""
 MAP_CONDITION, ASIDE_M, RATE_HZ, RADIUS_M = "noon", 1.5, 2.5, 5.0
 WAYS = {
     "with_odometry": (True, True),
@@ -46,19 +52,39 @@ WAYS = {
     "single_image": (False, False),
 }
 """How answers are made: with what came before, with odometry."""
+TOP_SPEED_MPS = {True: 8.0, False: 2.0}
+"""Of the simulated drives, which go at 5 m/s, and of the walks."""
+AGREEMENT = 4
+"""Column of the agreement in `features`."""
 FAR_M = 1e3
 CHI2_95 = 5.991  # two degrees of freedom
 
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """A drive as the localizer sees it: (N, D) descriptors, (N,) stamps, (N, 7) poses, NaN where not known."""
+    """A drive as the localizer sees it: (N, D) descriptors, (N,) stamps, (N, 7) poses, N pictures."""
 
     descriptors: npt.NDArray[np.float32]
     stamps_ns: npt.NDArray[np.int64]
     odometry: Array
     slam: Array
     truth: Array
+    pictures: list[bytes]
+
+    @cached_property
+    def features(self) -> list[Features]:
+        return [extract_stored(jpeg) for jpeg in self.pictures]
+
+    def part(self, first: int) -> Described:
+        """Every other image from the first on."""
+        return Described(
+            self.descriptors[first::2],
+            self.stamps_ns[first::2],
+            self.odometry[first::2],
+            self.slam[first::2],
+            self.truth[first::2],
+            self.pictures[first::2],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +94,7 @@ class Answers:
     Attributes:
         group: name of the town or tower whose map was used; measured by what is fitted on the others.
         on_map: whether the drive goes through that town.
-        rows, shares: of the calibration.
+        rows, shares: of the calibration, with the agreement of the pictures in `AGREEMENT`.
         right: (N,) within RADIUS_M.
         misses, covariances: (N, 2), (N, 2, 2) horizontal error and what was said of it.
     """
@@ -86,37 +112,38 @@ class Answers:
 def described_town(cache: Path, extractor: Extractor, seed: int, condition: str, aside_m: float) -> Described:
     """Record and describe a drive, or take it from the cache."""
     name = f"{seed}_{condition}_{aside_m:g}"
-    known = cache / f"{name}.{extractor.identity.weights_sha256[:8]}.npz"
+    bag_path = cache / name
+    if not bag_path.exists():
+        record_drive(bag_path, seed, condition, lateral_offset_m=aside_m, rate_hz=RATE_HZ, compressed=True)
+    with open_bag(bag_path) as bag:
+        tracks = [trajectory_from_bag(bag, topic) for topic in ("/odom", "/slam/pose", "/ground_truth/pose")]
+        posed = list(open_drive(bag, pose_topic="/slam/pose").frames())
+    stamps = np.array([one.frame.stamp_ns for one in posed])
+    odometry, slam, truth = (
+        np.array([pose.numbers if (pose := track.at(int(stamp), 1.0)) else [np.nan] * 7 for stamp in stamps])
+        for track in tracks
+    )
+    images = [one.frame.rgb for one in posed]
+    descriptors = described(cache / name, extractor, images)
+    return Described(descriptors, stamps, odometry, slam, truth, [encode_picture(rgb) for rgb in images])
+
+
+def described(name: Path, extractor: Extractor, images: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    """Descriptors, from the cache where they are known."""
+    known = name.with_name(f"{name.name}.{extractor.identity.weights_sha256[:8]}.npy")
     if not known.exists():
-        bag_path = cache / name
-        if not bag_path.exists():
-            record_drive(bag_path, seed, condition, lateral_offset_m=aside_m, rate_hz=RATE_HZ, compressed=True)
-        with open_bag(bag_path) as bag:
-            tracks = [trajectory_from_bag(bag, topic) for topic in ("/odom", "/slam/pose", "/ground_truth/pose")]
-            posed = list(open_drive(bag, pose_topic="/slam/pose").frames())
-        stamps = [one.frame.stamp_ns for one in posed]
-        poses = [
-            [pose.numbers if (pose := track.at(stamp, 1.0)) else [np.nan] * 7 for stamp in stamps] for track in tracks
-        ]
-        descriptors = extractor.describe([one.frame.rgb for one in posed])
-        np.savez(known, *(np.asarray(part) for part in (descriptors, stamps, *poses)))
-    with np.load(known) as stored:
-        return Described(*(stored[f"arr_{number}"] for number in range(5)))
+        np.save(known, extractor.describe(images))
+    return np.asarray(np.load(known), np.float32)
 
 
 def described_floor(cache: Path, extractor: Extractor, footage: Path, floor: str) -> Described:
-    """A walk through a floor of the tower, a picture a second; its places lie a metre apart on a line."""
-    known = cache / f"{floor}.{extractor.identity.weights_sha256[:8]}.npz"
-    if not known.exists():
-        pictures = [picture for picture in tower_pictures(footage) if picture.floor == floor]
-        descriptors = extractor.describe([read_rgb(picture.path) for picture in pictures])
-        np.savez(known, descriptors)
-    with np.load(known) as stored:
-        descriptors = stored["arr_0"]
-    count = len(descriptors)
-    poses = np.zeros((count, 7))
-    poses[:, 0], poses[:, 6] = np.arange(count), 1.0
-    return Described(descriptors, np.arange(count) * 1_000_000_000, np.full((count, 7), np.nan), poses, poses)
+    """A walk through a floor of the tower, a picture a second, as if on a line at a metre a second."""
+    images = [read_rgb(picture.path) for picture in tower_pictures(footage) if picture.floor == floor]
+    poses = np.zeros((len(images), 7))
+    poses[:, 0], poses[:, 6] = np.arange(len(images)), 1.0
+    stamps = np.arange(len(images)) * 1_000_000_000
+    pictures = [encode_picture(rgb) for rgb in images]
+    return Described(described(cache / floor, extractor, images), stamps, poses, poses, poses, pictures)
 
 
 def as_map(cache: Path, name: str, extractor: Extractor, drive: Described) -> PlaceMap:
@@ -127,10 +154,12 @@ def as_map(cache: Path, name: str, extractor: Extractor, drive: Described) -> Pl
     with create_map(path, MapHeader(extractor.identity, extractor.width, "map", 1.0)) as writer:
         session = writer.begin_session(Session(name))
         camera = writer.add_camera(session, Camera("camera", 320, 240, Pose.identity()))
-        for stamp, numbers, descriptor in zip(drive.stamps_ns, drive.slam, drive.descriptors, strict=True):
-            if np.isfinite(numbers).all() and wanted.wants(Pose.of(*numbers), int(stamp)):
-                wanted.take(Pose.of(*numbers), int(stamp))
-                writer.add_place(session, camera, NewPlace(int(stamp), Pose.of(*numbers), descriptor))
+        for number, numbers in enumerate(drive.slam):
+            stamp = int(drive.stamps_ns[number])
+            if np.isfinite(numbers).all() and wanted.wants(Pose.of(*numbers), stamp):
+                wanted.take(Pose.of(*numbers), stamp)
+                place = NewPlace(stamp, Pose.of(*numbers), drive.descriptors[number], drive.pictures[number])
+                writer.add_place(session, camera, place)
     return read_map(path)
 
 
@@ -139,14 +168,20 @@ def answered(
 ) -> Answers:
     """Drive the localizer through a described drive."""
     sequence, by_odometry = WAYS[way]
-    localizer = Localizer(place_map, extractor, LocalizerOptions(sequence=sequence))
+    top_speed_mps = TOP_SPEED_MPS[group in map(str, SEEDS)]
+    options = LocalizerOptions(sequence=sequence, top_speed_mps=top_speed_mps)
+    localizer, agreement = Localizer(place_map, extractor, options), Agreement(place_map)
     rows, shares, misses, covariances = [], [], [], []
     for number, stamp in enumerate(drive.stamps_ns):
-        numbers = drive.odometry[number]
+        numbers, descriptor = drive.odometry[number], drive.descriptors[number]
         odometry = Pose.of(*numbers) if by_odometry and np.isfinite(numbers).all() else None
-        standing = localizer.match(drive.descriptors[number], int(stamp), odometry).standing
+        standing = localizer.match(descriptor, int(stamp), odometry).standing
         assert standing is not None
-        rows.append(features(standing, place_map.spacing_m))
+        if not sequence:
+            agreement.forget()
+        agrees = agreement.take(drive.features[number], descriptor, standing)
+        assert agrees is not None
+        rows.append(features(standing, place_map.spacing_m, agrees))
         shares.append(share(standing))
         misses.append(standing.position[:2] - drive.truth[number, :2] if on_map else np.full(2, FAR_M))
         covariances.append(answer_covariance(standing.scatter, localizer.alike_m)[:2, :2])
@@ -156,55 +191,65 @@ def answered(
     )
 
 
-def collect(cache: Path, extractor: Extractor, footage: Path | None, way: str) -> Iterator[Answers]:
-    """Every map with every drive."""
+@dataclass(frozen=True, eq=False)
+class Drives:
+    """All drives: through the towns for the maps and for the queries, by seed and condition, and through the floors."""
+
+    noon: dict[int, Described]
+    queries: dict[tuple[int, str], Described]
+    floors: dict[str, Described]
+
+
+def all_drives(cache: Path, extractor: Extractor, footage: Path | None) -> Drives:
+    """Rendered and described, or from the cache."""
     cache.mkdir(parents=True, exist_ok=True)
-    noon = {seed: described_town(cache, extractor, seed, MAP_CONDITION, 0.0) for seed in SEEDS}
-    queries = {
-        (seed, condition): described_town(cache, extractor, seed, condition, ASIDE_M)
-        for seed in SEEDS
-        for condition in CONDITIONS
-    }
+    return Drives(
+        {seed: described_town(cache, extractor, seed, MAP_CONDITION, 0.0) for seed in SEEDS},
+        {
+            (seed, condition): described_town(cache, extractor, seed, condition, ASIDE_M)
+            for seed in SEEDS
+            for condition in CONDITIONS
+        },
+        {floor: described_floor(cache, extractor, footage, floor) for floor in FLOORS} if footage else {},
+    )
+
+
+def collect(cache: Path, extractor: Extractor, drives: Drives, way: str) -> Iterator[Answers]:
+    """Every map with every drive."""
     for seed in SEEDS:
-        place_map = as_map(cache, f"{seed}", extractor, noon[seed])
-        for (other, condition), drive in [*queries.items(), *(((s, MAP_CONDITION), d) for s, d in noon.items())]:
-            if other != seed or condition != MAP_CONDITION:
-                name, on_map = f"{seed} by {other} {condition}", other == seed
-                yield answered(place_map, extractor, drive, way, f"{seed}", name, on_map=on_map)
-    if footage:
-        floors = {floor: described_floor(cache, extractor, footage, floor) for floor in FLOORS}
-        for floor, mapped in floors.items():
-            place_map = as_map(cache, floor, extractor, mapped)
-            for walked, walk in floors.items():
-                if walked != floor:
-                    yield answered(place_map, extractor, walk, way, "tower", f"{floor} by {walked}", on_map=False)
+        place_map = as_map(cache, f"{seed}", extractor, drives.noon[seed])
+        others = {(other, MAP_CONDITION): drive for other, drive in drives.noon.items() if other != seed}
+        for (other, condition), drive in {**drives.queries, **others}.items():
+            name, on_map = f"{seed} by {other} {condition}", other == seed
+            yield answered(place_map, extractor, drive, way, f"{seed}", name, on_map=on_map)
+    for floor, mapped in drives.floors.items():
+        place_map = as_map(cache, floor, extractor, mapped.part(0))
+        for walked, walk in drives.floors.items():
+            on_map = walked == floor
+            drive = walk.part(1) if on_map else walk
+            yield answered(place_map, extractor, drive, way, floor, f"{floor} by {walked}", on_map=on_map)
 
 
-def fit(answers: list[Answers]) -> Calibration:
+def fit(answers: list[Answers], *, compared: bool) -> Calibration:
     """One calibration of all; drives on and off the map count alike in sum, however many there are."""
     on = sum(len(one.right) for one in answers if one.on_map)
     off = sum(len(one.right) for one in answers if not one.on_map)
     counts = np.concatenate([np.full(len(one.right), 1.0 if one.on_map else on / max(1, off)) for one in answers])
     rows, shares = np.concatenate([one.rows for one in answers]), np.concatenate([one.shares for one in answers])
+    if not compared:
+        rows[:, AGREEMENT] = 0.0
     return fit_calibration(rows, shares, np.concatenate([one.right for one in answers]), counts)
 
 
-def chances(calibration: Calibration, one: Answers) -> Array:
-    """(N,) probabilities of the answers to a drive."""
-    weights = [calibration.mass, calibration.fit, calibration.images, calibration.scatter, calibration.bias]
-    fitted: Array = one.shares / (1 + np.exp(-one.rows @ np.array(weights)))
-    return fitted
-
-
-def report(way: str, answers: list[Answers], accepted: float) -> None:
+def report(way: str, answers: list[Answers], accepted: float, *, compared: bool) -> None:
     """Print what each town gets from the calibration of the others."""
-    print(f"\n{way}: accepted from {accepted:g}")
+    print(f"\n{way}, pictures {'compared' if compared else 'not compared'}: accepted from {accepted:g}")
     print(f"{'drive':26}{'images':>7}{'accepted':>9}{'wrong':>6}{'median m':>9}{'in 95 %':>8}")
     errors, on_map = [], []
     false, off_map = 0, 0
     for one in answers:
-        calibration = fit([other for other in answers if other.group != one.group])
-        probability = chances(calibration, one)
+        calibration = fit([other for other in answers if other.group != one.group], compared=compared)
+        probability = calibration.probabilities(one.rows, one.shares)
         taken = probability >= accepted
         if not one.on_map:
             false, off_map = false + int(taken.sum()), off_map + len(taken)
@@ -231,10 +276,12 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         extractor = Extractor.open(arguments.weights)
+        drives = all_drives(arguments.cache, extractor, arguments.footage)
         for way in WAYS:
-            answers = list(collect(arguments.cache, extractor, arguments.footage, way))
-            report(way, answers, arguments.accepted)
-            print(f"{way} = {fit(answers)}", flush=True)
+            answers = list(collect(arguments.cache, extractor, drives, way))
+            for compared in (False, True):
+                report(way, answers, arguments.accepted, compared=compared)
+                print(f"{way} = {fit(answers, compared=compared)}", flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

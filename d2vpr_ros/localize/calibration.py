@@ -6,7 +6,9 @@ two streets that look alike neither can be more than half likely.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,8 @@ from scipy.special import expit, logit
 from d2vpr_ros.localize.tracker import Standing
 
 Array = npt.NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 _LEAST_MASS = 1e-4
 _ENOUGH_IMAGES = 10.0
@@ -31,6 +35,7 @@ class Calibration:
         fit: of how well the images fit, in standard deviations, times the root of how many there are (up to 10).
         images: of that root.
         scatter: of the mass's standard deviation, in spacings.
+        agreement: of how well pictures agree (`agreement.Agreement`); 0 where they are not compared.
         bias: the rest.
     """
 
@@ -38,12 +43,16 @@ class Calibration:
     fit: float
     images: float
     scatter: float
+    agreement: float
     bias: float
 
-    def probability(self, standing: Standing, spacing_m: float) -> float:
+    def probability(self, standing: Standing, spacing_m: float, agreement: float = 0.0) -> float:
         """That the robot is where the answer says."""
-        fits = expit(features(standing, spacing_m) @ np.array(list(asdict(self).values())))
-        return float(fits * share(standing))
+        return float(self.probabilities(features(standing, spacing_m, agreement), share(standing)))
+
+    def probabilities(self, rows: Array, shares: Array | float) -> Array:
+        """(N,) of answers at once, from (N, 6) `features` and (N,) `share`."""
+        return np.asarray(expit(rows @ np.array(list(asdict(self).values()))) * shares)
 
 
 def share(standing: Standing) -> float:
@@ -59,23 +68,43 @@ class Calibrations:
     and on floors of a tower that are not in the map.
     """
 
-    with_odometry: Calibration = Calibration(mass=1.43, fit=10.0, images=-21.9, scatter=0.35, bias=0.54)
-    without_odometry: Calibration = Calibration(mass=0.5, fit=5.84, images=-12.95, scatter=-4.05, bias=4.32)
-    single_image: Calibration = Calibration(mass=3.55, fit=0.0, images=0.0, scatter=-1.17, bias=11.1)
+    with_odometry: Calibration = Calibration(0.53, 7.63, -8.16, 0.0, 0.0, -6.5)
+    without_odometry: Calibration = Calibration(0.132, 5.68, -6.26, 0.0, 0.0, -4.5)
+    single_image: Calibration = Calibration(3.55, 0.0, 0.0, -1.17, 0.0, 11.1)
+    with_odometry_compared: Calibration = Calibration(0.63, 6.86, -8.65, 0.0, 8.19, -28.0)
+    without_odometry_compared: Calibration = Calibration(0.018, 5.23, -7.22, 0.0, 6.38, -20.5)
+    single_image_compared: Calibration = Calibration(0.4, 4.2, 0.0, -0.8, 4.2, -12.9)
 
-    def of(self, *, sequence: bool, odometry: bool) -> Calibration:
-        """The one for answers from images with or without what came before, and odometry."""
-        if not sequence:
-            return self.single_image
-        return self.with_odometry if odometry else self.without_odometry
+    def of(self, *, sequence: bool, odometry: bool, compared: bool = False) -> Calibration:
+        """The one for answers from images with or without what came before, odometry, and comparing pictures."""
+        found: Calibration = getattr(self, way(sequence=sequence, odometry=odometry, compared=compared))
+        return found
+
+    @staticmethod
+    def of_map(stored: Mapping[str, Mapping[str, float]]) -> Calibrations:
+        """The defaults, with what was fitted for a map (`MapHeader.calibrations`) in their place.
+
+        What another version of this package stored may have other weights: it is left out, which is logged.
+        """
+        known, weights = {way.name for way in fields(Calibrations)}, {weight.name for weight in fields(Calibration)}
+        fitted = {name: Calibration(**found) for name, found in stored.items() if found.keys() == weights}
+        if fitted.keys() != stored.keys() or not fitted.keys() <= known:
+            log.warning("the map's calibration is of another version and left out; fit it anew with d2vpr calibrate")
+        return replace(Calibrations(), **{name: one for name, one in fitted.items() if name in known})
 
 
-def features(standing: Standing, spacing_m: float) -> Array:
-    """(5,) in the order of the calibration's weights, the last one 1."""
+def way(*, sequence: bool, odometry: bool, compared: bool = False) -> str:
+    """What a way to localize is called, in `Calibrations` and in a map."""
+    name = "single_image" if not sequence else "with_odometry" if odometry else "without_odometry"
+    return f"{name}_compared" if compared else name
+
+
+def features(standing: Standing, spacing_m: float, agreement: float = 0.0) -> Array:
+    """(6,) in the order of the calibration's weights, the last one 1."""
     mass = float(np.clip(standing.mass, _LEAST_MASS, 1 - _LEAST_MASS))
     root = np.sqrt(min(1.0, standing.images / _ENOUGH_IMAGES))
     scatter = np.sqrt(np.trace(standing.scatter)) / spacing_m
-    return np.array([logit(mass), standing.fit * root, root, scatter, 1.0])
+    return np.array([logit(mass), standing.fit * root, root, scatter, agreement, 1.0])
 
 
 def fit_calibration(
@@ -84,7 +113,7 @@ def fit_calibration(
     """The calibration under which the labelled answers are likeliest, a little drawn towards zero.
 
     Args:
-        rows: (N, 5) of `features`; shares: (N,) of `share`.
+        rows: (N, 6) of `features`; shares: (N,) of `share`.
         right: (N,) whether the answer was.
         weights: (N,) how much each answer counts; None counts all alike.
 
@@ -107,8 +136,9 @@ def fit_calibration(
         slope = scaled.T @ (by_fits * fits * (1 - fits)) + np.append(chosen[:-1], 0.0)
         return float(value + (chosen[:-1] ** 2).sum() / 2), slope
 
-    # More mass and a better fit never speak against an answer, whatever the data at hand happen to show.
-    bounds = [(0.0, None), (0.0, None), (None, None), (None, None), (None, None)]
+    # More mass, a better fit, pictures that agree never speak against an answer, and a wide spread never for it,
+    # whatever the data at hand show.
+    bounds = [(0.0, None), (0.0, None), (None, None), (None, 0.0), (0.0, None), (None, None)]
     found = minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
     return Calibration(*(float(weight) for weight in found.x / spread))
 

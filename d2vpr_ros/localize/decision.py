@@ -27,12 +27,22 @@ class Acceptance:
         """Least probability of an answer; less once the robot is localized, so that it does not flicker."""
         return 1 - self.hold * (1 - self.probability) if localized else self.probability
 
+    def enough(self, standing: Standing, *, sequence: bool) -> bool:
+        """Whether as many images as asked for are behind the answer."""
+        return not sequence or standing.images >= self.images - 0.5
+
 
 DEFAULT_ACCEPTANCE = Acceptance()
 
 
 def decide(
-    probability: float, standing: Standing, acceptance: Acceptance, *, localized: bool, sequence: bool
+    probability: float,
+    standing: Standing,
+    acceptance: Acceptance,
+    *,
+    localized: bool,
+    sequence: bool,
+    alone: float = 0.0,
 ) -> RejectReason:
     """Why an answer is not accepted, NONE if it is.
 
@@ -40,12 +50,15 @@ def decide(
         probability: that it is right.
         localized: whether the last answer was accepted.
         sequence: whether several images are asked for.
+        alone: the probability before pictures were compared.
     """
-    enough = not sequence or standing.images >= acceptance.images - 0.5
-    if enough and probability >= acceptance.needed(localized):
+    enough, needed = acceptance.enough(standing, sequence=sequence), acceptance.needed(localized)
+    if enough and probability >= needed:
         return RejectReason.NONE
     if not enough:
         return RejectReason.UNCONFIRMED
+    if alone >= needed:
+        return RejectReason.VERIFICATION_FAILED
     if standing.off_map > standing.mass:
         return RejectReason.OFF_MAP
     if standing.rival > _RIVAL * standing.mass:

@@ -28,6 +28,7 @@ class RejectReason(str, Enum):
     UNCONFIRMED = "unconfirmed"
     AMBIGUOUS = "ambiguous"
     OFF_MAP = "off map"
+    VERIFICATION_FAILED = "verification failed"
     NO_METRES = "map without metres"
     STALE_IMAGE = "stale image"
 
@@ -42,6 +43,7 @@ class Match:
         similarity: cosine between the descriptors, -1..1.
         belief: probability mass of the place itself, 0..1; that of its neighbours is theirs.
         accepted: this match is the answer.
+        inliers: points it shares with the image where their pictures were compared, else 0.
     """
 
     rank: int
@@ -49,6 +51,7 @@ class Match:
     similarity: float
     belief: float
     accepted: bool
+    inliers: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class Estimate:
         matches: best first; given for every image, accepted or not.
         probability: that the robot is where the best matches say, 0..1, calibrated; given for every image.
         standing: what the probability was computed from; None where the image was not looked at.
+        agreement: how well the pictures agree along the way (`agreement.Agreement`); None where they were not compared.
         pose: T_map_base, only when LOCALIZED, which an answer from a map without metres never is.
         covariance: (6, 6) float64 over (x, y, z, rotation about x, y, z) in the map frame, metres and radians,
             positive definite (geometry_msgs/PoseWithCovariance); only when LOCALIZED.
@@ -71,5 +75,6 @@ class Estimate:
     matches: tuple[Match, ...]
     probability: float = 0.0
     standing: Standing | None = None
+    agreement: float | None = None
     pose: Pose | None = None
     covariance: npt.NDArray[np.float64] | None = None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
+from d2vpr_ros.localize.agreement import LEAST, MOST, Agreement, Compared
 from d2vpr_ros.localize.belief import Places
 from d2vpr_ros.localize.calibration import Calibrations
 from d2vpr_ros.localize.covariance import answer_covariance
@@ -24,7 +27,16 @@ from d2vpr_ros.mapping.search import LocalSearch, Search
 
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
+_INLIERS_FOR_ROTATION = 60  # with fewer, the place's own heading is as good (models/bench/verification.py)
 _OTHER_SEQUENCE = 1e6  # places; sets the sessions of a map without metres apart
+
+
+class Verify(str, Enum):
+    """When an image is compared with the picture of its place. ALWAYS is for measuring."""
+
+    NEVER = "never"
+    WHEN_IT_DECIDES = "when_it_decides"
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True)
@@ -33,11 +45,13 @@ class LocalizerOptions:
     sequence: believe in a place by all images so far; without, each image stands alone.
     top_speed_mps: bounds the motion between images where there is no odometry; in a map without metres it is how many
         times as fast as the recording a robot may go.
+    verify: when an image is compared with the picture of its place.
     acceptance: when an answer counts.
     """
 
     sequence: bool = True
     top_speed_mps: float = 2.0
+    verify: Verify = Verify.WHEN_IT_DECIDES
     acceptance: Acceptance = DEFAULT_ACCEPTANCE
 
 
@@ -66,11 +80,12 @@ class Localizer:
         self.options = options
         self.search = search or LocalSearch(place_map)
         self.background = Background.of(place_map.descriptors)
-        self.calibrations = Calibrations()
+        self.calibrations = Calibrations.of_map(place_map.header.calibrations)
         self.alike_m = alike_m(place_map)
         # One by one: beside a large map there may be no room for a copy of it.
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
         self._alike = float(np.median(neighbours)) if neighbours else 1.0
+        self._agreement = Agreement(place_map)
         self._likelihood = Likelihood.learned(place_map.descriptors, place_map.steps)
         self.use_mount(mount)
 
@@ -86,9 +101,14 @@ class Localizer:
         self._tracker = Tracker(places, self._likelihood, self._alike, speed, sequence=self.options.sequence)
         self.reset()
 
+    def use_camera_matrix(self, k: npt.NDArray[np.float64] | None, width: int = 0, height: int = 0) -> None:
+        """(3, 3) intrinsics of the robot's camera in images of that size, without distortion; None where not known."""
+        self._agreement.use_camera(k, width, height)
+
     def reset(self) -> None:
         """Forget the earlier images, as after a jump in time or on request."""
         self._tracker.reset()
+        self._agreement.forget()
         self._localized = False
 
     def locate(self, frame: Frame, odometry: Pose | None = None, restriction: Restriction = UNRESTRICTED) -> Estimate:
@@ -101,7 +121,7 @@ class Localizer:
         Raises:
             UserError: the image is empty or not RGB.
         """
-        return self.match(self.extractor.describe([frame.rgb])[0], frame.stamp_ns, odometry, restriction)
+        return self.match(self.extractor.describe([frame.rgb])[0], frame.stamp_ns, odometry, restriction, frame.rgb)
 
     def match(
         self,
@@ -109,8 +129,13 @@ class Localizer:
         stamp_ns: int,
         odometry: Pose | None = None,
         restriction: Restriction = UNRESTRICTED,
+        rgb: npt.NDArray[np.uint8] | None = None,
     ) -> Estimate:
-        """The answer to an image already described as (D,) float32 of unit length."""
+        """The answer to an image already described as (D,) float32 of unit length.
+
+        Args:
+            rgb: the image itself, to compare with its place's picture; without, it is not compared.
+        """
         similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
         if not len(rows):  # what was believed stays: the next image goes on from the last one that was looked at
             self._localized = False
@@ -119,30 +144,97 @@ class Localizer:
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
         standing = self._tracker.update(Observation(stamp_ns, descriptor, rows, scores, odometry))
-        calibration = self.calibrations.of(sequence=self.options.sequence, odometry=odometry is not None)
-        probability = calibration.probability(standing, self.map.spacing_m)
+        judged = self._judge(standing, descriptor, rgb, by_odometry=odometry is not None)
         reason = decide(
-            probability,
+            judged.probability,
             standing,
             self.options.acceptance,
             localized=self._localized,
             sequence=self.options.sequence,
+            alone=judged.alone,
         )
         self._localized = reason is RejectReason.NONE
-        matches = self._matches(standing, descriptor)
+        matches = self._matches(standing, descriptor, judged.compared)
         if self._localized and not self.map.header.metric:
-            return Estimate(stamp_ns, State.CANDIDATE, RejectReason.NO_METRES, matches, probability, standing)
+            return Estimate(
+                stamp_ns,
+                State.CANDIDATE,
+                RejectReason.NO_METRES,
+                matches,
+                judged.probability,
+                standing,
+                judged.agreement,
+            )
         if reason is not RejectReason.NONE:
             state = State.LOST if reason in (RejectReason.NO_MATCH, RejectReason.OFF_MAP) else State.CANDIDATE
-            return Estimate(stamp_ns, state, reason, matches, probability, standing)
-        pose = replace(self.map.base_pose(standing.best, self.mount), position=standing.position)
+            return Estimate(stamp_ns, state, reason, matches, judged.probability, standing, judged.agreement)
+        pose = Pose(standing.position, self._rotation(standing, judged.compared).as_quat())
         covariance = answer_covariance(standing.scatter, self.alike_m)
-        return Estimate(stamp_ns, State.LOCALIZED, reason, matches, probability, standing, pose, covariance)
+        return Estimate(
+            stamp_ns, State.LOCALIZED, reason, matches, judged.probability, standing, judged.agreement, pose, covariance
+        )
 
-    def _matches(self, standing: Standing, descriptor: npt.NDArray[np.float32]) -> tuple[Match, ...]:
+    def _judge(
+        self,
+        standing: Standing,
+        descriptor: npt.NDArray[np.float32],
+        rgb: npt.NDArray[np.uint8] | None,
+        *,
+        by_odometry: bool,
+    ) -> _Judgement:
+        """How probable the answer is; pictures are compared only where that decides, for it takes its time."""
+        options, spacing_m = self.options, self.map.spacing_m
+        alone = self.calibrations.of(sequence=options.sequence, odometry=by_odometry).probability(standing, spacing_m)
+        if rgb is None or options.verify is Verify.NEVER:
+            return _Judgement(alone, alone)
+        calibration = self.calibrations.of(sequence=options.sequence, odometry=by_odometry, compared=True)
+        if options.verify is Verify.WHEN_IT_DECIDES:
+            needed = options.acceptance.needed(self._localized)
+            worst, best = (calibration.probability(standing, spacing_m, agreement) for agreement in (LEAST, MOST))
+            if not options.acceptance.enough(standing, sequence=options.sequence) or best < needed:
+                return _Judgement(min(alone, best), alone)
+            if worst >= needed:
+                return _Judgement(max(alone, worst), alone)
+        agreement = self._agreement.take(self._agreement.seen(rgb), descriptor, standing)
+        if agreement is None:
+            return _Judgement(alone, alone)
+        return _Judgement(
+            calibration.probability(standing, spacing_m, agreement), alone, agreement, self._agreement.last
+        )
+
+    def _rotation(self, standing: Standing, compared: Compared | None) -> Rotation:
+        """Of T_map_base: as at the place, corrected by how the camera turned where many inliers tell that."""
+        if compared is None or compared.rotation is None or compared.inliers < _INLIERS_FOR_ROTATION:
+            return self.map.base_pose(standing.best, self.mount).rotation
+        mount = self.mount or self.map.camera_table[int(self.map.cameras[compared.row])].mount
+        return self.map.camera_pose(compared.row).rotation * compared.rotation * mount.rotation.inv()
+
+    def _matches(
+        self, standing: Standing, descriptor: npt.NDArray[np.float32], compared: Compared | None
+    ) -> tuple[Match, ...]:
         shown = standing.ranked[:_PUBLISHED]
         similar = self.map.descriptors[shown] @ descriptor
         return tuple(
-            Match(rank, int(row), float(similarity), float(belief), self._localized and rank == 0)
+            Match(
+                rank,
+                int(row),
+                float(similarity),
+                float(belief),
+                self._localized and rank == 0,
+                compared.inliers if compared is not None and compared.row == row else 0,
+            )
             for rank, (row, similarity, belief) in enumerate(zip(shown, similar, standing.beliefs, strict=False))
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Judgement:
+    """Attributes:
+    probability: of the answer; alone: without comparing pictures.
+    agreement: of the pictures along the way, and `compared`, the newest of them; None where they were not compared.
+    """
+
+    probability: float
+    alone: float
+    agreement: float | None = None
+    compared: Compared | None = None

@@ -116,7 +116,7 @@ def place_matches(estimate: Estimate, place_map: PlaceMap, mount: Pose | None, f
         points["x"], points["y"], points["z"] = _base_positions(place_map, rows, mount).T
         points["stamp_sec"], points["stamp_nanosec"] = np.divmod(place_map.stamps_ns[rows], NANOSECONDS)
         points["place_id"], points["camera"] = place_map.ids[rows], place_map.cameras[rows]
-        for name in ("similarity", "belief", "rank", "accepted"):
+        for name in ("similarity", "belief", "rank", "inliers", "accepted"):
             points[name] = [getattr(match, name) for match in estimate.matches]
         points["probability"] = estimate.probability
     return _cloud(points, Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))

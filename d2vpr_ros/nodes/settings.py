@@ -11,6 +11,7 @@ from rclpy.node import Node
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
+from d2vpr_ros.localize.localizer import Verify
 from d2vpr_ros.localize.gps_gate import GpsGate
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
@@ -45,6 +46,12 @@ PARAMETERS = (
         "where that is installed, else from the map.",
     ),
     Parameter("sequence", _DEFAULTS.sequence, "Accept only what consecutive images agree on."),
+    Parameter(
+        "verify",
+        _DEFAULTS.verify.value,
+        "When an image is compared, point by point, with the picture of its place; always takes some 40 ms an image.",
+        choices=tuple(choice.value for choice in Verify),
+    ),
     Parameter(
         "min_probability",
         _ACCEPTANCE.probability,
@@ -132,6 +139,7 @@ def of_values(values: Mapping[str, Any]) -> Settings:
     """
     options = LocalizerOptions(
         sequence=values["sequence"],
+        verify=Verify(values["verify"]),
         top_speed_mps=values["top_speed_mps"],
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
