@@ -32,3 +32,9 @@ def read_transform(message: Any) -> Pose:
     """
     t, q = message.translation, message.rotation
     return Pose.of(t.x, t.y, t.z, q.x, q.y, q.z, q.w)
+
+
+def one_line(text: str, most: int = 60) -> str:
+    """A message's string for a line of a log: what is not printable ASCII escaped, and cut off."""
+    escaped = text.encode("unicode_escape").decode("ascii")
+    return escaped if len(escaped) <= most else f"{escaped[:most]}..."

@@ -164,6 +164,13 @@ def check(estimate: Estimate) -> None:
         assert np.isfinite(estimate.pose.numbers).all()
 
 
+def test_an_encoding_that_would_forge_a_line_of_the_log_is_escaped() -> None:
+    image = Image(height=1, width=1, encoding="rgb8\n[ERROR] all is lost" + 200 * "!", data=b"123")
+    with pytest.raises(UserError, match=r"^image \(rgb8\\n\[ERROR\] all is lost!+\.\.\.\): not an encoding") as caught:
+        read_frame(image)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
 def frame_at(stamp_s: float) -> Any:
     message = Image(height=4, width=4, step=4, encoding="mono8", data=bytes(range(16)))
     message.header.stamp.sec, message.header.stamp.nanosec = int(stamp_s), int(stamp_s % 1 * SECOND)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import stamp_ns
+from d2vpr_ros.fields import one_line, stamp_ns
 from d2vpr_ros.images.convert import converter
 from d2vpr_ros.images.frame import Frame
 
@@ -109,7 +109,7 @@ def _decode_raw(message: Any) -> npt.NDArray[np.uint8]:
     width, height = int(message.width), int(message.height)
     encoding = LAYOUTS.get(message.encoding, message.encoding)
     encoding = SYNONYMS.get(encoding, encoding)
-    what = f"image ({message.encoding})"
+    what = f"image ({one_line(message.encoding)})"
     _check_size(width, height, what)
     if encoding not in PIXEL_BYTES:
         raise UserError(f"{what}: not an encoding of pictures; publish one of {', '.join(PIXEL_BYTES)}")

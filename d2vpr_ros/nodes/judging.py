@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.bags.calibration import Calibration
+from d2vpr_ros.fields import one_line
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
@@ -108,9 +109,9 @@ class Judging:
         mount = None if self._find_mount is None else self._find_mount(base, camera)
         if mount is not None:
             localizer.use_mount(mount)
-            self.mount_status = f"tf: {base} -> {camera}"
+            self.mount_status = f"tf: {base} -> {one_line(camera)}"
             return
-        why = f"tf does not know {base} -> {camera}" if self._find_mount else "tf2_ros is not installed"
+        why = f"tf does not know {base} -> {one_line(camera)}" if self._find_mount else "tf2_ros is not installed"
         self.mount_status = f"that of the map's camera: {why}"
         self._mount_asked_s = now_s if self._mount_asked_s is None else self._mount_asked_s
         if self._mount_asked_s < now_s - _WAIT_FOR_MOUNT_S and (self._find_mount or self._settings.camera_frame):

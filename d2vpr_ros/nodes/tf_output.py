@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import NANOSECONDS, stamp_ns
+from d2vpr_ros.fields import NANOSECONDS, one_line, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Estimate
 from d2vpr_ros.localize.map_odom import MapOdom
@@ -75,7 +75,7 @@ class TfOutput:
         odom = self._settings.odom_frame
         for stamped in message.transforms:
             if stamped.child_frame_id.lstrip("/") == odom and stamp_ns(stamped.header) not in self._sent:
-                self._refuse(topic, stamped.header.frame_id)
+                self._refuse(topic, one_line(stamped.header.frame_id))
                 return
 
     def _refuse(self, topic: str, parent: str) -> None:
@@ -111,7 +111,8 @@ class TfOutput:
         heard = self._inputs.odometry_frames
         wanted = self._settings.odom_frame, self._settings.base_frame
         if any(frame and frame != other for frame, other in zip(heard, wanted, strict=True)):
-            return f"the odometry is that of {heard[1]} in {heard[0]}; odom_frame and base_frame are {wanted}"
+            odom, base = map(one_line, heard)
+            return f"the odometry is that of {base} in {odom}; odom_frame and base_frame are {wanted}"
         return "" if is_known else "not localized"
 
     def _stamped(self, stamp: int, transform: Pose) -> TransformStamped:
