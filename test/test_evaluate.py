@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, write_
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
-from d2vpr_ros.evaluation.kidnapping import Kidnapping, kidnap, recovery
-from d2vpr_ros.evaluation.measures import ScoredDrive, measure
+from d2vpr_ros.evaluation.kidnapping import Kidnapping, Recovery, Remembered, kidnap, recovery, remembering
+from d2vpr_ros.evaluation.measures import Measures, ScoredDrive, measure
 from d2vpr_ros.evaluation.offline import Described, answer_drive
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geometry import Pose, distance
@@ -148,6 +150,12 @@ def test_a_drive_is_evaluated_from_the_bag_to_the_page(
     assert "recall at 100 % precision" in capsys.readouterr().out
 
 
+def test_the_reference_gives_every_number_of_the_json() -> None:
+    reference = (Path(__file__).resolve().parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
+    listed = re.findall(r"`(\w+)`", reference.split("### The JSON of `d2vpr evaluate`")[1])
+    assert {number.name for kind in (Measures, Recovery) for number in fields(kind)} <= set(listed)
+
+
 def test_without_metres_images_are_held_against_their_numbers(town: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     options = ["--truth", "index", "--radius", "2", "--map-bag", str(town / "noon"), "--single", "--json", str(result)]
@@ -172,6 +180,7 @@ def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
         (["--radius", "0"], "--radius 0: expected a number above 0"),
         (["--truth", "index", "--heading-tolerance", "20"], "--heading-tolerance with --truth index"),
         (["--truth-topic", "/odom2"], "/odom2"),
+        (["nowhere.mcap"], "nowhere.mcap: no such bag"),
         (["--odom-topic", "/gps/fix"], "is no topic of nav_msgs/msg/Odometry; those are: /odom"),
         (["--kidnap", "3"], "--kidnap: the drive of"),
         (["--kidnap", "3", "--truth", "index"], "--kidnap with --truth index"),
@@ -208,21 +217,21 @@ def test_a_kidnapped_robot_is_followed_to_where_it_knows(tmp_path: Path) -> None
     descriptors = alike_along_the_way(STREET, seed=4, width=WIDTH)
     place_map = write_places(tmp_path / "m.d2map", straight_street(STREET), descriptors)
     localizer = Localizer(place_map, Describes())
-    frames = [Frame(np.zeros((2, 2, 3), np.uint8), number * SECOND, "front") for number in range(STREET)]
     images = [
-        Described(frame, descriptor, pose, jumped_back=False, seconds={})
-        for frame, descriptor, pose in zip(frames, descriptors, straight_street(STREET), strict=True)
+        Described(Frame(np.zeros((8, 8, 3), np.uint8), number * SECOND, "front"), descriptor, pose, False, {})
+        for number, (descriptor, pose) in enumerate(zip(descriptors, straight_street(STREET), strict=True))
     ]
+    again: list[Remembered] = []
 
     def judge(camera: str, estimate: Estimate) -> ScoredQuery:
         truth = Pose.planar(estimate.stamp_ns / SECOND, 0.0, 0.0)
         near = estimate.pose is not None and distance(estimate.pose, truth) < 5.0
         return ScoredQuery(estimate.stamp_ns, True, estimate.pose is not None, near, truth=truth)
 
-    every = list(answer_drive(localizer, images, judge, "street"))
+    every = list(answer_drive(localizer, remembering(images, again), judge, "street"))
     assert all(answered.query and answered.query.right for answered in every[10:])
-    carried = kidnap(localizer, judge, every, images, 2)
+    carried = kidnap(localizer, judge, every, again, 2)
     assert all(one.found_m is not None for one in carried)
-    assert carried == kidnap(localizer, judge, every, images, 2), "the same places each time"
+    assert carried == kidnap(localizer, judge, every, again, 2), "the same places each time"
     with pytest.raises(UserError, match="no two places of the map 20 m apart with 50 m to go"):
-        kidnap(localizer, judge, every[:40], images[:40], 2)
+        kidnap(localizer, judge, every[:40], again[:40], 2)

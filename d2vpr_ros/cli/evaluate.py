@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kidnap", type=int, default=0, metavar="N",
         help="also carry the robot to N random places of each drive, and measure how soon it knows",
     )  # fmt: skip
+    parser.add_argument(
+        "--verify", choices=["never", "when_it_decides", "always"], default="when_it_decides",
+        help="compare images with the pictures of their places (default: when it decides)",
+    )  # fmt: skip
     parser.add_argument("--min-probability", type=float, metavar="P", help="that an answer needs (default: the node's)")
     results = parser.add_argument_group("results, written anew if they exist")
     results.add_argument("--json", type=Path, metavar="FILE", help="all numbers, together and for each bag")
@@ -45,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation import results
     from d2vpr_ros.localize import Acceptance, Localizer, LocalizerOptions
+    from d2vpr_ros.localize.localizer import Verify
     from d2vpr_ros.outfile import new_file
 
     check_truth_arguments(args)
@@ -55,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     if args.kidnap < 0:
         raise UserError(f"--kidnap {args.kidnap}: expected a number of places")
     acceptance = Acceptance() if args.min_probability is None else Acceptance(args.min_probability)
-    options = LocalizerOptions(not args.single, args.top_speed, acceptance)
+    options = LocalizerOptions(not args.single, args.top_speed, Verify(args.verify), acceptance)
     with ExitStack() as written:
         json_file, csv_file, page_file = (
             path and written.enter_context(new_file(path, force=True, source=args.map))
@@ -83,15 +88,15 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
     Raises:
         UserError: it cannot be read or judged, or none of its images can.
     """
-    from d2vpr_ros.evaluation.kidnapping import kidnap, remembered
+    from d2vpr_ros.evaluation.kidnapping import Remembered, kidnap, remembering
     from d2vpr_ros.evaluation.measures import ScoredDrive
     from d2vpr_ros.evaluation.offline import Described, describe_drive
 
     with open_asked(localizer, path, name, off_map, args) as asked:
         drive = asked.drive
         images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor)
-        again: list[Described] = []
-        every = answers_to(localizer, asked, remembered(images, again) if args.kidnap else images)
+        again: list[Remembered] = []
+        every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images)
         kidnappings = kidnap(localizer, asked.judge, every, again, args.kidnap) if args.kidnap and not off_map else []
     queries = [answered.query for answered in every if answered.query]
     unscored = len(every) - len(queries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from d2vpr_ros.localize import Localizer
     from d2vpr_ros.mapping import PlaceMap
 
+log = logging.getLogger(__name__)
+
 TRUTH = "/ground_truth/pose"
 
 
@@ -30,6 +33,7 @@ class Asked:
         name: of the recording, another for each.
         truth: what it is judged by, in words; judge: tells right answers from wrong ones.
         odometry: the topic, or None.
+        on_map: whether any answer can be right.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Asked:
     truth: str
     judge: Judge
     odometry: str | None
+    on_map: bool
 
 
 def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +57,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
     )
     truth.add_argument("--heading-tolerance", type=float, metavar="DEG", help="turned further is wrong (default: any)")
     truth.add_argument(
-        "--truth-topic", metavar="TOPIC",
+        "--truth-topic", "--pose-topic", metavar="TOPIC",
         help=f"of the true poses (default: {TRUTH} if the bag has it, else the pose topic a map would be built from)",
     )  # fmt: skip
     truth.add_argument(
@@ -123,9 +128,18 @@ def open_map(args: argparse.Namespace) -> tuple[PlaceMap, Extractor]:
 
 
 def asked_bags(args: argparse.Namespace) -> list[tuple[Path, str, bool]]:
-    """Path, name and whether it is off the map, of every recording; names are as short as they can be told apart."""
+    """Path, name and whether it is off the map, of every recording; names are as short as they can be told apart.
+
+    Raises:
+        UserError: one cannot be read: told now, not after the others' drives.
+    """
+    from d2vpr_ros.bags.reader import open_bag
+
     every = [(path, bool(getattr(args, "off_map", False))) for path in args.bags]
     every += [(path, True) for path in args.off_map_bag]
+    for path, _ in every:
+        with open_bag(path):
+            pass
     names = [path.resolve().name for path, _ in every]
     return [
         (path, name if names.count(name) == 1 else f"{path} ({number + 1})", off_map)
@@ -140,6 +154,8 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
     Raises:
         UserError: as `open_drive`, there is no such odometry, or the map and the recording do not go together.
     """
+    import numpy as np
+
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
     from d2vpr_ros.evaluation.offline import choose_odometry
@@ -154,9 +170,14 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
         truth = "off the map" if off_map else f"poses on {drive.pose_source}" if with_poses else "numbers"
         odometry = None if args.no_odometry or args.single else choose_odometry(bag, args.odom_topic)
         localizer.use_mount(drive.mount)
+        camera = next(iter(drive.cameras.values())).calibration
+        if camera is None or any(camera.d):  # lines are not straight in distorted images
+            localizer.use_camera_matrix(None)
+        else:
+            localizer.use_camera_matrix(np.reshape(camera.k, (3, 3)), camera.width, camera.height)
         judge = _judge(localizer, drive, off_map, args)
         print(f"{path}: {drive.total} images on {drive.image_topic}, odometry {odometry or 'none'}, truth: {truth}")
-        yield Asked(name, drive, truth, judge, odometry)
+        yield Asked(name, drive, truth, judge, odometry, not off_map)
 
 
 def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) -> list[Answered]:
@@ -176,6 +197,12 @@ def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) 
         raise UserError(
             f"{asked.drive.bag.path}: the truth of none of its {len(every)} images is known ({asked.truth}); choose "
             "another with --truth-topic, raise --max-gap, or use --truth index or --off-map"
+        )
+    if asked.on_map and not any(answered.query and answered.query.answerable for answered in every):
+        log.warning(
+            "%s: none of its images is within the radius of a place: see whether the truth is in the map's frame, or "
+            "say --off-map",
+            asked.drive.bag.path,
         )
     return every
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.offline import Answered, Described
 from d2vpr_ros.evaluation.truth import Judge
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg
 from d2vpr_ros.localize import Localizer
 
 FOLLOWED_M = 50.0
@@ -74,15 +76,27 @@ def recovery(kidnappings: Sequence[Kidnapping]) -> Recovery:
     )
 
 
-def remembered(images: Iterable[Described], kept: list[Described]) -> Iterator[Described]:
-    """The images, of which all but the pixels is kept to drive there again."""
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """One image of a drive, kept to drive there again; as JPEG: the pixels of a long drive would fill the memory."""
+
+    stamp_ns: int
+    camera: str
+    jpeg: bytes
+    descriptor: npt.NDArray[np.float32]
+    odometry: Pose | None
+
+
+def remembering(images: Iterable[Described], kept: list[Remembered]) -> Iterator[Described]:
+    """The same images, each of which is put into the list, too."""
     for image in images:
-        kept.append(replace(image, frame=replace(image.frame, rgb=image.frame.rgb[:0])))
+        frame = image.frame
+        kept.append(Remembered(frame.stamp_ns, frame.camera, encode_jpeg(frame.rgb), image.descriptor, image.odometry))
         yield image
 
 
 def kidnap(
-    localizer: Localizer, judge: Judge, every: Sequence[Answered], images: Sequence[Described], count: int
+    localizer: Localizer, judge: Judge, every: Sequence[Answered], images: Sequence[Remembered], count: int
 ) -> list[Kidnapping]:
     """Drive on from `count` random images, one after the other, each time carried there while the localizer goes on.
 
@@ -99,7 +113,7 @@ def kidnap(
     metres = np.concatenate([[0.0], np.cumsum(np.nan_to_num(steps))])
     answerable = np.array([bool(a.query and a.query.answerable) for a in every])
     possible = np.flatnonzero(answerable & (metres <= metres[-1] - FOLLOWED_M))
-    draw, was, clock_ns = np.random.default_rng(_SEED), np.full(3, np.inf), images[0].frame.stamp_ns
+    draw, was, clock_ns = np.random.default_rng(_SEED), np.full(3, np.inf), images[0].stamp_ns
     kidnappings = []
     localizer.reset()
     for _ in range(count + 1):  # the first one is no kidnapping: where the robot is before
@@ -112,21 +126,21 @@ def kidnap(
         start = int(draw.choice(away))
         end = int(np.searchsorted(metres, metres[start] + FOLLOWED_M, side="right"))
         kidnappings.append(_follow(localizer, judge, images[start:end], metres[start:end] - metres[start], clock_ns))
-        clock_ns += images[end - 1].frame.stamp_ns - images[start].frame.stamp_ns + _CARRIED_NS
+        clock_ns += images[end - 1].stamp_ns - images[start].stamp_ns + _CARRIED_NS
         was = positions[start:end][~np.isnan(positions[start:end, 0])][-1]
     return kidnappings[1:]
 
 
 def _follow(
-    localizer: Localizer, judge: Judge, images: Sequence[Described], metres: npt.NDArray[np.float64], clock_ns: int
+    localizer: Localizer, judge: Judge, images: Sequence[Remembered], metres: npt.NDArray[np.float64], clock_ns: int
 ) -> Kidnapping:
     """Drive through these images, of which the first is taken at `clock_ns`."""
     found_m, wrong, first = None, 0, images[0]
     for image, driven_m in zip(images, metres, strict=True):
         odometry = first.odometry.inverse() @ image.odometry if first.odometry and image.odometry else None
-        stamp_ns = clock_ns + image.frame.stamp_ns - first.frame.stamp_ns
-        estimate = localizer.match(image.descriptor, stamp_ns, odometry)
-        query = judge(image.frame.camera, replace(estimate, stamp_ns=image.frame.stamp_ns))
+        stamp_ns = clock_ns + image.stamp_ns - first.stamp_ns
+        estimate = localizer.match(image.descriptor, stamp_ns, odometry, rgb=decode_jpeg(image.jpeg))
+        query = judge(image.camera, replace(estimate, stamp_ns=image.stamp_ns))
         if query and query.accepted and query.right and found_m is None:
             found_m = float(driven_m)
         wrong += bool(query and query.accepted and not query.right)

@@ -117,7 +117,7 @@ def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge
         if image.jumped_back:
             localizer.reset()
         began = time.perf_counter()
-        estimate = localizer.match(image.descriptor, image.frame.stamp_ns, image.odometry)
+        estimate = localizer.match(image.descriptor, image.frame.stamp_ns, image.odometry, rgb=image.frame.rgb)
         seconds = {**image.seconds, "match": time.perf_counter() - began}
         query = judge(image.frame.camera, estimate)
         query = query and replace(query, drive=name, seconds=seconds)
