@@ -184,7 +184,7 @@ def answered(
         rows.append(features(standing, place_map.spacing_m, agrees))
         shares.append(share(standing))
         misses.append(standing.position[:2] - drive.truth[number, :2] if on_map else np.full(2, FAR_M))
-        covariances.append(answer_covariance(standing.scatter, localizer.alike_m)[:2, :2])
+        covariances.append(answer_covariance(standing.scatter, localizer.alike_m, place_map.spacing_m)[:2, :2])
     right = np.linalg.norm(misses, axis=1) <= RADIUS_M
     return Answers(
         group, name, on_map, np.array(rows), np.array(shares), right, np.array(misses), np.array(covariances)

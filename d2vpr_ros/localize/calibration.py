@@ -68,11 +68,11 @@ class Calibrations:
     and on floors of a tower that are not in the map.
     """
 
-    with_odometry: Calibration = Calibration(0.53, 7.63, -8.16, 0.0, 0.0, -6.5)
-    without_odometry: Calibration = Calibration(0.132, 5.68, -6.26, 0.0, 0.0, -4.5)
+    with_odometry: Calibration = Calibration(0.29, 7.51, -7.86, 0.0, 0.0, -3.94)
+    without_odometry: Calibration = Calibration(0.0, 5.15, -5.54, 0.0, 0.0, -3.12)
     single_image: Calibration = Calibration(3.55, 0.0, 0.0, -1.17, 0.0, 11.1)
-    with_odometry_compared: Calibration = Calibration(0.63, 6.86, -8.65, 0.0, 8.19, -28.0)
-    without_odometry_compared: Calibration = Calibration(0.018, 5.23, -7.22, 0.0, 6.38, -20.5)
+    with_odometry_compared: Calibration = Calibration(0.28, 6.94, -7.85, 0.0, 7.89, -26.02)
+    without_odometry_compared: Calibration = Calibration(0.0, 4.97, -7.07, 0.0, 6.57, -20.1)
     single_image_compared: Calibration = Calibration(0.4, 4.2, 0.0, -0.8, 4.2, -12.9)
 
     def of(self, *, sequence: bool, odometry: bool, compared: bool = False) -> Calibration:

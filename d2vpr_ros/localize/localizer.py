@@ -169,7 +169,7 @@ class Localizer:
             state = State.LOST if reason in (RejectReason.NO_MATCH, RejectReason.OFF_MAP) else State.CANDIDATE
             return Estimate(stamp_ns, state, reason, matches, judged.probability, standing, judged.agreement)
         pose = Pose(standing.position, self._rotation(standing, judged.compared).as_quat())
-        covariance = answer_covariance(standing.scatter, self.alike_m)
+        covariance = answer_covariance(standing.scatter, self.alike_m, self.map.spacing_m)
         return Estimate(
             stamp_ns, State.LOCALIZED, reason, matches, judged.probability, standing, judged.agreement, pose, covariance
         )
