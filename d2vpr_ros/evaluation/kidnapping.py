@@ -138,6 +138,8 @@ def _follow(
     found_m, wrong, first = None, 0, images[0]
     for image, driven_m in zip(images, metres, strict=True):
         odometry = first.odometry.inverse() @ image.odometry if first.odometry and image.odometry else None
+        if image is first:  # odometry that began anew tells no motion since the image before, as in the node
+            odometry = None
         stamp_ns = clock_ns + image.stamp_ns - first.stamp_ns
         estimate = localizer.match(image.descriptor, stamp_ns, odometry, rgb=decode_jpeg(image.jpeg))
         query = judge(image.camera, replace(estimate, stamp_ns=image.stamp_ns))

@@ -90,7 +90,7 @@ def choose_odometry(bag: Bag, wanted: str | None) -> str | None:
 def describe_drive(drive: Drive, odometry_topic: str | None, extractor: Extractor) -> Iterator[Described]:
     """Every image of a drive that can be decoded, in the recorded order, with the odometry known by then."""
     of_topic = {camera.topic: camera for camera in drive.cameras.values()}
-    motion, watch = MotionBuffer(), StampWatch()
+    motion, watch, epoch = MotionBuffer(), StampWatch(), 0
     topics = [*drive.image_topics, *([odometry_topic] if odometry_topic else [])]
     for topic, _, message in drive.bag.messages(topics):
         if topic == odometry_topic:
@@ -107,7 +107,10 @@ def describe_drive(drive: Drive, odometry_topic: str | None, extractor: Extracto
         descriptor = extractor.describe([frame.rgb])[0]
         seconds = {"decode": decoded - began, "describe": time.perf_counter() - decoded}
         jumped_back = watch.jumped_back(frame.stamp_ns)
-        yield Described(frame, descriptor, motion.at(frame.stamp_ns), jumped_back, seconds)
+        # Where odometry began anew the motion since the last image is not known: as the node does.
+        odometry = motion.at(frame.stamp_ns) if motion.epoch == epoch else None
+        epoch = motion.epoch
+        yield Described(frame, descriptor, odometry, jumped_back, seconds)
 
 
 def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge, name: str) -> Iterator[Answered]:
