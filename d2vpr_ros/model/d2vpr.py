@@ -14,7 +14,8 @@ from d2vpr_ros.model.pooling import cross_image_encoder, region_pooling
 from d2vpr_ros.model.regions import POINTS, SMALL_NEIGHBOURS, sampling_grid
 from d2vpr_ros.model.vit import AdapterViT
 
-_MAX_SHIFT = 0.25  # of a region's size
+MAX_SHIFT = 0.25
+"""How far a region's points can move, in parts of the region's size."""
 
 
 class Backbone(AdapterViT):
@@ -109,7 +110,7 @@ class D2VPR(nn.Module):
         """
         where = self.grid_points.expand(len(offsets), 1, -1, -1)
         read = functional.grid_sample(offsets, where, padding_mode="border", align_corners=True)[:, :, 0].mT
-        shift = read[..., :2].clamp(-_MAX_SHIFT, _MAX_SHIFT) * self.grid_sizes
+        shift = read[..., :2].clamp(-MAX_SHIFT, MAX_SHIFT) * self.grid_sizes
         scale = 0.5 + 1.5 * torch.sigmoid(read[..., 2:])
         return (self.grid_centres + (self.grid_points - self.grid_centres) * scale + shift).clamp(0, 1)
 

@@ -1,0 +1,139 @@
+"""The inference form of D²-VPR: the same function with nothing computed twice and nothing computed in vain.
+
+Everything here is algebra on trained weights. BatchNorm, LayerScale, the adapters' 0.2 and the attention's 1/sqrt(d)
+are folded into the linear layers beside them; the position embedding, the sampling grids and the encoding of the whole
+image are constants of the input size; of the offset map only the cells that are read are computed. Plain tensor
+operations only and no branch on data, so it exports to ONNX (opset 17).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from d2vpr_ros.model.config import PATCH
+from d2vpr_ros.model.d2vpr import D2VPR
+from d2vpr_ros.model.folding import conv, linear, norm, scaled, without_batch_norm
+from d2vpr_ros.model.fused_aggregation import FusedAggregation
+from d2vpr_ros.model.vit import ADAPTER_SCALE, Adapter, Block, ConvUnit
+
+
+def fuse(model: D2VPR, side: int = 224) -> FusedD2VPR:
+    """The inference form of a network, in eval mode, for images of `side` x `side` pixels.
+
+    Its output equals the network's to 2e-5. The weights are copied: training `model` on does not change the result.
+
+    Raises:
+        ValueError: the network has a cross-image encoder (it is for offline evaluation only), or `side` is no
+            multiple of 14.
+    """
+    if model.encoder is not None:
+        raise ValueError("a network with a cross-image encoder has no inference form")
+    if side % PATCH:
+        raise ValueError(f"an input side is a multiple of {PATCH}, not {side}")
+    with torch.no_grad():
+        return FusedD2VPR(model, side // PATCH).eval()
+
+
+class FusedD2VPR(nn.Module):
+    """(N, 3, S, S) float, ImageNet-normalised, of the one S it was fused for -> (N, descriptor_width), unit length."""
+
+    def __init__(self, model: D2VPR, side: int) -> None:
+        super().__init__()
+        self.config = model.config
+        self.backbone = FusedBackbone(model, side)
+        self.aggregation = FusedAggregation(model, side)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.aggregation(self.backbone(images))
+
+
+class FusedBackbone(nn.Module):
+    """(N, 3, S, S) -> the recovered tokens (N, 1 + (S / 14)², output_width), the class token first."""
+
+    cls_token: Tensor
+    positions: Tensor
+
+    def __init__(self, model: D2VPR, side: int) -> None:
+        super().__init__()
+        plain = model.backbone
+        self.taps = plain.taps
+        self.side = side
+        embedding = plain.position_embedding(side)
+        weight, bias = plain.patch_embed.proj.state_dict().values()
+        self.register_buffer("cls_token", plain.cls_token + embedding[:, :1])
+        self.register_buffer("positions", embedding[:, 1:] + bias)
+        self.patches = linear(weight.reshape(len(weight), -1), None)
+        self.blocks = nn.ModuleList(FusedBlock(block, side) for block in plain.blocks if isinstance(block, Block))
+        self.lin = linear(plain.lin.weight, plain.lin.bias)
+        self.up_norm = norm(plain.up_norm)
+
+    def forward(self, images: Tensor) -> Tensor:
+        batch = images.shape[0]
+        cut = images.reshape(batch, 3, self.side, PATCH, self.side, PATCH).permute(0, 2, 4, 1, 3, 5)
+        patches = self.patches(cut.reshape(batch, self.side**2, 3 * PATCH**2)) + self.positions
+        tokens = torch.cat([self.cls_token.expand(batch, -1, -1), patches], dim=1)
+        tapped = []
+        for number, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens)
+            if number in self.taps:
+                tapped.append(tokens)
+        return self.up_norm(self.lin(torch.cat(tapped, dim=-1)))
+
+
+class FusedBlock(nn.Module):
+    """Attention, then MLP and adapter side by side on one normed input; (N, T, C) -> (N, T, C)."""
+
+    def __init__(self, block: Block, side: int) -> None:
+        super().__init__()
+        self.heads = block.attn.heads
+        self.norm1, self.norm2 = norm(block.norm1), norm(block.norm2)
+        width = block.attn.qkv.in_features
+        scale = torch.ones(3 * width)
+        scale[:width] = (width // self.heads) ** -0.5  # of the queries: the attention's 1/sqrt(d)
+        self.qkv = scaled(block.attn.qkv, scale)
+        self.proj = scaled(block.attn.proj, block.ls1.gamma)
+        self.fc1 = scaled(block.mlp.fc1, torch.ones(()))
+        self.fc2 = scaled(block.mlp.fc2, block.ls2.gamma)
+        self.adapter = FusedAdapter(block.adapter, block.ls2.gamma * ADAPTER_SCALE, side)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        batch, count, width = tokens.shape
+        query, key, value = (
+            part.view(batch, count, self.heads, -1).transpose(1, 2)
+            for part in self.qkv(self.norm1(tokens)).chunk(3, -1)
+        )
+        attended = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        tokens = tokens + self.proj(attended.transpose(1, 2).reshape(batch, count, width))
+        normed = self.norm2(tokens)
+        return tokens + self.fc2(functional.gelu(self.fc1(normed))) + self.adapter(normed)
+
+
+class FusedAdapter(nn.Module):
+    """An adapter without BatchNorm, its three 1x1 convolutions in one matrix; (N, T, C) -> (N, T, C)."""
+
+    def __init__(self, adapter: Adapter, scale: Tensor, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.D_fc1 = scaled(adapter.D_fc1, torch.ones(()))
+        self.D_fc2 = scaled(adapter.D_fc2, scale)
+        units = [without_batch_norm(unit) for unit in adapter.modules() if isinstance(unit, ConvUnit)]
+        whole, narrow3, wide3, narrow5, wide5 = units
+        pointwise = (whole, narrow3, narrow5)
+        self.pointwise = linear(
+            torch.cat([weight.flatten(1) for weight, _ in pointwise]), torch.cat([bias for _, bias in pointwise])
+        )
+        self.widths = [len(bias) for _, bias in pointwise]
+        self.conv3, self.conv5 = conv(*wide3), conv(*wide5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = functional.relu(self.D_fc1(tokens))
+        cls, patches = hidden[:, :1], hidden[:, 1:]
+        batch, side = tokens.shape[0], self.side
+        whole, narrow3, narrow5 = torch.split(functional.relu(self.pointwise(patches)), self.widths, dim=-1)
+        mixed = [whole]
+        for spread, narrow in ((self.conv3, narrow3), (self.conv5, narrow5)):
+            spatial = functional.relu(spread(narrow.transpose(1, 2).reshape(batch, -1, side, side)))
+            mixed.append(spatial.flatten(2).transpose(1, 2))
+        return self.D_fc2(hidden + torch.cat([cls, torch.cat(mixed, dim=-1)], dim=1))
