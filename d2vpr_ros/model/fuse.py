@@ -134,6 +134,6 @@ class FusedAdapter(nn.Module):
         whole, narrow3, narrow5 = torch.split(functional.relu(self.pointwise(patches)), self.widths, dim=-1)
         mixed = [whole]
         for spread, narrow in ((self.conv3, narrow3), (self.conv5, narrow5)):
-            spatial = functional.relu(spread(narrow.transpose(1, 2).reshape(batch, -1, side, side)))
-            mixed.append(spatial.flatten(2).transpose(1, 2))
+            maps = narrow.reshape(batch, side, side, -1).permute(0, 3, 1, 2)
+            mixed.append(functional.relu(spread(maps)).permute(0, 2, 3, 1).reshape(batch, side**2, -1))
         return self.D_fc2(hidden + torch.cat([cls, torch.cat(mixed, dim=-1)], dim=1))
