@@ -47,11 +47,13 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "export": ["onnx"],
         "milvus": ["milvus-lite>=3,<4", "pymilvus>=3,<4"],
+        "onnx": ["onnxruntime>=1.20"],
         "sim": ["moderngl"],
         # `colcon test` runs pytest because it stands here.
         "test": ["hypothesis", "mypy", "pyogrio", "pytest<9", "ruff"],
-        "train": ["ai-edge-litert", "pytorch-metric-learning", "scikit-learn"],
+        "train": ["ai-edge-litert", "pytorch-lightning", "pytorch-metric-learning", "scikit-learn", "tensorboard"],
     },
     entry_points={
         "console_scripts": [

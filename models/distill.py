@@ -1,166 +1,122 @@
-"""Stage 1: real pictures. The student sees a changed view and gives the teacher's features of the clean one.
+"""Distil D²-VPR from its teacher, as published: the mean squared error between the two descriptors of an image.
 
-Two views of every picture, so that the descriptor learns places at the same time. The loss has three parts: dense
-(cosine between a linear reading of the recovered tokens and the teacher's 7 x 7 map, seen through the same warp),
-global (the same of the class token and the teacher's mean), and multi-similarity between the views' descriptors.
+    python -m models.distill --data GSV_CITIES --teacher CricaVPR.pth --dinov2 dinov2_vits14_pretrain.pth --out RUN
+
+RUN gets config.yaml, run.json, metrics.jsonl, tensorboard/, checkpoints/last.ckpt and, at the end, last.safetensors
+(best.safetensors where there is a validation set). The same command continues a run that was killed. On many GPUs and
+machines: docs/training.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from pytorch_metric_learning.losses import MultiSimilarityLoss, NTXentLoss
-from pytorch_metric_learning.miners import MultiSimilarityMiner
+from pytorch_lightning import LightningModule, seed_everything
 from torch import Tensor, nn
 from torch.nn import functional
 
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.model import D2VPR
-from models import augment, loop, teacher
-
-NEIGHBOUR_SHARE = 0.25
-"""How many real pairs are two frames of a video instead of two views of one frame."""
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """Recipe of the stage.
-
-    Attributes:
-        schedule: length and rate.
-        side: of the pictures in pixels: small ones first, they cost a quarter.
-        pictures: a batch, each seen twice.
-        dense, global_, places: weights of the three losses.
-        place_loss: kind of `PlaceLoss`.
-        viewpoint: how far a view moves.
-    """
-
-    schedule: loop.Schedule
-    side: int = 112
-    pictures: int = 24
-    dense: float = 1.0
-    global_: float = 0.3
-    places: float = 0.5
-    place_loss: str = "contrastive"
-    viewpoint: augment.Viewpoint = field(default_factory=lambda: augment.Viewpoint(0.15, 0.08, 1.25, 5.0, 0.15))
+from d2vpr_ros.model import D2VPR, CricaVPR, load_checkpoint
+from models.commands import add_run_arguments, machine_of, recipe_of, report
+from models.dinov2 import start_from_dinov2
+from models.published import run_recipe
+from models.recipes import Recipe
+from models.runs import Machine
 
 
-class Student(nn.Module):
-    """The network with the linear heads that read teacher features from its tokens; the heads are thrown away."""
-
-    def __init__(self, model: D2VPR, channels: int) -> None:
-        super().__init__()
-        self.model = model
-        self.dense = nn.Linear(model.config.output_width, channels)
-        self.whole = nn.Linear(model.config.output_width, channels)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 3, S, S) normalised -> descriptors (N, D), dense (N, channels, 7, 7), whole (N, channels)."""
-        tokens: list[Tensor] = []
-        hook = self.model.backbone.up_norm.register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
-        try:
-            descriptors = self.model(images)
-        finally:
-            hook.remove()
-        recovered = functional.layer_norm(tokens[0], tokens[0].shape[-1:])
-        side = int((recovered.shape[1] - 1) ** 0.5)
-        patches = self.dense(recovered[:, 1:]).mT.reshape(len(images), -1, side, side)
-        cells = functional.interpolate(patches, (teacher.SIDE, teacher.SIDE), mode="area")
-        return descriptors, cells, self.whole(recovered[:, 0])
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Pictures with the teacher's maps.
-
-    Attributes:
-        images: (N, 3, 224, 224) uint8.
-        maps: (N, 49, C) float16.
-        groups: (N,) pictures of one group may show the same place; a batch takes one of each.
-        neighbours: (N, 2) row of the whole picture a crop is of, and of the video's next frame.
-    """
-
-    images: npt.NDArray[np.uint8]
-    maps: npt.NDArray[np.float16]
-    groups: npt.NDArray[np.int64]
-    neighbours: npt.NDArray[np.int64]
-
-    def draw_pairs(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """`count` pictures of different groups, twice: (2 * count, 3, 224, 224) in 0..1 and (2 * count, C, 7, 7).
-
-        The second time it is the video's next frame for NEIGHBOUR_SHARE of them, else the same picture again.
-        A mirrored place is another place, its features are the mirrored ones: half of the batches are mirrored.
-        """
-        kinds = np.unique(self.groups)
-        chosen = random.choice(kinds, count, replace=len(kinds) < count)
-        rows = np.array([random.choice(np.flatnonzero(self.groups == group)) for group in chosen])
-        stepped = random.random(count) < NEIGHBOUR_SHARE
-        first = np.where(stepped, self.neighbours[rows, 0], rows)
-        second = np.where(stepped, self.neighbours[rows, 1], rows)
-        both = np.concatenate([first, second])
-        images = torch.from_numpy(np.stack([self.images[row] for row in both])).float() / 255
-        maps = torch.from_numpy(np.stack([self.maps[row] for row in both])).float()
-        maps = maps.mT.reshape(2 * count, -1, teacher.SIDE, teacher.SIDE)
-        return (images.flip(-1), maps.flip(-1)) if random.random() < 0.5 else (images, maps)
-
-
-def changed_views(images: Tensor, maps: Tensor, side: int, viewpoint: augment.Viewpoint) -> tuple[Tensor, Tensor]:
-    """Each picture moved and under other conditions, with the teacher's map moved alike."""
-    if side <= images.shape[-1] // 2:
-        images = functional.avg_pool2d(images, 2)
-    seen = augment.viewpoint_grid(len(images), viewpoint)
-    return augment.other_conditions(augment.warp(images, seen, side)), augment.warp(maps, seen, teacher.SIDE)
-
-
-def feature_losses(cells: Tensor, whole: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """1 - cosine, over the cells and for the whole picture."""
-    dense = 1 - functional.cosine_similarity(cells, maps, dim=1).mean()
-    return dense, 1 - functional.cosine_similarity(whole, maps.mean(dim=(2, 3)), dim=1).mean()
-
-
-class PlaceLoss(nn.Module):
-    """Equal places near, other ones far.
+class Distillation(LightningModule):
+    """Everything of the student learns; the teacher stays in eval mode, as it is, and outside of the checkpoints.
 
     Args:
-        kind: `multi_similarity` with its miner as published (alpha 1, beta 50, base 0, epsilon 0.1), which looks at
-            the hardest pairs, or `contrastive` (NT-Xent at temperature 0.1), which looks at all of them and gets a
-            network that starts from nothing going.
+        student: D²-VPR without encoder.
+        teacher: gives descriptors of the same width; its encoder sees the images that this process has.
+        rate: of Adam, until the trainer sets it.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, student: D2VPR, teacher: nn.Module, rate: float = 2.5e-5) -> None:
         super().__init__()
-        if kind not in ("multi_similarity", "contrastive"):
-            raise UserError(f"place loss {kind!r}: expected multi_similarity or contrastive")
-        self.miner = MultiSimilarityMiner(epsilon=0.1) if kind == "multi_similarity" else None
-        self.loss = MultiSimilarityLoss(alpha=1.0, beta=50.0, base=0.0) if self.miner else NTXentLoss(temperature=0.1)
+        self.student, self.teacher, self.rate = student, teacher.requires_grad_(False).eval(), rate
+        self.student.backbone.mask_token.requires_grad_(False)  # read by no forward pass
+        self.preprocessor = Preprocessor()
 
-    def forward(self, descriptors: Tensor, places: Tensor) -> Tensor:
-        """(N, D) unit descriptors, (N,) names of places -> scalar."""
-        pairs = self.miner(descriptors, places) if self.miner else None
-        return self.loss(descriptors, places, pairs)
+    def train(self, mode: bool = True) -> Distillation:
+        super().train(mode)
+        self.teacher.eval()
+        return self
 
-
-def distill(student: Student, pool: Pool, recipe: Distillation, checkpoint: Path, seed: int = 0) -> None:
-    """Trains `student` in place."""
-    random = np.random.default_rng(seed)
-    preprocessor, place_loss = Preprocessor(), PlaceLoss(recipe.place_loss)
-    names = torch.arange(recipe.pictures).repeat(2)
-
-    def losses() -> dict[str, Tensor]:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        images = self.preprocessor.normalise(batch[0])
         with torch.no_grad():
-            views, targets = changed_views(*pool.draw_pairs(recipe.pictures, random), recipe.side, recipe.viewpoint)
-            views = preprocessor.normalise(views * 255)
-        descriptors, cells, whole = student(views)
-        dense, global_ = feature_losses(cells, whole, targets)
-        return {
-            "dense": recipe.dense * dense,
-            "global": recipe.global_ * global_,
-            "places": recipe.places * place_loss(descriptors, names),
-        }
+            wanted = self.teacher(images)
+        loss = functional.mse_loss(self.student(images).float(), wanted.float())
+        self.log("loss", loss, prog_bar=True, logger=False)
+        return {"loss": loss}
 
-    loop.train(student, losses, recipe.schedule, checkpoint)
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam([p for p in self.student.parameters() if p.requires_grad], lr=self.rate)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name in self.teacher.state_dict():
+            del checkpoint["state_dict"][f"teacher.{name}"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"].update(self.teacher.state_dict(prefix="teacher."))
+
+
+def open_teacher(path: Path, student: D2VPR) -> D2VPR | CricaVPR:
+    """CricaVPR, or a D²-VPR whose descriptors are as wide as the student's.
+
+    Raises:
+        UserError: the file is no such network.
+    """
+    teacher = load_checkpoint(path)
+    width = teacher.config.descriptor_width if isinstance(teacher, D2VPR) else CRICAVPR_WIDTH
+    if width != student.config.descriptor_width:
+        raise UserError(
+            f"teacher {path} gives descriptors of {width} numbers, the student {student.config.name} of "
+            f"{student.config.descriptor_width}: choose another model in the recipe, or another teacher"
+        )
+    return teacher
+
+
+CRICAVPR_WIDTH = 14 * 768
+
+
+def distill(recipe: Recipe, config: Path, data: Path, teacher: Path, dinov2: Path, out: Path, machine: Machine) -> Path:
+    """The whole stage; returns the file of the student's last weights.
+
+    Args:
+        config: where the recipe was read; for messages.
+
+    Raises:
+        UserError: a file or the data is not as it should be.
+    """
+    seed_everything(recipe.seed, workers=True, verbose=False)
+    student = D2VPR(recipe.architecture(config))
+    start_from_dinov2(student, dinov2)
+    module = Distillation(student, open_teacher(teacher, student), recipe.rate.highest)
+    return run_recipe(module, student, recipe, data, out, machine, {"teacher": teacher, "dinov2": dinov2})
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser, "distill.yaml")
+    parser.add_argument("--teacher", type=Path, required=True, help="weights of CricaVPR")
+    parser.add_argument("--dinov2", type=Path, required=True, help="dinov2_vits14_pretrain.pth")
+    asked = parser.parse_args(words)
+
+    def run() -> Path:
+        recipe = recipe_of(asked, "distill")
+        return distill(recipe, asked.config, asked.data, asked.teacher, asked.dinov2, asked.out, machine_of(asked))
+
+    return report(run, asked.fast_dev_run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,89 +1,109 @@
-"""Stage 2: places. Town places under other conditions, and real pictures with a moved view or a neighbouring frame.
+"""Fine-tune a distilled D²-VPR for places, as published: multi-similarity loss and miner over whole batches.
 
-Multi-similarity loss with its miner over town and real places in one batch (they are each other's easy negatives; the
-hard ones are other places of the same towns). The teacher's features stay as a regulariser on the real half.
+    python -m models.finetune --data GSV_CITIES --weights distilled.safetensors --out RUN
+    python -m models.finetune --config models/configs/finetune_paper.yaml --data GSV_CITIES --weights W --out RUN
+
+Two recipes: finetune_released.yaml trains at the rate that the released run really had, finetune_paper.yaml at the one
+its settings name. RUN is as that of models.distill; the same command continues a run that was killed. On many GPUs and
+machines: docs/training.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional
+from pytorch_lightning import LightningModule, seed_everything
+from torch import Tensor, nn
 
 from d2vpr_ros.describe.preprocess import Preprocessor
-from models import augment, loop
-from models.distill import PlaceLoss, Pool, Student, changed_views, feature_losses
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.model import D2VPR, load_checkpoint
+from models.commands import add_run_arguments, machine_of, recipe_of, report
+from models.losses import PlaceLoss, gathered
+from models.published import run_recipe
+from models.recipes import Recipe
+from models.runs import Machine
 
 
-@dataclass(frozen=True)
-class Finetuning:
-    """Recipe of the stage.
+class Finetuning(LightningModule):
+    """The last blocks and all behind them learn; what is before them stays as it is, BatchNorm statistics included.
 
-    Attributes:
-        schedule: length and rate.
-        side: of the pictures in pixels.
-        town_places: a batch, from `towns` towns, each seen `town_views` times.
-        real: pictures a batch, each seen twice.
-        dense, global_: weights of the teacher's features beside the place loss.
-        places: weight of the place loss; place_loss: its kind, see `PlaceLoss`.
-        viewpoint: how far a view of a real picture moves.
+    Args:
+        student: distilled.
+        trained_blocks: how many of the backbone's blocks learn, counted from the last.
+        rate, weight_decay: of AdamW; the rate until the trainer sets it.
     """
 
-    schedule: loop.Schedule
-    side: int = 112
-    town_places: int = 12
-    towns: int = 2
-    town_views: int = 2
-    real: int = 12
-    dense: float = 0.5
-    global_: float = 0.15
-    places: float = 1.0
-    place_loss: str = "multi_similarity"
-    viewpoint: augment.Viewpoint = field(default_factory=augment.Viewpoint)
+    def __init__(self, student: D2VPR, trained_blocks: int = 4, rate: float = 2e-4, weight_decay: float = 1e-3) -> None:
+        super().__init__()
+        self.student, self.rate, self.weight_decay = student, rate, weight_decay
+        blocks = list(student.backbone.blocks)
+        self.frozen_blocks = blocks[: len(blocks) - trained_blocks]
+        student.requires_grad_(False)
+        for part in (
+            *blocks[len(blocks) - trained_blocks :],
+            student.backbone.lin,
+            student.backbone.up_norm,
+            student.aggregation,
+            student.offset_generator,
+            student.topdown_fusion,
+            student.pos_encoder,
+        ):
+            part.requires_grad_(True)
+        self.place_loss, self.preprocessor = PlaceLoss(), Preprocessor()
+
+    def train(self, mode: bool = True) -> Finetuning:
+        super().train(mode)
+        for block in self.frozen_blocks:  # the released run let their BatchNorm statistics drift: a defect
+            block.eval()
+        return self
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        descriptors = self.student(self.preprocessor.normalise(batch[0])).float()
+        loss = self.place_loss(*gathered(self, descriptors, batch[1]))
+        self.log("loss", loss, prog_bar=True, logger=False)
+        return {"loss": loss}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        trained: list[nn.Parameter] = [p for p in self.student.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, lr=self.rate, weight_decay=self.weight_decay)
 
 
-def draw_town(town: npt.NDArray[np.uint8], recipe: Finetuning, random: np.random.Generator) -> Tensor:
-    """(towns, places, views, 3, 224, 224) -> (town_views * town_places, 3, side, side) float32, 0..1, view by view."""
-    rows = []
-    for number in random.choice(len(town), recipe.towns, replace=False):
-        for place in random.choice(town.shape[1], recipe.town_places // recipe.towns, replace=False):
-            views = random.choice(town.shape[2], recipe.town_views, replace=False)
-            rows.append(town[number, place][np.sort(views)])
-    images = torch.from_numpy(np.stack(rows, axis=1)).flatten(0, 1).float() / 255
-    if recipe.side <= images.shape[-1] // 2:
-        images = functional.avg_pool2d(images, 2)
-    elif recipe.side != images.shape[-1]:
-        images = functional.interpolate(images, (recipe.side, recipe.side), mode="bilinear", antialias=True)
-    mirrored = images.flip(-1) if random.random() < 0.5 else images
-    return augment.camera(mirrored)
+def finetune(recipe: Recipe, data: Path, weights: Path, out: Path, machine: Machine) -> Path:
+    """The whole stage; returns the file of the last weights.
+
+    Raises:
+        UserError: the weights or the data are not as they should be.
+    """
+    seed_everything(recipe.seed, workers=True, verbose=False)
+    student = load_checkpoint(weights)
+    if not isinstance(student, D2VPR) or student.encoder is not None:
+        raise UserError(
+            f"weights file {weights} is not a D²-VPR without cross-image encoder; expected distilled weights"
+        )
+    if not 0 <= recipe.trained_blocks <= student.config.depth:
+        raise UserError(f"trained_blocks is {recipe.trained_blocks}; {weights} has {student.config.depth} blocks")
+    module = Finetuning(student, recipe.trained_blocks, recipe.rate.highest, recipe.weight_decay)
+    return run_recipe(module, student, recipe, data, out, machine, {"weights": weights})
 
 
-def finetune(
-    student: Student, town: npt.NDArray[np.uint8], pool: Pool, recipe: Finetuning, checkpoint: Path, seed: int = 1
-) -> None:
-    """Trains `student` in place."""
-    random = np.random.default_rng(seed)
-    preprocessor, place_loss = Preprocessor(), PlaceLoss(recipe.place_loss)
-    town_names = torch.arange(recipe.town_places).repeat(recipe.town_views)
-    names = torch.cat([town_names, recipe.town_places + torch.arange(recipe.real).repeat(2)])
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser, "finetune_released.yaml")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="distilled weights, from models.distill or released"
+    )
+    asked = parser.parse_args(words)
 
-    def losses() -> dict[str, Tensor]:
-        with torch.no_grad():
-            real, targets = changed_views(*pool.draw_pairs(recipe.real, random), recipe.side, recipe.viewpoint)
-            simulated = draw_town(town, recipe, random)
-            views = preprocessor.normalise(torch.cat([simulated, real]) * 255)
-        descriptors, cells, whole = student(views)
-        first_real = len(simulated)
-        dense, global_ = feature_losses(cells[first_real:], whole[first_real:], targets)
-        return {
-            "dense": recipe.dense * dense,
-            "global": recipe.global_ * global_,
-            "places": recipe.places * place_loss(descriptors, names),
-        }
+    def run() -> Path:
+        return finetune(recipe_of(asked, "finetune"), asked.data, asked.weights, asked.out, machine_of(asked))
 
-    loop.train(student, losses, recipe.schedule, checkpoint)
+    return report(run, asked.fast_dev_run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,6 +16,7 @@ from d2vpr_ros.sim.conditions import random_condition
 from d2vpr_ros.sim.render import CAMERA_MOUNT, Renderer
 from d2vpr_ros.sim.routes import jitter, sample_places
 from d2vpr_ros.sim.town import build_town, seed_purpose
+from models.places import Places, fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,21 @@ def cache_town_views(recipe: TownViews, out: Path) -> npt.NDArray[np.uint8]:
         cache.flush()
         partial.rename(out)
     return np.load(out, mmap_mode="r")
+
+
+def town_places(recipe: TownViews, cache: Path) -> Places:
+    """The towns' places, each town a group; rendered into `cache`, an npy file, where that is not there."""
+    views = cache_town_views(recipe, cache)
+    if views.shape[:3] != (recipe.towns, recipe.places, recipe.views):
+        raise UserError(f"{cache}: holds {views.shape[:3]} towns, places, views; the recipe asks for others: remove it")
+    pictures = views.reshape(-1, *views.shape[3:])
+    rows = np.arange(len(pictures), dtype=np.int64).reshape(-1, recipe.views)
+    groups = [f"town {recipe.first + number}" for number in range(recipe.towns) for _ in range(recipe.places)]
+    described = f"{len(rows)} places of towns {recipe.first} to {recipe.last}, {recipe.views} views each"
+    return Places(
+        list(rows),
+        groups,
+        lambda row: np.ascontiguousarray(pictures[row].transpose(1, 2, 0)),
+        fingerprint_of([repr(recipe), str(cache.stat().st_size)]),
+        described,
+    )

@@ -9,40 +9,57 @@ there is used again, and a killed run continues from its last checkpoint. About 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import yaml
+from pytorch_lightning import seed_everything
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, NANO
 from models import data, teacher
 from models.augment import Viewpoint
-from models.distill import Distillation, Pool, Student, distill
+from models.commands import CONFIGS, report
 from models.export_weights import export_weights
-from models.finetune import Finetuning, finetune
 from models.fit_pca import fit_pca
 from models.initialise import initialised
-from models.loop import Schedule
+from models.nano_data import Pool, Student
+from models.nano_stages import Schedule, Stage, run_stage
+from models.places import fingerprint_of
+from models.recipes import filled, read_yaml
+from models.runs import Machine, describe_run
 from models.town_views import TownViews, cache_town_views
 
-HERE = Path(__file__).parent
 log = logging.getLogger(__name__)
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such recipe; expected a YAML file such as models/configs/nano.yaml")
-    recipe = yaml.safe_load(path.read_text())
-    missing = [key for key in ("data", "stages", "projection", "seed", "threads") if key not in (recipe or {})]
+def pool_fingerprint(pool: Pool, views: TownViews, settings: dict[str, Any]) -> str:
+    """Changes with the teacher's features of the crops, and with what else the data is made by."""
+    return fingerprint_of([hashlib.sha256(pool.maps.tobytes()).hexdigest(), repr(views), json.dumps(settings)])
+
+
+def read_stages(recipe: dict[str, Any], config: Path) -> list[Stage]:
+    """The recipe's stages in their order.
+
+    Raises:
+        UserError: the recipe lacks a part, or a stage has a field that is none.
+    """
+    missing = [key for key in ("data", "stages", "projection", "seed", "threads") if key not in recipe]
     if missing:
-        raise UserError(f"{path}: the recipe lacks {', '.join(missing)}; compare models/configs/nano.yaml")
-    return recipe
+        raise UserError(f"{config}: the recipe lacks {', '.join(missing)}; compare models/configs/nano.yaml")
+    stages = []
+    for number, given in enumerate(recipe["stages"]):
+        where = f"{config}: stage {number + 1}"
+        parts: dict[str, object] = {"schedule": filled(Schedule, given.get("schedule"), f"{where}: schedule")}
+        if "viewpoint" in given:
+            parts["viewpoint"] = filled(Viewpoint, given["viewpoint"], f"{where}: viewpoint")
+        stages.append(filled(Stage, given | parts, where))
+    return stages
 
 
 def real_pool(footage: Path, teacher_folder: Path, cache: Path, settings: dict[str, Any]) -> Pool:
@@ -58,41 +75,42 @@ def real_pool(footage: Path, teacher_folder: Path, cache: Path, settings: dict[s
     return Pool(images, np.load(features), groups, neighbours)
 
 
-def run_stage(
-    stage: dict[str, Any], student: Student, pool: Pool, town: npt.NDArray[np.uint8], cache: Path, seed: int
-) -> None:
-    """One stage of the recipe, trained in place."""
-    fields = {key: value for key, value in stage.items() if key not in ("name", "kind", "schedule")}
-    if "viewpoint" in fields:
-        fields["viewpoint"] = Viewpoint(**fields["viewpoint"])
-    schedule, checkpoint = Schedule(**stage["schedule"]), cache / f"{stage['name']}.pt"
-    if stage["kind"] == "distill":
-        distill(student, pool, Distillation(schedule, **fields), checkpoint, seed)
-    elif stage["kind"] == "finetune":
-        finetune(student, town, pool, Finetuning(schedule, **fields), checkpoint, seed)
-    else:
-        raise UserError(f"stage {stage['name']}: kind is {stage['kind']!r}; expected distill or finetune")
+def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, out: Path, machine: Machine) -> Path:
+    """Everything: data, stages, weights, projection. Returns the weights file.
 
-
-def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, out: Path) -> Path:
-    """Everything: data, stages, weights, projection. Returns the weights file."""
-    recipe = read_recipe(config)
+    Raises:
+        UserError: the recipe, the footage or the teacher is not as it should be.
+    """
+    recipe = read_yaml(config)
+    stages = read_stages(recipe, config)
     torch.set_num_threads(recipe["threads"])
+    seed_everything(recipe["seed"], verbose=False)
     pool = real_pool(footage, teacher_folder, cache, recipe["data"])
-    views = TownViews(**recipe["data"]["town"])
+    views = filled(TownViews, recipe["data"]["town"], f"{config}: data: town")
     town = cache_town_views(views, cache / "town.npy")
+    facts = {
+        "data": str(footage),
+        "data_described": f"{len(pool.images)} crops of footage; {views.towns} towns of {views.places} places",
+        "data_fingerprint": pool_fingerprint(pool, views, recipe["data"]),
+    }
+    if not machine.fast_dev_run:
+        describe_run(cache, recipe, facts)
 
     model = initialised(D2VPR(NANO), torch.from_numpy(np.array(pool.images[::20][:500])), recipe["seed"])
     student = Student(model, recipe["data"]["teacher_channels"])
-    for number, stage in enumerate(recipe["stages"]):
-        log.info("stage %s", stage["name"])
-        run_stage(stage, student, pool, town, cache, recipe["seed"] + number)
+    for number, stage in enumerate(stages):
+        log.info("stage %s", stage.name)
+        run_stage(student, pool, town, stage, cache / stage.name, recipe["seed"] + number, machine)
+    weights = out / "nano.safetensors"
+    if machine.fast_dev_run:
+        return weights
 
     in_words = (
         f"simulated towns {views.first} to {views.last}; ie_tower without {', '.join(data.HELD_OUT_FLOORS)}; "
         "opensfm_lund; teacher MobileNet v1 (ImageNet)"
     )
     weights = out / "nano.safetensors"
+    model.eval()
     export_weights(model, weights, (views.first, views.last), config.read_text(), in_words)
     projection = recipe["projection"]
     fit_pca(
@@ -109,19 +127,21 @@ def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, o
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=HERE / "configs" / "nano.yaml")
+    parser.add_argument("--config", type=Path, default=CONFIGS / "nano.yaml")
     parser.add_argument("--footage", type=Path, required=True, help="folder with ie_tower and opensfm_lund")
     parser.add_argument("--teacher-folder", type=Path, required=True, help=f"folder with {teacher.FILE}")
     parser.add_argument("--cache", type=Path, required=True, help="folder for what is made on the way, 3 GB")
-    parser.add_argument("--out", type=Path, default=HERE / "weights")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=CONFIGS.parent / "weights")
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--fast-dev-run", action="store_true", help="one batch a stage, no weights")
+    asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        print(train_nano(arguments.config, arguments.footage, arguments.teacher_folder, arguments.cache, arguments.out))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    machine = Machine(asked.accelerator, "1", 1, asked.fast_dev_run)
+
+    def run() -> Path:
+        return train_nano(asked.config, asked.footage, asked.teacher_folder, asked.cache, asked.out, machine)
+
+    return report(run, asked.fast_dev_run)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,17 @@ def domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         yield domain
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny networks are slower on several threads, many times so on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def footage() -> Path:
     """The folder of real footage; the test is skipped where there is none."""

@@ -19,11 +19,15 @@ from d2vpr_ros.model import D2VPR, NANO, D2VPRConfig
 from d2vpr_ros.model.config import AdapterWidths
 from d2vpr_ros.sim.town import seed_purpose
 from models import augment
-from models.distill import Distillation, Pool, Student, distill
+from models.commands import CONFIGS
 from models.initialise import initialised
-from models.loop import Schedule
+from models.nano_data import Pool, Student
+from models.nano_stages import Schedule, Stage, run_stage
+from models.recipes import read_yaml
+from models.runs import Machine
 from models.thumbnail import describe_thumbnails
 from models.town_views import TownViews, cache_town_views
+from models.train_nano import read_stages
 
 WEIGHTS = Path(__file__).parent.parent / "models" / "weights"
 TINY = D2VPRConfig("tiny", 48, 2, 3, (1, 2), AdapterWidths(24, 12, 3, 6), 48, 16, 16, 8, 16)
@@ -79,21 +83,47 @@ def test_town_views_refuse_a_seed_kept_for_evaluation(tmp_path: Path) -> None:
         cache_town_views(TownViews(first=99, last=1001), tmp_path / "town.npy")
 
 
-def test_a_few_steps_of_distillation_lower_the_loss_and_are_resumed(tmp_path: Path) -> None:
-    torch.manual_seed(0)
+def small_pool() -> Pool:
     random = np.random.default_rng(0)
     images = np.kron(random.integers(0, 256, (6, 3, 8, 8), dtype=np.uint8), np.ones((1, 1, 28, 28), np.uint8))
     rows = np.arange(6)
-    pool = Pool(images, random.normal(size=(6, 49, 12)).astype(np.float16), rows, np.stack([rows, rows], axis=1))
-    student = Student(initialised(D2VPR(TINY), torch.from_numpy(images)), 12)
+    return Pool(images, random.normal(size=(6, 49, 12)).astype(np.float16), rows, np.stack([rows, rows], axis=1))
+
+
+def small_stage(steps: int, minutes: float = 0.0, town_places: int = 0) -> Stage:
     still = augment.Viewpoint(0, 0, 1, 0, 0)
-    checkpoint = tmp_path / "stage.pt"
-    for steps in (15, 30):
-        recipe = Distillation(Schedule(steps, 3e-3, warm_up=3), pictures=6, viewpoint=still)
-        distill(student, pool, recipe, checkpoint)
-    history = [json.loads(line) for line in checkpoint.with_suffix(".jsonl").read_text().splitlines()]
-    assert [line["step"] for line in history] == [15, 20, 30]
+    schedule = Schedule(steps, 3e-3, warm_up=3, minutes=minutes)
+    return Stage("small", schedule, 56, town_places, real=6, place_loss="contrastive", viewpoint=still)
+
+
+def run_small_stage(stage: Stage, folder: Path) -> Student:
+    pool = small_pool()
+    torch.manual_seed(0)
+    student = Student(initialised(D2VPR(TINY), torch.from_numpy(pool.images)), 12)
+    town = np.stack([pool.images.reshape(3, 2, 3, 224, 224)] * 2)
+    run_stage(student, pool, town, stage, folder, 0, Machine("cpu", "1"))
+    return student
+
+
+def test_a_stage_of_nano_lowers_the_loss_and_is_read_again_once_it_is_done(tmp_path: Path, one_thread: None) -> None:
+    student = run_small_stage(small_stage(40), tmp_path)
+    history = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in history] == [20, 40]
     assert history[-1]["dense"] < history[0]["dense"]
+    again = run_small_stage(small_stage(40), tmp_path)
+    assert all(torch.equal(one, two) for one, two in zip(student.parameters(), again.parameters(), strict=True))
+
+
+def test_a_stage_of_nano_ends_with_its_minutes(tmp_path: Path, one_thread: None) -> None:
+    run_small_stage(small_stage(100_000, minutes=1e-4, town_places=4), tmp_path)
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 1
+
+
+def test_the_recipe_of_nano_is_one_that_the_script_reads() -> None:
+    config = CONFIGS / "nano.yaml"
+    stages = read_stages(read_yaml(config), config)
+    assert [stage.side for stage in stages] == [112, 224, 112, 224]
 
 
 def test_the_bundled_weights_were_trained_on_training_towns_only() -> None:

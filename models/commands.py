@@ -1,0 +1,65 @@
+"""What the training scripts have in common on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from d2vpr_ros.errors import UserError
+from models.recipes import Recipe, read_recipe
+from models.runs import Machine, is_first
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, config: str) -> None:
+    """The recipe, its data, where the run goes, and what it runs on."""
+    parser.add_argument("--config", type=Path, default=CONFIGS / config, help=f"the recipe (default: {config})")
+    parser.add_argument("--data", type=Path, required=True, help="what `data: kind` of the recipe names")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; one that was killed is continued")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--precision", choices=("32-true", "16-mixed", "bf16-mixed"), help="instead of the recipe's")
+    parser.add_argument("--clip", type=float, help="longest gradient, instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--workers", type=int, help="processes that read images, instead of the recipe's")
+    add_machine_arguments(parser)
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--devices", default="auto", help="processes on this machine, one for each GPU (default: auto)")
+    parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
+    parser.add_argument("--fast-dev-run", action="store_true", help="one batch and no files: does it fit together?")
+
+
+def machine_of(arguments: argparse.Namespace) -> Machine:
+    if arguments.devices != "auto" and not (arguments.devices.isdecimal() and int(arguments.devices)):
+        raise UserError(f"--devices {arguments.devices}: expected auto or a number from 1 on")
+    return Machine(arguments.accelerator, arguments.devices, arguments.nodes, arguments.fast_dev_run)
+
+
+def recipe_of(arguments: argparse.Namespace, stage: str) -> Recipe:
+    """The recipe with what the command line changes in it.
+
+    Raises:
+        UserError: see `read_recipe`.
+    """
+    recipe = read_recipe(arguments.config, stage)
+    names = ("epochs", "precision", "clip", "seed", "workers")
+    changed = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return dataclasses.replace(recipe, **changed)
+
+
+def report(run: Callable[[], Path], fast_dev_run: bool) -> int:
+    """Prints the file that `run` made; a user's mistake is one line. Gives the exit status."""
+    try:
+        made = run()
+        if is_first():
+            print("it fits together" if fast_dev_run else made)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
