@@ -10,7 +10,8 @@ from pathlib import Path
 
 from d2vpr_ros.errors import UserError
 from models.recipes import Recipe, read_recipe
-from models.runs import Machine, is_first
+from models.run_folder import is_first
+from models.runs import Machine
 
 CONFIGS = Path(__file__).parent / "configs"
 

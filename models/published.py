@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from pytorch_lightning import LightningModule
-from safetensors.torch import save
 
 from d2vpr_ros.model import D2VPR
 from models.batches import BatchStream, PlaceImages, loader
+from models.benchmarks import Benchmark
+from models.rand_augment import RandAugment
 from models.recipes import Recipe
-from models.runs import Machine, describe_run, is_first, train
-from models.sorted_header import sort_header
+from models.run_folder import describe_run, is_first, write_weights
+from models.runs import Machine, train
+from models.validation import Validate
 
 
 def run_recipe(
@@ -26,11 +27,13 @@ def run_recipe(
     out: Path,
     machine: Machine,
     weights: Mapping[str, Path],
+    validation: Benchmark | None = None,
 ) -> Path:
     """Trains the module on the recipe's batches; returns the file of the student's last weights.
 
     Args:
         weights: the files it starts from; their SHA-256 goes into the run folder.
+        validation: what chooses the best weights, once an epoch.
 
     Raises:
         UserError: the data is not as it should be, or the folder holds another run.
@@ -54,6 +57,7 @@ def run_recipe(
             "machine": dataclasses.asdict(machine),
         }
         describe_run(out, dataclasses.asdict(recipe), facts)
+    still = dataclasses.replace(recipe.transform, augment=RandAugment(operations=0))
     train(
         module,
         lambda step, rank, world: loader(
@@ -67,17 +71,13 @@ def run_recipe(
         precision=recipe.precision,
         clip=recipe.clip,
         checkpoint_every=recipe.checkpoint_every,
+        callbacks=(
+            (Validate(validation, student, still, steps_per_epoch, recipe.chosen_by, recipe.workers, out),)
+            if validation
+            else ()
+        ),
     )
     last = out / "last.safetensors"
     if not machine.fast_dev_run and is_first():
         write_weights(student, last)
     return last
-
-
-def write_weights(model: D2VPR, path: Path) -> None:
-    """Float32 safetensors with the network's architecture, as `load_checkpoint` reads them."""
-    state = {name: tensor.detach().cpu().float().contiguous() for name, tensor in model.state_dict().items()}
-    notes = {"architecture": json.dumps(dataclasses.asdict(model.config))}
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(sort_header(save(state, notes)))
-    partial.rename(path)

@@ -1,8 +1,4 @@
-"""A run: Lightning's trainer over an endless stream of batches, and a folder that says what was done.
-
-FOLDER/config.yaml (the recipe), run.json (git revision, data, fingerprint, versions), metrics.jsonl, tensorboard/,
-checkpoints/last.ckpt. The same command continues a run that was killed.
-"""
+"""A run: Lightning's trainer over an endless stream of batches, which continues from its folder's last checkpoint."""
 
 from __future__ import annotations
 
@@ -11,23 +7,20 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 
 from d2vpr_ros.errors import UserError
-from models.export_weights import git_revision
+from models.run_folder import write_metrics
 
 LOG_EVERY = 20
 """Steps over which metrics are averaged before they are written."""
@@ -133,38 +126,6 @@ class Metrics(Callback):
         write_metrics(trainer, self.path, means)
 
 
-def write_metrics(trainer: Trainer, path: Path, values: Mapping[str, float]) -> None:
-    """One line of metrics.jsonl, and the same for TensorBoard; by the first process only."""
-    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        with path.open("a") as file:
-            file.write(json.dumps({"step": trainer.global_step, **values}) + "\n")
-        for logger in trainer.loggers:
-            logger.log_metrics(dict(values), trainer.global_step)
-
-
-def describe_run(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Writes config.yaml and run.json; a folder that holds another recipe's or other data's run is refused.
-
-    Raises:
-        UserError: the folder belongs to another run.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path, notes = folder / "config.yaml", folder / "run.json"
-    text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
-    if path.exists() and path.read_text() != text:
-        raise UserError(f"{path}: the folder holds a run of another recipe; give another --out, or remove it")
-    path.write_text(text)
-    if notes.exists():
-        before = json.loads(notes.read_text()).get("data_fingerprint")
-        if before != facts["data_fingerprint"]:
-            raise UserError(
-                f"{notes}: the run began on data with fingerprint {before}, this has {facts['data_fingerprint']}; "
-                "give another --out"
-            )
-    libraries = {name: version(name) for name in ("torch", "pytorch-lightning", "pytorch-metric-learning")}
-    notes.write_text(json.dumps({**facts, "git_revision": git_revision(), "libraries": libraries}, indent=1) + "\n")
-
-
 def train(
     module: LightningModule,
     loader_of: Callable[[int, int, int], DataLoader[Any]],
@@ -228,11 +189,6 @@ def train(
     if not machine.fast_dev_run:
         trainer.save_checkpoint(last)
     return trainer
-
-
-def is_first() -> bool:
-    """Whether this is the one process that writes and prints, also before the trainer has made the others."""
-    return not getattr(rank_zero_only, "rank", 0)
 
 
 def quiet_lightning() -> None:

@@ -32,7 +32,8 @@ from models.nano_data import Pool, Student
 from models.nano_stages import Schedule, Stage, run_stage
 from models.places import fingerprint_of
 from models.recipes import filled, read_yaml
-from models.runs import Machine, describe_run
+from models.run_folder import describe_run
+from models.runs import Machine
 from models.town_views import TownViews, cache_town_views
 
 log = logging.getLogger(__name__)

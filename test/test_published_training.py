@@ -19,18 +19,22 @@ import torch
 import yaml
 from torch import Tensor
 
+from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, CricaVPR, D2VPRConfig, load_checkpoint
 from d2vpr_ros.model.config import AdapterWidths
 from models import distill, finetune
 from models.batches import BatchStream, Transform
+from models.benchmarks import Benchmark
 from models.commands import CONFIGS
 from models.dinov2 import start_from_dinov2
 from models.gsv_cities import COLUMNS, read_gsv_cities
 from models.places import with_enough_images
-from models.published import write_weights
+from models.published import run_recipe
 from models.rand_augment import NAMES, OPERATIONS, RandAugment
 from models.recipes import Rate, read_recipe
+from models.run_folder import write_weights
+from models.runs import Machine
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TINY = D2VPRConfig("tiny", 24, 2, 3, (1, 2), AdapterWidths(12, 6, 3, 3), 24, 8, 8, 4, 4)
@@ -246,6 +250,30 @@ def test_two_processes_that_share_a_batch_have_the_loss_and_the_gradients_of_one
     for name, gradient in gradients.items():
         scale = gradient.abs().max()
         assert torch.allclose(gradients_of_two[name], gradient, atol=1e-4 * float(scale) + 1e-8), name
+
+
+def test_the_best_weights_are_those_with_the_best_recall_on_the_validation_set(workplace: Path, tmp_path: Path) -> None:
+    places = read_gsv_cities(workplace / "gsv")
+    first, second = ([places.read(int(rows[view])) for rows in places.rows if len(rows) == 3] for view in (0, 1))
+    known = Benchmark("miniature", "equal place", first, second, np.eye(8, dtype=bool))
+    recipe = read_recipe(workplace / "finetune.yaml", "finetune")
+    student = load_checkpoint(workplace / "student.safetensors")
+    assert isinstance(student, D2VPR)
+    module = finetune.Finetuning(student, 1)
+    run_recipe(module, student, recipe, workplace / "gsv", tmp_path, Machine("cpu", "1"), {}, known)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    recalls = {line["step"]: line["recall@1"] for line in lines if "recall@1" in line}
+    assert list(recalls) == [2, 4, 6]  # every epoch
+
+    network, still = load_checkpoint(tmp_path / "best.safetensors"), Transform(SIDE, augment=RandAugment(0))
+    unused = np.random.default_rng()
+    with torch.no_grad():
+        one, two = (
+            network(Preprocessor().normalise(torch.stack([still(image, unused) for image in images])))
+            for images in (first, second)
+        )
+    found = (two @ one.T).argmax(dim=1) == torch.arange(8)
+    assert max(recalls.values()) == pytest.approx(float(found.float().mean()))
 
 
 def test_batches_lie_within_a_city_hold_every_place_once_an_epoch_and_are_known_by_their_number() -> None:
