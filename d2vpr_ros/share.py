@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -29,3 +30,8 @@ def _ament_share() -> Path | None:
         return Path(get_package_share_directory(_PACKAGE))
     except (ImportError, LookupError, OSError):  # no ROS, not built into it, or AMENT_PREFIX_PATH unset
         return None
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $XDG_CACHE_HOME/d2vpr_ros, else ~/.cache/d2vpr_ros. May not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / _PACKAGE

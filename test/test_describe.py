@@ -60,9 +60,9 @@ def test_what_is_no_rgb_image_is_refused(extractor: Extractor, image: np.ndarray
     ("choice", "said"),
     [
         ({"weights": "huge"}, "no weights 'huge'.*nano"),
-        ({"backend": "abacus"}, "choose one of torch"),
+        ({"backend": "abacus"}, "choose one of auto, torch, onnxruntime"),
         ({"precision": "rough"}, "choose one of exact"),
-        ({"device": "tpu"}, "choose one of auto, cpu, cuda"),
+        ({"device": "tpu"}, "choose one of auto, cpu, cuda, tensorrt"),
     ],
 )
 def test_an_unknown_choice_lists_the_known_ones(choice: dict[str, str], said: str) -> None:

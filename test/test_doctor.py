@@ -250,7 +250,7 @@ def test_without_ros_the_way_to_it_is_told() -> None:
 
 
 def test_a_gpu_that_is_not_used_is_told() -> None:
-    device = DeviceFacts("", "2.9.0", "cpu", 4, has_gpu=True, describe_s=0.2)
+    device = DeviceFacts("", "torch 2.9.0", "cpu", 4, has_gpu=True, describe_s=0.2)
     (line,) = machine.check_device(device, 0.1)
     assert str(line).startswith("WARN device: cpu, torch 2.9.0, 4 threads: 200 ms an image; there is an NVIDIA GPU")
     (line,) = machine.check_device(replace(device, has_gpu=False), 0.1)
@@ -258,7 +258,7 @@ def test_a_gpu_that_is_not_used_is_told() -> None:
 
 
 def test_threads_that_wait_for_busy_cores_are_told() -> None:
-    device = DeviceFacts("", "2.9.0", "cpu", 4, describe_s=2.0, one_thread_s=0.1)
+    device = DeviceFacts("", "torch 2.9.0", "cpu", 4, describe_s=2.0, one_thread_s=0.1)
     (line,) = machine.check_device(device, 0.1)
     assert str(line).startswith("WARN device: cpu, torch 2.9.0, 4 threads: 2000 ms an image; with one thread 100 ms")
     assert str(line).endswith("start the localizer with OMP_NUM_THREADS=1, or free the processor")

@@ -6,14 +6,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from d2vpr_ros.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,36 @@ class Preprocessor:
         Raises:
             UserError: the picture is not such an array, or empty.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise UserError(
-                f"an image to describe is {image.dtype} of shape {image.shape}; "
-                "expected uint8 RGB of shape (height, width, 3): convert it first, e.g. with images.decode_image"
-            )
+        import torch
+        from torch.nn import functional
+
+        check_image(image)
         channels_first = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
         side = (self.size, self.size)
         return functional.interpolate(channels_first, side, mode="bilinear", antialias=True)[0]
 
     def normalise(self, resized: Tensor) -> Tensor:
         """(N, 3, size, size) uint8 -> float32, zero mean and unit variance over ImageNet."""
+        import torch
+
         mean = torch.tensor(self.mean, device=resized.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=resized.device).view(3, 1, 1)
         return (resized.float() / 255 - mean) / std
 
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
         """N pictures of any sizes -> (N, 3, size, size) float32."""
+        import torch
+
         return self.normalise(torch.stack([self.resize(image) for image in images]))
+
+
+def check_image(image: npt.NDArray[np.uint8]) -> None:
+    """
+    Raises:
+        UserError: it is not (H, W, 3) uint8, or empty.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise UserError(
+            f"an image to describe is {image.dtype} of shape {image.shape}; "
+            "expected uint8 RGB of shape (height, width, 3): convert it first, e.g. with images.decode_image"
+        )

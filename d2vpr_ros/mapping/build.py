@@ -13,7 +13,6 @@ from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
@@ -59,7 +58,7 @@ class BuildOptions:
 @dataclass(frozen=True, eq=False)
 class _Keyframe:
     posed: PosedFrame  # its picture is the small one
-    prepared: torch.Tensor
+    prepared: npt.NDArray[np.uint8]
     descriptor: npt.NDArray[np.float32] | None = None
 
 

@@ -142,13 +142,14 @@ class DeviceFacts:
 
     Attributes:
         trouble: why it does not.
-        has_gpu: whether there is an NVIDIA GPU, whatever torch says.
+        library: what runs it, and its version.
+        has_gpu: whether there is an NVIDIA GPU, whatever the library says.
         describe_s: one image described, after warming up.
         one_thread_s: the same by a single thread; 0 where it was not tried.
     """
 
     trouble: str = ""
-    torch: str = ""
+    library: str = ""
     device: str = ""
     threads: int = 0
     has_gpu: bool = False

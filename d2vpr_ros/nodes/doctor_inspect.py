@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -52,8 +53,6 @@ def read_parameters(path: Path) -> dict[str, object]:
 
 def inspect_device(parameters: Mapping[str, object], map_path: str) -> tuple[DeviceFacts, MapFacts | None]:
     """Run the network once, and open the map, if one is named, with it."""
-    import torch
-
     from d2vpr_ros.describe import Extractor
 
     names = ("weights", "backend", "precision", "device", "projection")
@@ -61,17 +60,16 @@ def inspect_device(parameters: Mapping[str, object], map_path: str) -> tuple[Dev
         extractor = Extractor.open(**{name: str(parameters[name]) for name in names if name in parameters})
     except UserError as error:
         return DeviceFacts(trouble=str(error)), inspect_map(map_path, None) if map_path else None
-    threads = torch.get_num_threads()
+    network = extractor.network
     describe_s = _described_s(extractor)
     one_thread_s = 0.0
-    if extractor.device.type == "cpu" and threads > 1:
-        torch.set_num_threads(1)
-        one_thread_s = _described_s(extractor)
-        torch.set_num_threads(threads)
+    if extractor.device == "cpu" and network.threads > 1:
+        with network.one_thread() as alone:
+            one_thread_s = _described_s(replace(extractor, network=alone))
     device = DeviceFacts(
-        torch=torch.__version__,
-        device=str(extractor.device),
-        threads=threads,
+        library=network.library,
+        device=extractor.device,
+        threads=network.threads,
         has_gpu=any(Path(sign).exists() for sign in _GPU_SIGNS),
         describe_s=describe_s,
         one_thread_s=one_thread_s,

@@ -121,7 +121,7 @@ def check_device(device: DeviceFacts, interval_s: float) -> list[Line]:
     """
     if device.trouble:
         return [_from_error("model", device.trouble)]
-    said = f"device: {device.device}, torch {device.torch}"
+    said = f"device: {device.device}, {device.library}"
     if device.device == "cpu":
         said += f", {device.threads} thread{'' if device.threads == 1 else 's'}"
     said += f": {device.describe_s * 1e3:.0f} ms an image"
@@ -129,7 +129,7 @@ def check_device(device: DeviceFacts, interval_s: float) -> list[Line]:
         return [
             warn(
                 f"{said}; there is an NVIDIA GPU that is not used",
-                "device:=auto, and a torch with CUDA: pip's, or on a Jetson NVIDIA's own wheel",
+                "device:=auto, and a torch with CUDA (or onnxruntime-gpu): pip's, or on a Jetson NVIDIA's own wheel",
             )
         ]
     if 0 < 2 * device.one_thread_s < device.describe_s:  # threads wait for each other on cores that others hold

@@ -31,7 +31,13 @@ PARAMETERS = (
         "What shortens descriptors: default is the projection beside the weights, none is none, else a file; as in "
         "the map.",
     ),
-    Parameter("backend", "torch", "What runs the network.", choices=BACKENDS),
+    Parameter(
+        "backend",
+        "auto",
+        "What runs the network; auto takes onnxruntime for weights that `d2vpr export` wrote and where there is no "
+        "torch.",
+        choices=BACKENDS,
+    ),
     Parameter("device", "auto", "Where it runs; auto takes the GPU where there is one.", choices=DEVICES),
     Parameter("precision", "exact", "How it computes; exact is float32.", choices=PRECISIONS),
     Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),

@@ -1,0 +1,79 @@
+"""Write weights as one ONNX file, for machines without torch and for TensorRT.
+
+One graph from uint8 RGB images, squashed to 224 x 224 as the network was trained, to descriptors: normalisation and
+projection are inside, the number of images is free. It is checked against torch in float32 before it takes its name.
+The file carries the identity of the weights: a map built with the one is used with the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_MOST_IMAGES = 200
+_PICTURES = (".jpg", ".jpeg", ".png")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", help="a bundled name or a weights file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
+    parser.add_argument(
+        "--precision", choices=["exact", "fp16", "int8"], default="exact",
+        help="exact: float32; fp16: matrix products in half precision, for GPUs; int8: in 8 bits, for CPUs with VNNI",
+    )  # fmt: skip
+    parser.add_argument("--opset", type=int, choices=[17, 20], default=17, help="version of the operators (17)")
+    parser.add_argument(
+        "--projection", default="default", help="default (the one beside the weights), none, or a file of fit_pca.py"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER",
+        help=f"check with its pictures, at most {_MOST_IMAGES} (default: drawn ones)",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace a file of that name")
+
+
+def main(args: argparse.Namespace) -> int:
+    from d2vpr_ros.describe.weights import weights_path
+    from d2vpr_ros.errors import UserError
+
+    if args.out.suffix != ".onnx":
+        raise UserError(f"-o {args.out}: expected a name that ends in .onnx")
+    weights = weights_path(args.weights)
+    images = list(_pictures(args.images)) if args.images else []
+    try:
+        from d2vpr_ros.describe.onnx_export import export
+    except ImportError as error:
+        raise UserError(f"an export needs torch and onnx ({error}); `pip install torch d2vpr_ros[export]`") from None
+    found = export(weights, args.out, args.projection, args.precision, args.opset, images, args.force)
+    kind = "" if images else "drawn "
+    print(
+        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, opset {args.opset}, {args.precision}; against torch in "
+        f"float32 on {found.images} {kind}images: cosine {found.cosine:.6f} or more, largest difference "
+        f"{found.difference:.1e}"
+    )
+    return 0
+
+
+def _pictures(folder: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    """
+    Raises:
+        UserError: no such folder, or no picture in it can be read.
+    """
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.images.compose import decode_jpeg
+
+    names = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES) if folder.is_dir() else []
+    if not names:
+        raise UserError(f"--images {folder}: expected a folder with JPEG or PNG files, found none")
+    step = -(-len(names) // _MOST_IMAGES)
+    for name in names[::step]:
+        picture = decode_jpeg(name.read_bytes())
+        if picture is None:
+            raise UserError(f"--images: {name} is no picture that can be read; leave it out")
+        yield picture

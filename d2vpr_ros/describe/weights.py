@@ -1,0 +1,81 @@
+"""Finding a weights file, the projection that goes with it and its exported form. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from d2vpr_ros.describe.preprocess import Preprocessor
+from d2vpr_ros.describe.projection import Projection
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.share import cache_folder, weights_folder
+
+
+def weights_path(weights: str) -> Path:
+    """The file behind a bundled name or a path."""
+    bundled = {path.stem: path for path in weights_folder().glob("*.safetensors") if "." not in path.stem}
+    if weights in bundled:
+        return bundled[weights]
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(f"no weights '{weights}': neither a file nor one of the bundled names ({', '.join(bundled)})")
+    return path
+
+
+def projection_of(wanted: str, weights: Path, weights_sha256: str) -> Projection | None:
+    """The projection that `Extractor.open` is asked for: `default`, `none` or a file.
+
+    Raises:
+        UserError: there is no such file, or it was fitted for other weights.
+    """
+    beside = weights.with_suffix(".pca512.safetensors")
+    if wanted == "none" or (wanted == "default" and not beside.is_file()):
+        return None
+    path = beside if wanted == "default" else Path(wanted).expanduser()
+    projection = Projection.load(path)
+    if projection.weights_sha256 != weights_sha256:
+        raise UserError(
+            f"projection {path} was fitted for other weights than {weights.name}; fit it again with models/fit_pca.py"
+        )
+    return projection
+
+
+def file_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def onnx_path(weights: str, projection: str) -> Path:
+    """The exported form of weights: an .onnx file as named, else one that is made once and kept in the cache folder.
+
+    Raises:
+        UserError: no such weights or projection, or the exported form is not there and torch, which makes it, neither.
+    """
+    path = Path(weights).expanduser()
+    if path.suffix == ".onnx":
+        if projection != "default":
+            raise UserError(
+                f"projection '{projection}' cannot be put to {path}, which has its own or none; choose it on export: "
+                f"d2vpr export WEIGHTS --projection {projection} -o FILE.onnx"
+            )
+        return path
+    source = weights_path(weights)
+    sha256 = file_sha256(source)
+    shortened = projection_of(projection, source, sha256)
+    key = f"{sha256[:16]}-{shortened.hash if shortened else 'whole'}-{Preprocessor().hash}"
+    kept = cache_folder() / "onnx" / f"{source.stem}-{key}.onnx"
+    if kept.is_file():
+        return kept
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(
+            f"weights '{weights}' have no exported form here, and there is no torch to make it; run `d2vpr export "
+            f"{weights} -o {source.stem}.onnx` where torch is installed, and give that file as the weights"
+        )
+    from d2vpr_ros.describe.onnx_export import export
+
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot keep an exported form of {source} in {kept.parent} ({error.strerror})") from None
+    export(source, kept, projection, force=True)
+    return kept
