@@ -207,9 +207,9 @@ def test_a_mount_that_tf_does_not_know_is_named_once(loaded: Loaded) -> None:
 
     judge = Judging(node_settings.of_values(values), SideInputs(GATE, said.append), find_mount, said.append)
     for second in range(10):
-        judge.estimate(loaded, frame_at(NOW_S + second), 0.0, (NOW_S + second) * SECOND, float(second))
-    assert judge.mount_status == "that of the map's camera: tf does not know base_link -> left"
-    assert len(said) == 1 and judge.mount_status in said[0]
+        assert judge.has_mounts(loaded.localizer, frame_at(NOW_S + second), float(second))
+    assert judge.mounts_from[0] == "that of the map's camera: tf does not know base_link -> left"
+    assert len(said) == 1 and judge.mounts_from[0] in said[0]
     assert set(asked) == {("base_link", "left")} and len(asked) == 10  # it may come to be known yet
 
 

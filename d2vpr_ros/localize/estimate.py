@@ -67,6 +67,8 @@ class Estimate:
         pose: T_map_base, only when LOCALIZED, which an answer from a map without metres never is.
         covariance: (6, 6) float64 over (x, y, z, rotation about x, y, z) in the map frame, metres and radians,
             positive definite (geometry_msgs/PoseWithCovariance); only when LOCALIZED.
+        camera: the robot's camera that would see the places of the matches: the image's, where the map has a view of
+            its there.
     """
 
     stamp_ns: int
@@ -78,3 +80,4 @@ class Estimate:
     agreement: float | None = None
     pose: Pose | None = None
     covariance: npt.NDArray[np.float64] | None = None
+    camera: int = 0

@@ -34,6 +34,10 @@ class StampWatch:
             self.clocks_differ = abs(stamped) > _CLOCKS_DIFFER_S
         return since_arrival_s if self.clocks_differ else stamped
 
+    def forget_newest(self) -> None:
+        """Time went back, as another camera's images tell."""
+        self._newest_ns = None
+
     def jumped_back(self, stamp_ns: int) -> bool:
         """Whether time went back by more than 1 s since the last image: the recording was started again."""
         jumped = self._newest_ns is not None and stamp_ns < self._newest_ns - _JUMP_BACK_NS

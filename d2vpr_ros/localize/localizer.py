@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -13,8 +15,8 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize.agreement import LEAST, MOST, Agreement, Compared
-from d2vpr_ros.localize.belief import Places
 from d2vpr_ros.localize.calibration import Calibrations
+from d2vpr_ros.localize.cameras import Cameras
 from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import DEFAULT_ACCEPTANCE, Acceptance, decide
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
@@ -28,7 +30,7 @@ from d2vpr_ros.mapping.search import LocalSearch, Search
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
 _INLIERS_FOR_ROTATION = 60  # with fewer, the place's own heading is as good (models/bench/verification.py)
-_OTHER_SEQUENCE = 1e6  # places; sets the sessions of a map without metres apart
+_NO_IDEA = (RejectReason.NO_MATCH, RejectReason.OFF_MAP)
 
 
 class Verify(str, Enum):
@@ -91,15 +93,25 @@ class Localizer:
 
     def use_mount(self, mount: Pose | None) -> None:
         """Where the robot's camera is on its base (T_base_cameraOptical), known from now on; starts anew."""
-        self.mount = mount
-        positions, rotations = self.map.base_poses(mount)
-        speed = self.options.top_speed_mps
-        if not self.map.header.metric:
-            positions[:, 1] = _OTHER_SEQUENCE * self.map.sessions
-            speed /= self.map.interval_s
-        places = Places.of(positions, rotations, self.map.spacing_m)
-        self._tracker = Tracker(places, self._likelihood, self._alike, speed, sequence=self.options.sequence)
+        self.use_mounts((mount,))
+
+    def use_mounts(self, mounts: Sequence[Pose | None]) -> None:
+        """The same for a robot with several cameras, by their numbers; that of each has to be known.
+
+        Raises:
+            UserError: several cameras, and a map without metres.
+        """
+        self.cameras = Cameras(self.map, mounts, self._alike)
+        speed = self.options.top_speed_mps / (1.0 if self.map.header.metric else self.map.interval_s)
+        self._tracker = Tracker(
+            self.cameras.states, self._likelihood, self._alike, speed, sequence=self.options.sequence
+        )
         self.reset()
+
+    @property
+    def mount(self) -> Pose | None:
+        """Of the only camera, or the first."""
+        return self.cameras.mounts[0]
 
     def use_camera_matrix(self, k: npt.NDArray[np.float64] | None, width: int = 0, height: int = 0) -> None:
         """(3, 3) intrinsics of the robot's camera in images of that size, without distortion; None where not known."""
@@ -108,6 +120,7 @@ class Localizer:
     def reset(self) -> None:
         """Forget the earlier images, as after a jump in time or on request."""
         self._tracker.reset()
+        self.cameras.forget()
         self._agreement.forget()
         self._localized = False
 
@@ -130,11 +143,13 @@ class Localizer:
         odometry: Pose | None = None,
         restriction: Restriction = UNRESTRICTED,
         rgb: npt.NDArray[np.uint8] | None = None,
+        camera: int = 0,
     ) -> Estimate:
         """The answer to an image already described as (D,) float32 of unit length.
 
         Args:
             rgb: the image itself, to compare with its place's picture; without, it is not compared.
+            camera: its number among the mounts.
         """
         similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
         if not len(rows):  # what was believed stays: the next image goes on from the last one that was looked at
@@ -143,7 +158,11 @@ class Localizer:
         scores = self.background.standardise(descriptor, similarities)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
-        standing = self._tracker.update(Observation(stamp_ns, descriptor, rows, scores, odometry))
+        image, remembered = self.cameras.take(camera, Observation(stamp_ns, descriptor, rows, scores, odometry))
+        tracker = self._tracker if remembered else copy(self._tracker)
+        standing, seeing = self.cameras.seen(camera, image, tracker.update(image))
+        if seeing != camera:  # the map has no view of this camera's there, so nothing to compare it with
+            rgb = None
         judged = self._judge(standing, descriptor, rgb, by_odometry=odometry is not None)
         reason = decide(
             judged.probability,
@@ -155,24 +174,17 @@ class Localizer:
         )
         self._localized = reason is RejectReason.NONE
         matches = self._matches(standing, descriptor, judged.compared)
-        if self._localized and not self.map.header.metric:
-            return Estimate(
-                stamp_ns,
-                State.CANDIDATE,
-                RejectReason.NO_METRES,
-                matches,
-                judged.probability,
-                standing,
-                judged.agreement,
-            )
-        if reason is not RejectReason.NONE:
-            state = State.LOST if reason in (RejectReason.NO_MATCH, RejectReason.OFF_MAP) else State.CANDIDATE
-            return Estimate(stamp_ns, state, reason, matches, judged.probability, standing, judged.agreement)
-        pose = Pose(standing.position, self._rotation(standing, judged.compared).as_quat())
-        covariance = answer_covariance(standing.scatter, self.alike_m, self.map.spacing_m)
-        return Estimate(
-            stamp_ns, State.LOCALIZED, reason, matches, judged.probability, standing, judged.agreement, pose, covariance
+        answer = Estimate(
+            stamp_ns, State.CANDIDATE, reason, matches, judged.probability, standing, judged.agreement, camera=seeing
         )
+        if reason is not RejectReason.NONE:
+            return replace(answer, state=State.LOST) if reason in _NO_IDEA else answer
+        if not self.map.header.metric:
+            return replace(answer, reject_reason=RejectReason.NO_METRES)
+        rotation = self._rotation(standing, judged.compared, self.cameras.mounts[seeing])
+        covariance = answer_covariance(standing.scatter, self.alike_m, self.map.spacing_m)
+        pose = Pose(standing.position, rotation.as_quat())
+        return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)
 
     def _judge(
         self,
@@ -202,11 +214,11 @@ class Localizer:
             calibration.probability(standing, spacing_m, agreement), alone, agreement, self._agreement.last
         )
 
-    def _rotation(self, standing: Standing, compared: Compared | None) -> Rotation:
+    def _rotation(self, standing: Standing, compared: Compared | None, mount: Pose | None) -> Rotation:
         """Of T_map_base: as at the place, corrected by how the camera turned where many inliers tell that."""
         if compared is None or compared.rotation is None or compared.inliers < _INLIERS_FOR_ROTATION:
-            return self.map.base_pose(standing.best, self.mount).rotation
-        mount = self.mount or self.map.camera_table[int(self.map.cameras[compared.row])].mount
+            return self.map.base_pose(standing.best, mount).rotation
+        mount = mount or self.map.camera_table[int(self.map.cameras[compared.row])].mount
         return self.map.camera_pose(compared.row).rotation * compared.rotation * mount.rotation.inv()
 
     def _matches(

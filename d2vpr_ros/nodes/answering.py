@@ -1,11 +1,11 @@
-"""The localizer's worker thread: takes the newest image, answers it, hands the estimate on."""
+"""The localizer's worker thread: takes the newest image of each camera in turn, answers it, hands the estimate on."""
 
 from __future__ import annotations
 
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,11 @@ from d2vpr_ros.nodes.status import InputStatus
 
 @dataclass(frozen=True)
 class Arrival:
-    """An image message and when it came, by the steady clock."""
+    """An image message, when it came by the steady clock, and the number of its camera."""
 
     message: Any
     steady_s: float
+    camera: int = 0
 
 
 class Answering:
@@ -38,7 +39,7 @@ class Answering:
     Attributes:
         inputs: what comes in beside the images.
         judging: what becomes of each image.
-        status: rates and times for /diagnostics.
+        status: rates and times of all images, for /diagnostics; and of each camera's.
         newest: the last estimate since the start or since `forget`.
     """
 
@@ -49,6 +50,9 @@ class Answering:
             settings.gps_gate, lambda said: node.get_logger().warning(said, throttle_duration_sec=10.0)
         )
         self.status = InputStatus()
+        self.statuses = [
+            InputStatus(remap=f"--ros-args -r {camera.topic('image')}:=/the/images") for camera in settings.cameras
+        ]
         self.newest: Estimate | None = None
         self._node, self._loaded, self._on_answer = node, loaded, on_answer
         mounts = MountListener(node)
@@ -61,9 +65,24 @@ class Answering:
         self._thread = threading.Thread(target=self._work, name="localize")
         self._thread.start()
 
-    def put(self, message: Any) -> None:
-        """Answer this image next, in place of any that still waits."""
-        self._images.put(Arrival(message, time.monotonic()))
+    def put(self, message: Any, camera: int = 0) -> None:
+        """Answer this image at that camera's next turn, in place of any of its that still waits."""
+        self._images.put(Arrival(message, time.monotonic(), camera), camera)
+
+    def arrived(self, camera: int = 0) -> None:
+        """An image came in, whether or not it is to be answered."""
+        for status in (self.status, self.statuses[camera]):
+            status.arrived(time.monotonic())
+
+    def silence(self, topics: Sequence[Any]) -> tuple[str, bool]:
+        """Why no images of a camera come in, in one line, empty while they all do; and whether none at all come.
+
+        Args:
+            topics: the cameras' subscriptions.
+        """
+        now_s = time.monotonic()
+        every = [one.problem(self._node, topic, now_s) for one, topic in zip(self.statuses, topics, strict=True)]
+        return "; ".join(filter(None, every)), all(every)
 
     def stop(self) -> None:
         """Finish the image in hand and end; whoever waits for an answer is let go."""
@@ -114,12 +133,15 @@ class Answering:
         frame = read_frame(arrival.message)
         with self._answered:
             loaded = self._loaded
+            if not self.judging.has_mounts(loaded.localizer, frame, time.monotonic(), arrival.camera):
+                return
             now_ns = self._node.get_clock().now().nanoseconds
-            estimate = self.judging.estimate(loaded, frame, arrival.steady_s, now_ns, time.monotonic())
+            estimate = self.judging.estimate(loaded, frame, arrival.steady_s, now_ns, time.monotonic(), arrival.camera)
             self.newest = estimate
             self._answers += 1
-            self.status.age_s = self.judging.age_s
-            self.status.answered(time.monotonic() - started_s)
+            for status in (self.status, self.statuses[arrival.camera]):
+                status.age_s = self.judging.age_s
+                status.answered(time.monotonic() - started_s)
             # Before anyone may forget or change the map: an answer from before must not count as one from after.
             self._on_answer(loaded, frame, estimate)
             self._answered.notify_all()

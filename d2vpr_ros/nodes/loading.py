@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from d2vpr_ros.describe import Extractor
@@ -33,12 +33,12 @@ class Loaded:
 
 
 def load(
-    path: str, extractor: Extractor, settings: Settings, mount: Pose | None, say: Callable[[str], object]
+    path: str, extractor: Extractor, settings: Settings, mounts: Sequence[Pose | None], say: Callable[[str], object]
 ) -> Loaded:
     """Read a map and set a localizer up on it.
 
     Args:
-        mount: T_base_cameraOptical, if it is known.
+        mounts: T_base_cameraOptical of each camera; of several only where all are known, else None alone.
         say: takes one line each time the connection to a shared database is lost or found again.
 
     Raises:
@@ -47,7 +47,9 @@ def load(
     place_map = read_map(path)
     search = open_search(settings.search_backend, settings.search_collection, place_map, say)
     try:
-        localizer = Localizer(place_map, extractor, settings.options, mount, search)
+        localizer = Localizer(place_map, extractor, settings.options, mounts[0], search)
+        if len(mounts) > 1:
+            localizer.use_mounts(mounts)
         return Loaded(localizer, earth_of(place_map), neighbour_similarity(place_map))
     except BaseException:
         search.close()

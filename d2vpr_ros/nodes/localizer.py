@@ -29,6 +29,7 @@ from d2vpr_ros.nodes.loading import Loaded, load
 from d2vpr_ros.nodes.outputs import Outputs
 from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.reporting import report_values
+from d2vpr_ros.nodes.robot_cameras import check_mounts, known
 from d2vpr_ros.nodes.services import Services
 from d2vpr_ros.nodes.spin import run
 from d2vpr_ros.nodes.tf_output import TfOutput, tf_message
@@ -49,6 +50,7 @@ class LocalizerNode(LifecycleNode):
         self._loaded: Loaded | None = None
         self._tf: TfOutput | None = None
         self._offered: Services | None = None
+        self._images: list[Any] = []
         self._subscribed: list[Any] = []
         self._timer: Any = None
 
@@ -67,12 +69,14 @@ class LocalizerNode(LifecycleNode):
         self._settings = values = settings.read(self)
         if not values.map:
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
+        check_mounts(values.cameras)
         if values.publish_tf:
             tf_message()  # better missed now than when it is activated
         self._extractor = Extractor.open(
             values.weights, values.backend, values.precision, values.device, values.projection
         )
-        loaded = load(values.map, self._extractor, values, values.mount, self.get_logger().warning)
+        mounts = [camera.mount for camera in values.cameras]
+        loaded = load(values.map, self._extractor, values, known(mounts), self.get_logger().warning)
         self._extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
         self._loaded = loaded
         self._outputs = Outputs(self, values)
@@ -109,19 +113,21 @@ class LocalizerNode(LifecycleNode):
         inputs = self._answering.inputs
         if self._settings.publish_tf:
             self._tf = TfOutput(self, self._settings, inputs)
-        self._images = self.create_subscription(kind, topic, self._take_image, NEWEST_ONLY)
-        images = self._images.topic_name
-        take_info = partial(inputs.take_camera_info, image_topic=images)
-        self._subscribed = [
-            self._images,
-            self.create_subscription(Odometry, "odom", self._take_odometry, _ODOMETRY),
-            self.create_subscription(CameraInfo, "camera_info", take_info, NEWEST_ONLY),
-        ]
+        self._images, self._subscribed = [], []
+        for number, camera in enumerate(self._settings.cameras):
+            take = partial(self._take_image, number)
+            images = self.create_subscription(kind, camera.topic(topic), take, NEWEST_ONLY)
+            take_info = partial(inputs.take_camera_info, image_topic=images.topic_name, camera=number)
+            info = self.create_subscription(CameraInfo, camera.topic("camera_info"), take_info, NEWEST_ONLY)
+            self._images.append(images)
+            self._subscribed += [images, info]
+        self._subscribed.append(self.create_subscription(Odometry, "odom", self._take_odometry, _ODOMETRY))
+        topics = ", ".join(images.topic_name for images in self._images)
         if self._settings.use_gps:
             self._subscribed.append(self.create_subscription(NavSatFix, "gps/fix", inputs.take_fix, NEWEST_ONLY))
-        self._offered = Services(self, self._answering, self._outputs, self._belief_dropped, self._reload, images)
+        self._offered = Services(self, self._answering, self._outputs, self._belief_dropped, self._reload, topics)
         self._timer = self.create_timer(1.0, self._report)
-        self.get_logger().info(f"waiting for images on {images}")
+        self.get_logger().info(f"waiting for images on {topics}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.stop()
@@ -176,7 +182,8 @@ class LocalizerNode(LifecycleNode):
         if answering is None or old is None:
             raise UserError("the node is not active; activate it first")
         path = str(self.get_parameter("map").value)
-        self._loaded = load(path, self._extractor, self._settings, old.localizer.mount, self.get_logger().warning)
+        mounts = old.localizer.cameras.mounts
+        self._loaded = load(path, self._extractor, self._settings, mounts, self.get_logger().warning)
         answering.use(self._loaded)
         self._belief_dropped()
         old.close()
@@ -194,11 +201,11 @@ class LocalizerNode(LifecycleNode):
 
     # Callbacks
 
-    def _take_image(self, message: Any) -> None:
+    def _take_image(self, camera: int, message: Any) -> None:
         if self._answering is not None:
-            self._answering.status.arrived(time.monotonic())
+            self._answering.arrived(camera)
             if self._offered is None or self._offered.enabled:
-                self._answering.put(message)
+                self._answering.put(message, camera)
 
     def _take_odometry(self, message: Odometry) -> None:
         if self._answering is not None:
@@ -219,11 +226,12 @@ class LocalizerNode(LifecycleNode):
         answering, loaded = self._answering, self._loaded
         if answering is None or loaded is None:
             return
-        problem = answering.status.problem(self, self._images, time.monotonic())
+        silent, no_images = answering.silence(self._images)
+        problem = silent if no_images else ""
         if self._offered is not None and not self._offered.enabled:
             problem = "disabled by ~/enable"
-        elif problem:
-            self.get_logger().warning(problem, throttle_duration_sec=10.0)
+        elif silent:
+            self.get_logger().warning(silent, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
         reason = problem or answering.judging.problem or (newest.reject_reason.value if newest else "no image yet")

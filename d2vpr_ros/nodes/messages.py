@@ -115,7 +115,7 @@ def place_matches(estimate: Estimate, place_map: PlaceMap, mount: Pose | None, f
         points["latitude"], points["longitude"] = place_map.geo[rows, :2].T
         points["x"], points["y"], points["z"] = _base_positions(place_map, rows, mount).T
         points["stamp_sec"], points["stamp_nanosec"] = np.divmod(place_map.stamps_ns[rows], NANOSECONDS)
-        points["place_id"], points["camera"] = place_map.ids[rows], place_map.cameras[rows]
+        points["place_id"], points["camera"] = place_map.ids[rows], estimate.camera
         for name in ("similarity", "belief", "rank", "inliers", "accepted"):
             points[name] = [getattr(match, name) for match in estimate.matches]
         points["probability"] = estimate.probability

@@ -52,7 +52,8 @@ class Outputs:
         if is_localized:
             self._priors.publish(messages.pose_prior(estimate, self._map_frame))
         self.initial_pose.see(estimate)
-        self._matches.publish(messages.place_matches(estimate, localizer.map, localizer.mount, self._map_frame))
+        mount = localizer.cameras.mounts[estimate.camera]
+        self._matches.publish(messages.place_matches(estimate, localizer.map, mount, self._map_frame))
         if loaded.earth is not None:
             self._publish_fix(loaded, loaded.earth, estimate)
         if estimate.matches and self._pictures.get_subscription_count() > 0:

@@ -20,6 +20,7 @@ _KINDS: dict[type, str] = {
     str: "text",
     list: "a list of numbers with decimal points",
 }
+_NAMES = "a list of names"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Parameter:
     """One declared parameter: its default fixes its type (ROS 2 parameter types are strict)."""
 
     name: str
-    default: bool | int | float | str | list[float]
+    default: bool | int | float | str | list[float] | list[str]
     description: str
     lowest: float | None = None
     highest: float | None = None
@@ -58,7 +59,7 @@ def declare(node: Node, parameters: Sequence[Parameter]) -> None:
             node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
         except InvalidParameterTypeException:
             raise UserError(
-                f"parameter '{parameter.name}' has the wrong type; expected {_KINDS[type(parameter.default)]}, "
+                f"parameter '{parameter.name}' has the wrong type; expected {_kind(parameter.default)}, "
                 f"for example -p {parameter.name}:={_written(parameter.default)}"
             ) from None
         except InvalidParameterValueException:
@@ -84,8 +85,8 @@ def read_values(node: Node, parameters: Sequence[Parameter]) -> dict[str, Any]:
     return values
 
 
-def to_mount(numbers: Sequence[float]) -> Pose | None:
-    """The parameter `camera_mount` as a pose; [0.0], its default, is None.
+def to_mount(numbers: Sequence[float], name: str = "camera_mount") -> Pose | None:
+    """The parameter `camera_mount`, or another one like it, as a pose; [0.0], its default, is None.
 
     Raises:
         UserError: the numbers are no pose.
@@ -96,10 +97,16 @@ def to_mount(numbers: Sequence[float]) -> Pose | None:
         return Pose.of(*numbers)
     except (TypeError, ValueError):
         raise UserError(
-            f"parameter 'camera_mount' is {list(numbers)}; expected seven numbers [x, y, z, qx, qy, qz, qw], "
+            f"parameter '{name}' is {list(numbers)}; expected seven numbers [x, y, z, qx, qy, qz, qw], "
             "or leave it out to take the mount from tf2 or the map"
         ) from None
 
 
+def _kind(default: object) -> str:
+    return _NAMES if isinstance(default, list) and isinstance(default[0], str) else _KINDS[type(default)]
+
+
 def _written(value: object) -> str:
+    if _kind(value) == _NAMES:
+        return "[front,left]"
     return str(value).lower() if isinstance(value, bool) else str(value) or "town.d2map"

@@ -17,16 +17,29 @@ def report_values(
         now_s: by the steady clock.
     """
     newest, localizer, inputs = answering.newest, loaded.localizer, answering.inputs
+    mounts = answering.judging.mounts_from
     image_ns = newest.stamp_ns if newest else None
     return {
         "probability": f"{newest.probability:.3f}" if newest else "nan",
         "places": len(localizer.map),
         "answers": "poses" if localizer.map.header.metric else "matches only: the map has no metres",
         **answering.status.values(now_s),
-        "mount": answering.judging.mount_status,
+        **({"mount": mounts[0]} if not settings.cameras[0].name else {}),
+        **_by_camera(answering, settings, now_s),
         "odometry": inputs.odometry_status(image_ns, now_s),
         "gps": inputs.gps_status(image_ns, loaded.earth) if settings.use_gps else "off",
         "tf": tf.status if tf else "off",
         "device": str(localizer.extractor.device),
         "search_backend": localizer.search.status,
     }
+
+
+def _by_camera(answering: Answering, settings: Settings, now_s: float) -> dict[str, object]:
+    """Of cameras with names, so that one that is silent is seen beside those that are not."""
+    found: dict[str, object] = {}
+    for number, camera in enumerate(settings.cameras):
+        if camera.name:
+            values = answering.statuses[number].values(now_s)
+            found |= {f"{camera.name}.{key}": values[key] for key in ("input_hz", "input_age_s")}
+            found[f"{camera.name}.mount"] = answering.judging.mounts_from[number]
+    return found

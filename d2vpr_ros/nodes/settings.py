@@ -9,13 +9,13 @@ from typing import Any
 from rclpy.node import Node
 
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
-from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
 from d2vpr_ros.localize.gps_gate import GpsGate
 from d2vpr_ros.localize.localizer import Verify
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
-from d2vpr_ros.nodes.parameters import Parameter, read_values, to_mount
+from d2vpr_ros.nodes.parameters import Parameter, declare, read_values
+from d2vpr_ros.nodes.robot_cameras import UNNAMED, RobotCamera, check_names, mount_parameters, robot_cameras
 
 _DEFAULTS = LocalizerOptions()
 _ACCEPTANCE = _DEFAULTS.acceptance
@@ -50,6 +50,12 @@ PARAMETERS = (
         [0.0],
         "The camera's pose on the base (T_base_cameraOptical) as [x, y, z, qx, qy, qz, qw]; [0.0] takes it from tf2 "
         "where that is installed, else from the map.",
+    ),
+    Parameter(
+        "cameras",
+        UNNAMED,
+        "The robot's cameras by name, each with its images on `<name>/image` and its mount in `camera.<name>.mount`; "
+        "an empty name is one camera on `image`.",
     ),
     Parameter("sequence", _DEFAULTS.sequence, "Accept only what consecutive images agree on."),
     Parameter(
@@ -117,7 +123,7 @@ class Settings:
     camera_frame: str
     search_backend: str
     search_collection: str
-    mount: Pose | None
+    cameras: tuple[RobotCamera, ...]
     use_gps: bool
     gps_gate: GpsGate
     max_age_s: float
@@ -132,16 +138,20 @@ def read(node: Node) -> Settings:
     """The parameters' present values, checked.
 
     Raises:
-        UserError: a value is not among the choices, or the camera mount is not a pose.
+        UserError: a value is not among the choices, or the cameras make no sense.
     """
-    return of_values(read_values(node, PARAMETERS))
+    values = read_values(node, PARAMETERS)
+    check_names(values["cameras"])
+    of_cameras = mount_parameters(values["cameras"])
+    declare(node, [parameter for parameter in of_cameras if not node.has_parameter(parameter.name)])
+    return of_values(values | read_values(node, of_cameras))
 
 
 def of_values(values: Mapping[str, Any]) -> Settings:
-    """The settings that values of all PARAMETERS by name make.
+    """The settings that values of all PARAMETERS by name make, and of those that the cameras' names add.
 
     Raises:
-        UserError: the camera mount is not a pose.
+        UserError: the cameras make no sense.
     """
     options = LocalizerOptions(
         sequence=values["sequence"],
@@ -153,5 +163,5 @@ def of_values(values: Mapping[str, Any]) -> Settings:
     direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport",
               "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend", "search_collection",
               "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
-    mount = to_mount(values["camera_mount"])
-    return Settings(**{name: values[name] for name in direct}, mount=mount, gps_gate=gate, options=options)
+    cameras = robot_cameras(values)
+    return Settings(**{name: values[name] for name in direct}, cameras=cameras, gps_gate=gate, options=options)

@@ -27,7 +27,7 @@ class SideInputs:
     Attributes:
         motion: the odometry.
         odometry_frames: the frame it is in, and the frame it moves.
-        calibration: of the camera; None as long as it is not known.
+        calibrations: of the cameras, by number, as far as they are known.
     """
 
     def __init__(self, gate: GpsGate, say: Callable[[str], object]) -> None:
@@ -36,7 +36,7 @@ class SideInputs:
             say: takes one line about input that is left out; may be called often.
         """
         self.motion = MotionBuffer()
-        self.calibration: Calibration | None = None
+        self.calibrations: dict[int, Calibration] = {}
         self._gate = gate
         self._fix: GpsFix | None = None
         self._has_fix = True
@@ -69,11 +69,11 @@ class SideInputs:
         self._has_fix = fix is not None
         self._fix = fix or self._fix
 
-    def take_camera_info(self, message: Any, image_topic: str) -> None:
-        """A sensor_msgs/CameraInfo; one that says nothing leaves the last as it is."""
+    def take_camera_info(self, message: Any, image_topic: str, camera: int = 0) -> None:
+        """A sensor_msgs/CameraInfo of a camera; one that says nothing leaves the last as it is."""
         found = calibration_of(message, image_topic)
         if found is not None and max(map(abs, found.k)) < _MOST_PIXELS:
-            self.calibration = found
+            self.calibrations[camera] = found
 
     def restriction_at(self, stamp: int, earth: Earth | None) -> Restriction:
         """The places that come into question by GPS for an image."""

@@ -1,0 +1,153 @@
+"""Several cameras on one robot, one belief: each is compared with what it would see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from places import alike_along_the_way, straight_street, unit_rows
+from scipy.spatial.transform import Rotation
+
+from d2vpr_ros.describe import Extractor
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, turn
+from d2vpr_ros.localize import Estimate, Localizer, State
+from d2vpr_ros.localize.cameras import Turns
+from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
+from d2vpr_ros.mapping.store import NewPlace, create_map
+
+SECOND = 1_000_000_000
+STREET = 60
+FRONT = Pose.of(0.3, 0.0, 1.0, *FORWARD_MOUNT.quaternion)
+LEFT = Pose(np.array([0.1, 0.2, 1.0]), (Rotation.from_euler("z", 90, degrees=True) * FRONT.rotation).as_quat())
+MOUNTS = {"front": FRONT, "left": LEFT}
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Extractor:
+    return Extractor.open("nano")
+
+
+def street(path: Path, extractor: Extractor, *names: str, metric: bool = True) -> PlaceMap:
+    """A street along x, seen by these cameras: the places of one after those of the other."""
+    header = MapHeader(extractor.identity, extractor.width, "map", 1.0, None, metric=metric)
+    with create_map(path, header) as writer:
+        session = writer.begin_session(Session("street"))
+        for seed, name in enumerate(names, start=4):
+            camera = writer.add_camera(session, Camera(name, 6, 4, MOUNTS[name]))
+            descriptors = alike_along_the_way(STREET, seed, extractor.width)
+            for number, (base, seen) in enumerate(zip(straight_street(STREET), descriptors, strict=True)):
+                writer.add_place(session, camera, NewPlace(number * SECOND, base @ MOUNTS[name], seen))
+    return read_map(path)
+
+
+@pytest.fixture(scope="module")
+def place_map(tmp_path_factory: pytest.TempPathFactory, extractor: Extractor) -> PlaceMap:
+    return street(tmp_path_factory.mktemp("maps") / "m.d2map", extractor, "front", "left")
+
+
+@pytest.fixture
+def localizer(place_map: PlaceMap, extractor: Extractor) -> Localizer:
+    found = Localizer(place_map, extractor)
+    found.use_mounts((FRONT, LEFT))
+    return found
+
+
+def changed(descriptors: npt.NDArray[np.float32], much: float = 2.0) -> npt.NDArray[np.float32]:
+    """The same in another light."""
+    seen = descriptors + much * unit_rows(len(descriptors), seed=9, width=descriptors.shape[1])
+    return seen / np.linalg.norm(seen, axis=1, keepdims=True)
+
+
+def drive(localizer: Localizer, images: list[tuple[int, int, float]], with_odometry: bool = True) -> list[Estimate]:
+    """Images as (camera, row of the place it sees, metres down the street), half a second apart."""
+    seen = changed(localizer.map.descriptors[[row for _, row, _ in images]])
+    return [
+        localizer.match(
+            descriptor,
+            number * SECOND // 2,
+            Pose.planar(metres, 3.0, 0.0) if with_odometry else None,
+            camera=camera,
+        )
+        for number, ((camera, _, metres), descriptor) in enumerate(zip(images, seen, strict=True))
+    ]
+
+
+def in_turn(first: int, last: int) -> list[tuple[int, int, float]]:
+    """Both cameras at each metre, at one time."""
+    return [(camera, camera * STREET + metre, float(metre)) for metre in range(first, last) for camera in (0, 1)]
+
+
+@pytest.mark.parametrize("with_odometry", [True, False])
+def test_the_images_of_both_cameras_are_answered_with_the_same_base(localizer: Localizer, with_odometry: bool) -> None:
+    images = in_turn(10, 35)
+    estimates = drive(localizer, images, with_odometry)
+    for (camera, row, metres), estimate in list(zip(images, estimates, strict=True))[20:]:
+        assert estimate.state is State.LOCALIZED and estimate.pose is not None
+        assert distance(estimate.pose, Pose.planar(metres, 0.0, 0.0)) < 1.0
+        assert turn(estimate.pose, Pose.identity()) < 1e-3
+        assert estimate.camera == camera
+        assert abs(estimate.matches[0].row - row) <= 1
+
+
+def test_a_robot_that_stands_across_the_street_sees_ahead_what_was_mapped_aside(localizer: Localizer) -> None:
+    seen = changed(localizer.map.descriptors[[STREET + metre for metre in range(40, 20, -1)]])
+    wheels = [Pose.planar(0.0, float(metre), 1.0) for metre in range(20)]
+    estimates = [localizer.match(d, number * SECOND, wheels[0], camera=0) for number, d in enumerate(seen)]
+    assert all(estimate.state is not State.LOCALIZED for estimate in estimates)  # contradicts the wheels
+    localizer.reset()
+    heading = np.pi / 2  # sideways down the street, as a drone goes
+    estimates = [
+        localizer.match(d, number * SECOND, Pose.planar(-float(number), 0.0, heading), camera=0)
+        for number, d in enumerate(seen)
+    ]
+    pose = estimates[-1].pose
+    assert pose is not None
+    assert turn(pose, Pose.planar(0.0, 0.0, heading)) < 0.1
+
+
+def test_two_cameras_at_a_standstill_add_no_evidence(localizer: Localizer) -> None:
+    images = [(number % 2, number % 2 * STREET + 30, 30.0) for number in range(40)]
+    assert all(estimate.state is not State.LOCALIZED for estimate in drive(localizer, images))
+    localizer.reset()
+    still = localizer.map.descriptors[[30, STREET + 30]]
+    states = {localizer.match(still[n % 2], n * SECOND // 30, camera=n % 2).state for n in range(40)}
+    assert State.LOCALIZED not in states
+
+
+def test_a_camera_that_sees_nothing_of_the_map_is_known_by_its_coverage(tmp_path: Path, extractor: Extractor) -> None:
+    localizer = Localizer(street(tmp_path / "m.d2map", extractor, "front"), extractor)
+    localizer.use_mounts((FRONT, LEFT))
+    assert localizer.cameras.coverage == (1.0, 0.0)
+    images = [(0, metre, float(metre)) for metre in range(10, 20)]
+    assert drive(localizer, images)[-1].state is State.LOCALIZED
+    stranger = unit_rows(1, seed=77, width=extractor.width)[0]
+    estimate = localizer.match(stranger, 10 * SECOND, Pose.planar(20.0, 3.0, 0.0), camera=1)
+    assert estimate.matches and estimate.camera == 0  # where the other one is
+
+
+def test_several_cameras_need_a_map_with_metres(tmp_path: Path, extractor: Extractor) -> None:
+    localizer = Localizer(street(tmp_path / "m.d2map", extractor, "front", metric=False), extractor)
+    with pytest.raises(UserError, match=r"has no metres, so it cannot bring several cameras together"):
+        localizer.use_mounts((FRONT, LEFT))
+
+
+def test_cameras_that_look_at_the_same_time_take_turns() -> None:
+    turns, image = Turns(3, 1.0, 0.5), unit_rows(1, seed=1)[0]
+    taken = [
+        [camera for camera in range(3) if turns.take(camera, image, Pose.planar(0.2 * step, 0.0, 0.0))[1]]
+        for step in range(12)
+    ]
+    assert all(len(cameras) <= 1 for cameras in taken)
+    counts = np.bincount([camera for cameras in taken for camera in cameras])
+    assert counts.tolist() == [4, 4, 4]
+
+
+def test_nobody_waits_for_a_camera_that_fell_silent() -> None:
+    turns, image = Turns(2, 1.0, 0.5), unit_rows(1, seed=1)[0]
+    wheels = [Pose.planar(0.5 * step, 0.0, 0.0) for step in range(20)]
+    assert [turns.take(camera, image, wheels[0])[1] for camera in (0, 1)] == [True, False]
+    alone = [turns.take(0, image, pose)[1] for pose in wheels[1:]]
+    assert not any(alone[:2]) and all(alone[2:])
