@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from d2vpr_ros.describe import Preprocessor
 from d2vpr_ros.model import D2VPR, NANO, SMALL, D2VPRConfig, fuse
+from models.bench.reference import reference_forward
 
 TOLERANCE = 2e-5
 GOLDEN_TOLERANCE = 1e-6  # as the plain network
@@ -107,3 +108,12 @@ def gigaflop(model: nn.Module) -> float:
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, 224, 224))
     return float(counter.get_total_flops()) / 1e9
+
+
+@torch.inference_mode()
+def test_the_bench_compares_with_the_same_function_computed_as_the_released_code_does() -> None:
+    model, images = randomised(NANO, seed=6), torch.randn(2, 3, 224, 224)
+    assert largest_difference(reference_forward(model, images), model(images)) < TOLERANCE
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        reference_forward(D2VPR(), images[:1])
+    assert counter.get_total_flops() / 1e9 > 19.2  # the published network's, 13 offset maps among it

@@ -30,11 +30,12 @@ def norm(plain: nn.LayerNorm) -> nn.LayerNorm:
 
 
 def conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution of these (outputs, inputs, k, k) weights that keeps the map's size; channels last, as tokens are."""
+    """A convolution of these (outputs, inputs, k, k) weights that keeps the map's size; channels last, like tokens."""
     outputs, inputs, kernel, _ = weight.shape
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     layer.load_state_dict({"weight": weight, "bias": bias})
-    return layer.to(memory_format=torch.channels_last).requires_grad_(False)
+    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    return layer.requires_grad_(False)
 
 
 def without_batch_norm(unit: ConvUnit) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,10 @@ def fuse(model: D2VPR, side: int = 224) -> FusedD2VPR:
 
 
 class FusedD2VPR(nn.Module):
-    """(N, 3, S, S) float, ImageNet-normalised, of the one S it was fused for -> (N, descriptor_width), unit length."""
+    """(N, 3, S, S) float, ImageNet-normalised, of the one S it was fused for -> (N, descriptor_width), unit length.
+
+    The backbone may be given another number type; the aggregation stays in float32, whose lengths and powers need it.
+    """
 
     def __init__(self, model: D2VPR, side: int) -> None:
         super().__init__()
@@ -46,7 +49,7 @@ class FusedD2VPR(nn.Module):
         self.aggregation = FusedAggregation(model, side)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.aggregation(self.backbone(images))
+        return self.aggregation(self.backbone(images.to(self.backbone.positions.dtype)).float())
 
 
 class FusedBackbone(nn.Module):
@@ -69,11 +72,15 @@ class FusedBackbone(nn.Module):
         self.lin = linear(plain.lin.weight, plain.lin.bias)
         self.up_norm = norm(plain.up_norm)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) -> the first block's tokens (N, 1 + (S / 14)², C)."""
         batch = images.shape[0]
         cut = images.reshape(batch, 3, self.side, PATCH, self.side, PATCH).permute(0, 2, 4, 1, 3, 5)
         patches = self.patches(cut.reshape(batch, self.side**2, 3 * PATCH**2)) + self.positions
-        tokens = torch.cat([self.cls_token.expand(batch, -1, -1), patches], dim=1)
+        return torch.cat([self.cls_token.expand(batch, -1, -1), patches], dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images)
         tapped = []
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
@@ -99,15 +106,19 @@ class FusedBlock(nn.Module):
         self.adapter = FusedAdapter(block.adapter, block.ls2.gamma * ADAPTER_SCALE, side)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        batch, count, width = tokens.shape
-        query, key, value = (
-            part.view(batch, count, self.heads, -1).transpose(1, 2)
-            for part in self.qkv(self.norm1(tokens)).chunk(3, -1)
-        )
-        attended = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-        tokens = tokens + self.proj(attended.transpose(1, 2).reshape(batch, count, width))
+        tokens = tokens + self.proj(self.attend(self.qkv(self.norm1(tokens))))
         normed = self.norm2(tokens)
-        return tokens + self.fc2(functional.gelu(self.fc1(normed))) + self.adapter(normed)
+        return tokens + self.mlp(normed) + self.adapter(normed)
+
+    def attend(self, projected: Tensor) -> Tensor:
+        """Queries, keys and values side by side (N, T, 3 C) -> what the heads attend to (N, T, C)."""
+        batch, count, _ = projected.shape
+        query, key, value = projected.view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return attended.transpose(1, 2).reshape(batch, count, -1)
+
+    def mlp(self, normed: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(normed)))
 
 
 class FusedAdapter(nn.Module):

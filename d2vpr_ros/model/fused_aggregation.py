@@ -61,16 +61,9 @@ class FusedAggregation(nn.Module):
             self.register_buffer(name, constant)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        batch, _, width = tokens.shape
         cls, patches = tokens[:, :1], tokens[:, 1:]
         points = self.deformed_points(cls, patches)
-        pooled = self.pool(patches, points)
-        medium, small = pooled[:, :4], pooled[:, 4:]
-        hidden = self.small_to_medium(torch.matmul(self.mean_of_neighbours, small)).mean(dim=1, keepdim=True)
-        enhanced = medium.mean(dim=1, keepdim=True) + self.medium_from_small(hidden)
-        whole = cls + self.global_from_medium(self.medium_to_global(enhanced))
-        regions = pooled + self.position_out(functional.relu(self.position_in(self.geometry(points))))
-        return functional.normalize(torch.cat([whole, regions], dim=1).reshape(batch, 14 * width), dim=-1)
+        return self.descriptor(cls, self.pool(patches, points), points)
 
     def deformed_points(self, cls: Tensor, patches: Tensor) -> Tensor:
         """(N, 1, C) and (N, H², C) -> the regions' 512 sample points (N, 512, 2), (x, y) in 0..1."""
@@ -95,6 +88,15 @@ class FusedAggregation(nn.Module):
         length = (sampled * sampled).sum(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
         powers = torch.exp(self.exponent * torch.log((sampled / length).clamp(min=1e-6)))
         return torch.matmul(self.mean_of_region, powers.transpose(1, 2)).pow(1 / self.exponent)
+
+    def descriptor(self, cls: Tensor, pooled: Tensor, points: Tensor) -> Tensor:
+        """(N, 1, C), the regions' features (N, 13, C) and points (N, 512, 2) -> the descriptors (N, 14 C)."""
+        medium, small = pooled[:, :4], pooled[:, 4:]
+        hidden = self.small_to_medium(torch.matmul(self.mean_of_neighbours, small)).mean(dim=1, keepdim=True)
+        enhanced = medium.mean(dim=1, keepdim=True) + self.medium_from_small(hidden)
+        whole = cls + self.global_from_medium(self.medium_to_global(enhanced))
+        regions = pooled + self.position_out(functional.relu(self.position_in(self.geometry(points))))
+        return functional.normalize(torch.cat([whole, regions], dim=1).flatten(1), dim=-1)
 
     def geometry(self, points: Tensor) -> Tensor:
         """(N, 512, 2) -> (N, 13, 4): mean x, mean y, extent in x, extent in y of each region's points."""
