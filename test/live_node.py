@@ -38,9 +38,9 @@ ORIGIN = LocalFrame(48.7758, 9.1829, 245.0)
 _HEIGHT, _WIDTH, _PIXELS_A_METRE = 120, 160, 20
 
 
-def street() -> npt.NDArray[np.uint8]:
+def street(seed: int = 1) -> npt.NDArray[np.uint8]:
     """(H, W, 3) RGB: rectangles of every size and colour."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     wide = (STREET_M + 1) * _PIXELS_A_METRE + _WIDTH
     picture = np.full((_HEIGHT, wide, 3), 128, np.uint8)
     for _ in range(600):
