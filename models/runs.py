@@ -93,7 +93,7 @@ class Metrics(Callback):
     def __init__(self, path: Path) -> None:
         self.path, self.sums, self.count = path, dict[str, Tensor](), 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and self.path.exists():  # what comes after the last checkpoint is done again
             lines = self.path.read_text().splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= trainer.global_step]

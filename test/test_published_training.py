@@ -177,6 +177,27 @@ def checkpoint_names(run: Path) -> list[str]:
     return list(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
 
 
+def test_a_run_that_goes_on_keeps_its_metrics_and_one_that_is_over_keeps_everything(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.runs.LOG_EVERY", 1)
+    words = words_of("finetune", workplace, tmp_path)
+    assert finetune.main(words) == 0
+    path = tmp_path / "metrics.jsonl"
+    whole, weights = path.read_text(), (tmp_path / "last.safetensors").read_bytes()
+    assert [json.loads(line)["step"] for line in whole.splitlines()] == [1, 2, 3, 4, 5, 6]
+    path.write_text(whole + '{"step": 7, "loss": 0.5}\n{"step": 8, "lo')  # written after the last checkpoint
+    assert finetune.main(words) == 0
+    assert (tmp_path / "last.safetensors").read_bytes() == weights
+
+    longer = words_of("finetune", workplace, tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 3", "epochs: 4"))
+    assert finetune.main([*longer, "--epochs", "4"]) == 0
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 8] and path.read_text().startswith(whole)
+
+
 KILLED = """
 import os, signal, sys
 from models import finetune, runs
