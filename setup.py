@@ -31,7 +31,8 @@ setup(
     ],
     zip_safe=False,
     # No ROS package is named here: an apt installation of ROS has no metadata that pip would find.
-    # scripts/setup installs the exact versions of requirements/.
+    # scripts/setup installs the exact versions of requirements/. What runs the network is an extra, torch or onnx: a
+    # Jetson has NVIDIA's builds of both, and a robot with exported weights needs no torch.
     install_requires=[
         "faiss-cpu",
         "jinja2",
@@ -43,16 +44,16 @@ setup(
         "safetensors",
         "scipy",
         "setuptools",
-        "torch>=2.3",
         "tqdm",
     ],
     extras_require={
-        "export": ["onnx"],
+        "export": ["onnx", "onnxruntime>=1.20", "torch>=2.3"],
         "milvus": ["milvus-lite>=3,<4", "pymilvus>=3,<4"],
         "onnx": ["onnxruntime>=1.20"],
         "sim": ["moderngl"],
         # `colcon test` runs pytest because it stands here.
         "test": ["hypothesis", "mypy", "pyogrio", "pytest<9", "ruff"],
+        "torch": ["torch>=2.3"],
         "train": ["ai-edge-litert", "pytorch-lightning", "pytorch-metric-learning", "scikit-learn", "tensorboard"],
     },
     entry_points={

@@ -1,4 +1,4 @@
-"""Exported weights describe images as torch does and say what they are; strangers' files are refused before they run."""
+"""Exported weights describe images as torch does; files of strangers are refused before they run."""
 
 from __future__ import annotations
 

@@ -1,0 +1,171 @@
+"""ONNX Runtime in torch's place: the same maps, the same answers, and no torch on the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from live_node import STREET_M, Robot, map_street, street, view
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+
+from d2vpr_ros.bags.writer import BagWriter
+from d2vpr_ros.describe import Extractor, Preprocessor
+from d2vpr_ros.describe.onnx_export import export
+from d2vpr_ros.describe.resample import squash
+from d2vpr_ros.describe.weights import weights_path
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.frame import Frame
+from d2vpr_ros.localize import Localizer, State
+from d2vpr_ros.mapping import read_map
+
+SECOND = 1_000_000_000
+
+NO_TORCH = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+sys.meta_path.insert(0, NoTorch())
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "nano.onnx"
+    export(weights_path("nano"), path)
+    return path
+
+
+@pytest.fixture
+def without_torch(tmp_path: Path) -> dict[str, str]:
+    """The environment of a process in which an import of torch fails."""
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "sitecustomize.py").write_text(NO_TORCH)
+    # As if it were not started from this process: ROS finds its libraries at the start of a process.
+    kept = {key: value for key, value in os.environ.items() if key not in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE",)}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path / "hidden"), kept.get("PYTHONPATH")]))}
+
+
+def record_street(path: Path, first_m: float, last_m: float) -> Path:
+    """A drive down the street at 1 m/s with an image a metre and its truth."""
+    picture = street()
+    with BagWriter(path) as bag:
+        for number, metres in enumerate(np.arange(first_m, last_m)):
+            pose = Pose.planar(float(metres), 0.0, 0.0)
+            bag.pose("/pose", number * SECOND, "map", pose)
+            bag.image("/camera/image", number * SECOND, view(picture, float(metres)), "camera")
+    return path
+
+
+def test_a_map_made_with_torch_is_used_with_the_exported_file_and_the_other_way_round(
+    tmp_path: Path, exported: Path
+) -> None:
+    place_map = read_map(map_street(tmp_path / "street.d2map", street()))
+    by_onnx, by_torch = Extractor.open(str(exported)), Extractor.open("nano", device="cpu")
+    assert by_onnx.identity == by_torch.identity == place_map.header.model
+    assert by_onnx.identity.projection_fitted_on == by_torch.identity.projection_fitted_on
+    assert (by_onnx.device, by_onnx.width) == ("cpu", 512)
+    localizer = Localizer(place_map, by_onnx)
+    for metres in range(10, 20):
+        estimate = localizer.locate(Frame(view(street(), metres), metres * SECOND, "camera"))
+        assert estimate.matches[0].row == metres
+
+
+def test_bundled_weights_are_exported_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = Extractor.open("nano", backend="onnxruntime")
+    (kept,) = (tmp_path / "d2vpr_ros" / "onnx").iterdir()
+    written = kept.stat().st_mtime_ns
+    assert Extractor.open("nano", backend="onnxruntime").identity == first.identity
+    assert kept.stat().st_mtime_ns == written
+    whole = Extractor.open("nano", backend="onnxruntime", projection="none")
+    assert (whole.width, whole.identity.projection) == (14 * 192, "")
+
+
+@pytest.mark.parametrize("size", [(1080, 1920), (480, 640), (224, 224), (100, 333), (7, 5)])
+def test_images_are_squashed_without_torch_as_with_it(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    there = Preprocessor().resize(image).permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(squash(image, 224) - there).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"device": "tensorrt"}, "runs here on .*cpu"),
+        ({"projection": "none"}, "which has its own or none"),
+        ({"backend": "torch"}, "use it with backend 'onnxruntime'"),
+    ],
+)
+def test_what_an_exported_file_cannot_do_is_said(choice: dict[str, str], said: str, exported: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        Extractor.open(str(exported), **choice)
+
+
+def test_a_machine_without_torch_builds_maps_and_evaluates(
+    tmp_path: Path, exported: Path, without_torch: dict[str, str]
+) -> None:
+    drive, query = record_street(tmp_path / "drive", 0, STREET_M), record_street(tmp_path / "query", 4.3, 20.3)
+
+    def run(*words: str | Path) -> str:
+        command = [sys.executable, "-m", "d2vpr_ros.cli.main", *map(str, words)]
+        done = subprocess.run(command, env=without_torch, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with pytest.raises(AssertionError, match="No module named 'torch'"):
+        run("export", "nano", "-o", tmp_path / "never.onnx")
+    site = tmp_path / "site.d2map"
+    run("map", "build", drive, "-o", site, "--weights", exported, "--spacing", "0.9")
+    said = run("evaluate", site, query, "--weights", exported, "--truth", "pose", "--radius", "2")
+    assert len(read_map(site)) == STREET_M
+    assert "recall@1" in said.lower()
+
+
+def test_the_node_localizes_on_a_machine_without_torch(
+    tmp_path: Path, exported: Path, without_torch: dict[str, str], domain_id: int
+) -> None:
+    site = map_street(tmp_path / "street.d2map", street())
+    node = subprocess.Popen(
+        [sys.executable, "-m", "d2vpr_ros.nodes.localizer", "--ros-args",
+         "-p", f"map:={site}", "-p", f"weights:={exported}", "-p", "min_probability:=0.8", "-p", "top_speed_mps:=5.0"],
+        env=without_torch | {"ROS_DOMAIN_ID": str(domain_id)},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    rclpy.init(domain_id=domain_id)
+    robot, executor, stop = Robot(street()), SingleThreadedExecutor(), threading.Event()
+    executor.add_node(robot)
+
+    def spin() -> None:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    spinning = threading.Thread(target=spin)
+    spinning.start()
+    try:
+        robot.wait_for_listeners(Image)
+        robot.wait_for_publishers("~/place_matches")
+        assert all(answer.width > 0 for answer in robot.drive(first_m=8, images=8))
+        robot.wait_until(lambda: robot.diagnostics().get("state") == State.LOCALIZED)
+        assert robot.diagnostics()["device"] == "cpu"
+        node.send_signal(signal.SIGINT)
+        _, said = node.communicate(timeout=30)
+        assert node.returncode == 0, said
+    finally:
+        node.kill()
+        stop.set()
+        spinning.join()
+        robot.destroy_node()
+        rclpy.try_shutdown()
