@@ -25,6 +25,14 @@ ARGUMENTS = (
         default_value="/camera/image",
         description="the camera's images, camera_info beside them; image_transport compressed appends /compressed",
     ),
+    DeclareLaunchArgument(
+        "cameras", default_value="", description="names of several cameras, as front,left; mounts go into params_file"
+    ),
+    DeclareLaunchArgument(
+        "image_topics",
+        default_value="",
+        description="their images, in that order, in place of image_topic; default: front/image,left/image",
+    ),
     DeclareLaunchArgument("odom_topic", default_value="odom", description="odometry, where there is any"),
     DeclareLaunchArgument("gps_topic", default_value="gps/fix", description="NavSatFix, where there is any"),
     DeclareLaunchArgument(
@@ -82,6 +90,19 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_localizer), rviz])
 
 
+def _listed(context: LaunchContext, argument: str) -> list[str]:
+    return [part.strip() for part in LaunchConfiguration(argument).perform(context).split(",") if part.strip()]
+
+
+def _of_camera(prefix: str, topic: str) -> list[tuple[str, str]]:
+    """A camera's topics, by those of its images."""
+    return [
+        (f"{prefix}image", topic),
+        (f"{prefix}image/compressed", f"{topic}/compressed"),
+        (f"{prefix}camera_info", f"{topic.rpartition('/')[0]}/camera_info"),
+    ]
+
+
 def _localizer(context: LaunchContext) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context) for name in (*TEXT_PARAMETERS, *FLAG_PARAMETERS)}
     if given["map"]:
@@ -89,8 +110,15 @@ def _localizer(context: LaunchContext) -> list[Node]:
     # Typed, because launch would read a map named 7.d2map or a frame named 1 as YAML.
     overrides = {name: ParameterValue(given[name], value_type=str) for name in TEXT_PARAMETERS if given[name]}
     overrides |= {name: ParameterValue(given[name] == "true") for name in FLAG_PARAMETERS if given[name]}
-    image_topic = LaunchConfiguration("image_topic").perform(context)
-    camera_info = f"{image_topic.rpartition('/')[0]}/camera_info"
+    names = _listed(context, "cameras")
+    if names:
+        overrides["cameras"] = names
+    topics = _listed(context, "image_topics") or [f"{name}/image" for name in names]
+    if len(topics) != len(names):
+        raise ValueError(f"image_topics names {len(topics)} topics for {len(names)} cameras; give each camera one")
+    # By prefix: the only camera without a name has none.
+    images = {f"{name}/": topic for name, topic in zip(names, topics, strict=True)}
+    images = images or {"": LaunchConfiguration("image_topic").perform(context)}
     return [
         Node(
             package="d2vpr_ros",
@@ -100,9 +128,7 @@ def _localizer(context: LaunchContext) -> list[Node]:
             output="screen",
             parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
             remappings=[
-                ("image", image_topic),
-                ("image/compressed", f"{image_topic}/compressed"),
-                ("camera_info", camera_info),
+                *(remapping for prefix, topic in images.items() for remapping in _of_camera(prefix, topic)),
                 ("odom", LaunchConfiguration("odom_topic").perform(context)),
                 ("gps/fix", LaunchConfiguration("gps_topic").perform(context)),
             ],

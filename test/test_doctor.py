@@ -27,6 +27,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT
 from d2vpr_ros.nodes import doctor_checks as checks
 from d2vpr_ros.nodes import doctor_machine as machine
+from d2vpr_ros.nodes import doctor_tf
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
     DeviceFacts,
@@ -64,7 +65,7 @@ def of_image(image: ImageFacts, wanted: bool = False, clock: bool = False) -> st
 
 
 def of_odometry(odometry: OdometryFacts | None, topics: tuple[str, ...] = ("/odom",)) -> str:
-    return "\n".join(map(str, checks.check_odometry(odometry, topics, "base_link", [SHOWN], 3.0)))
+    return "\n".join(map(str, checks.check_odometry(odometry, topics, "base_link", [SHOWN], 3.0, 2.0)))
 
 
 def test_what_is_well_is_said_with_what_to_launch() -> None:
@@ -125,6 +126,11 @@ def test_an_image_that_cannot_be_decoded_fails_and_steers_no_terminal() -> None:
         (None, (), "WARN odometry: no topic of type nav_msgs/msg/Odometry"),
         (None, ("/a", "/b"), "WARN odometry: several topics or none called odom: /a, /b - choose one: --odom /a"),
         (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', not 'base_"),
+        (
+            replace(MOVED, speed_mps=3.4),
+            ("/odom",),
+            "WARN /odom: 3.4 m/s, more than top_speed_mps (2) - set top_speed_mps:=5.1",
+        ),
         (replace(MOVED, is_pose=False), ("/odom",), "FAIL /odom: its pose holds NaN"),
         (replace(MOVED, stream=stream("/odom", checks.ODOMETRY, rate_hz=2)), ("/odom",), "WARN /odom: 2.0 messages/s"),
         (
@@ -172,20 +178,29 @@ def test_intrinsics_are_held_against_the_images(info: CameraInfoFacts, said: str
             MountFacts("base_link", "eye"),
             "WARN mount: tf does not connect base_link -> eye; the map's is taken - right if",
         ),
+        (
+            MountFacts("base_link", "eye", FORWARD_MOUNT, parameter="camera.left.mount", among_several=True),
+            "OK   mount: base_link -> eye from camera.left.mount: [0.0,",
+        ),
+        (
+            MountFacts("base_link", "eye", parameter="camera.left.mount", among_several=True),
+            "FAIL mount: tf does not connect base_link -> eye; of several cameras each one's has to be known - publish "
+            "it in /tf_static or set camera.left.mount",
+        ),
         (MountFacts("base_link", "", tf_readable=False), "WARN mount: tf cannot be read here (no tf2_msgs); the map's"),
     ],
 )
 def test_the_mount_is_the_parameters_else_that_of_tf_else_the_maps(mount: MountFacts, said: str) -> None:
-    assert str(checks.check_mount(mount, map_has_one=True)).startswith(said)
+    assert str(doctor_tf.check_mount(mount, map_has_one=True)).startswith(said)
 
 
 def test_two_publishers_of_one_transform_are_told_before_they_meet() -> None:
     alone = SystemFacts(odom_parent="map", tf_senders=("/robot/d2vpr_localizer",))
     both = replace(alone, tf_senders=("/amcl", "/robot/d2vpr_localizer"))
     untold = SystemFacts(tf_readable=False)
-    assert str(checks.check_published_tf(alone, "map", "odom")) == "OK   tf map -> odom: nobody else publishes it"
-    assert "already has map -> odom, from one of /amcl - set" in str(checks.check_published_tf(both, "map", "odom"))
-    assert "tf2_msgs is not installed" in str(checks.check_published_tf(untold, "map", "odom"))
+    assert str(doctor_tf.check_published_tf(alone, "map", "odom")) == "OK   tf map -> odom: nobody else publishes it"
+    assert "already has map -> odom, from one of /amcl - set" in str(doctor_tf.check_published_tf(both, "map", "odom"))
+    assert "tf2_msgs is not installed" in str(doctor_tf.check_published_tf(untold, "map", "odom"))
 
 
 def test_parameters_that_ros_would_ignore_are_named() -> None:
@@ -275,7 +290,7 @@ def test_a_map_without_metres_or_pictures_is_told() -> None:
 
 @contextmanager
 def robot() -> Iterator[None]:
-    """Images stamped in 2020, an uncalibrated camera, and odometry at best effort, which the localizer misses."""
+    """Images stamped in 2020, an uncalibrated camera, and odometry at 5 m/s."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = Node("robot", context=context)
@@ -287,12 +302,15 @@ def robot() -> Iterator[None]:
     def publish() -> None:
         stamp_ns = 1_600_000_000_000_000_000
         data = np.random.default_rng(0).integers(0, 255, 48 * 64 * 3, np.uint8).tobytes()
+        message = Odometry(child_frame_id="base_link")
         while not stop.wait(0.02):
             stamp_ns += 20_000_000
+            message.pose.pose.position.x += 0.1
             header = Header(stamp=to_time(stamp_ns), frame_id="front_optical")
             images.publish(Image(header=header, height=48, width=64, encoding="rgb8", step=192, data=data))
             infos.publish(CameraInfo(header=header, width=64, height=48))
-            odometry.publish(Odometry(header=header, child_frame_id="base_link"))
+            message.header = header
+            odometry.publish(message)
 
     thread = threading.Thread(target=publish)
     thread.start()
@@ -319,10 +337,29 @@ def test_a_living_system_is_examined(tmp_path: Path, domain_id: int, capsys: pyt
         "OK   /front/image: 64 x 48, rgb8 - image_topic:=/front/image",
         "WARN /front/camera_info: the camera is not calibrated",
         "WARN mount: ",
-        "FAIL /odom: /robot offers what the localizer cannot take: ",
+        "WARN /odom: 5.0 m/s, more than top_speed_mps (2) - set top_speed_mps:=7.5, or the robot is lost",
         f"FAIL map: map {path} was made by another model",
         "OK   map: ",
         "device: cpu",
+    ):
+        assert line in said, said
+
+
+def test_cameras_with_names_are_examined_each(
+    tmp_path: Path, domain_id: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mount = "{mount: [0.0, 0.0, 1.0, -0.5, 0.5, -0.5, 0.5]}"
+    path = tmp_path / "my.yaml"
+    cameras = f"cameras: [front, left]\n    camera: {{front: {mount}, lefd: {mount}}}"
+    path.write_text(f"d2vpr_localizer:\n  ros__parameters:\n    {cameras}\n")
+    with robot():
+        assert d2vpr(["doctor", "--params-file", str(path), "--seconds", "1"]) == 1
+    said = capsys.readouterr().out
+    for line in (
+        "no parameter camera.lefd.mount - did you mean camera.left.mount?",
+        "OK   /front/image: 64 x 48, rgb8",
+        "OK   mount: base_link -> front_optical from camera.front.mount: [0.0, 0.0, 1.0,",
+        "FAIL /left/image: nobody publishes it",
     ):
         assert line in said, said
 

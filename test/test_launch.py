@@ -19,9 +19,11 @@ COMMON = {
     "log_level",
 }  # fmt: skip
 ARGUMENTS = {
-    "localize": COMMON | {"rviz", "autostart", "odom_topic", "gps_topic", "publish_initialpose", "publish_tf"},
+    "localize": COMMON | {
+        "rviz", "autostart", "odom_topic", "gps_topic", "publish_initialpose", "publish_tf", "cameras", "image_topics",
+    },
     "build_map": COMMON | {"append", "pose_source", "pose_topic", "map_frame"},
-}
+}  # fmt: skip
 
 
 def launch_file(name: str) -> Path:
@@ -116,6 +118,18 @@ def test_the_launch_file_hands_map_and_topics_to_the_localizer(
         assert words in command
     assert status == 2
     assert "/nowhere/7.d2map" in errors  # what the node says of a map that is not there: the argument arrived
+
+
+def test_the_launch_file_hands_each_camera_its_topics(
+    launch: Any, workspace: Path, tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(monkeypatch, workspace, tmp_path)
+    arguments = {"map": "/nowhere/7.d2map", "cameras": "front,left", "image_topics": "/axis/raw,/usb/raw"}
+    command, status, errors = started(launch, "localize", arguments)
+    for words in ("front/image:=/axis/raw", "left/image/compressed:=/usb/raw/compressed", "left/camera_info:=/usb/ca"):
+        assert any(word.startswith(words) for word in command)
+    assert status == 2
+    assert "parameter 'camera.front.mount' is missing" in errors or "/nowhere/7.d2map" in errors  # where tf2 may know
 
 
 def test_the_launch_file_hands_map_and_topics_to_the_map_builder(

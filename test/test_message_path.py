@@ -242,3 +242,17 @@ def test_candidates_are_published_where_the_base_would_be(loaded: Loaded) -> Non
     assert points["stamp_sec"].tolist() == [7, 3, 12]
     assert points["rank"].tolist() == [0, 1, 2] and points["accepted"].tolist() == [1, 0, 0]
     assert messages.place_matches(replace(estimate, matches=()), place_map, None, "map").width == 0
+
+
+def test_a_robot_that_drives_faster_than_it_is_said_to_is_told_once(loaded: Loaded) -> None:
+    said: list[str] = []
+    inputs = SideInputs(GATE, said.append)
+    for number in range(40):
+        message = Odometry()
+        message.header.stamp.sec, message.header.stamp.nanosec = NOW_S + number // 10, number % 10 * 100_000_000
+        message.pose.pose.position.x = 0.1 * number if number < 20 else 2.0 + 0.32 * (number - 20)
+        inputs.take_odometry(message, float(number))
+        if number < 20:
+            assert inputs.odometry_status(None, float(number)) == "ok"
+    assert inputs.odometry_status(None, 40.0).startswith("ok; has driven 3.2 m/s, more than top_speed_mps (2): set that")
+    assert len(said) == 1

@@ -44,8 +44,8 @@ def main(args: argparse.Namespace) -> int:
         lines += _say(doctor_machine.check_middleware(middleware, profile, ()))
     else:
         if args.params_file:
-            lines += _say(doctor_machine.check_parameters(str(args.params_file), given, doctor.defaults()))
-        parameters = {**doctor.defaults(), **given}
+            lines += _say(doctor_machine.check_parameters(str(args.params_file), given, doctor.defaults(given)))
+        parameters = {**doctor.defaults(given), **given}
         system = doctor.observe(args.topic, args.odom, parameters, args.seconds)
         images = system.images
         middleware = doctor_inspect.inspect_middleware(doctor.rmw())
@@ -62,6 +62,7 @@ def _check_system(
     system: SystemFacts, parameters: Mapping[str, Any], domain: str, seconds: float, has_map: bool
 ) -> Iterable[Line]:
     from d2vpr_ros.nodes import doctor_checks as checks
+    from d2vpr_ros.nodes import doctor_tf
     from d2vpr_ros.nodes.doctor_facts import SimTime
 
     base = str(parameters["base_frame"])
@@ -72,10 +73,13 @@ def _check_system(
         yield from checks.check_image(image, list(system.image_topics), seconds, float(parameters["max_age_s"]), time)
         if image.stream.stamps_ns:
             yield checks.check_camera_info(info, image)
-            yield checks.check_mount(mount, has_map)
-    yield from checks.check_odometry(system.odometry, system.odometry_topics, base, system.images, seconds)
+            yield doctor_tf.check_mount(mount, has_map)
+    top_speed_mps = float(parameters["top_speed_mps"])
+    yield from checks.check_odometry(
+        system.odometry, system.odometry_topics, base, system.images, seconds, top_speed_mps
+    )
     if parameters["publish_tf"]:
-        yield checks.check_published_tf(system, str(parameters["map_frame"]), str(parameters["odom_frame"]))
+        yield doctor_tf.check_published_tf(system, str(parameters["map_frame"]), str(parameters["odom_frame"]))
 
 
 def _say(lines: Iterable[Line]) -> list[Line]:

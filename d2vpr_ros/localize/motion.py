@@ -44,6 +44,16 @@ class MotionBuffer:
         with self._lock:
             return self._samples[-1] if self._samples else None
 
+    @property
+    def speed_mps(self) -> float:
+        """Over the last half second and more of samples; 0 where there are not so many."""
+        with self._lock:
+            newest_ns, newest = self._samples[-1] if self._samples else (0, None)
+            for stamp_ns, pose in reversed(self._samples):
+                if newest is not None and newest_ns - stamp_ns >= _MAX_GAP_NS:
+                    return distance(pose, newest) * NANOSECONDS / (newest_ns - stamp_ns)
+        return 0.0
+
     def add(self, stamp_ns: int, pose: Pose) -> str:
         """Append a sample; what is wrong with it in words, empty if nothing is.
 

@@ -14,16 +14,15 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from d2vpr_ros.bags.calibration import calibration_of, camera_namespace
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import read_pose
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.images.decode import decode_image
+from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.nodes import settings
 from d2vpr_ros.nodes.doctor_checks import COMPRESSED_IMAGE, IMAGE, ODOMETRY
 from d2vpr_ros.nodes.doctor_ears import TF_QOS, Ear, Transforms, publishers
@@ -35,10 +34,9 @@ from d2vpr_ros.nodes.doctor_facts import (
     Stream,
     SystemFacts,
 )
-from d2vpr_ros.nodes.localizer import NEWEST_ONLY
-from d2vpr_ros.nodes.parameters import to_mount
+from d2vpr_ros.nodes.localizer import NEWEST_ONLY, ODOMETRY_QOS
+from d2vpr_ros.nodes.robot_cameras import RobotCamera, mount_parameters, robot_cameras
 
-_ODOMETRY_QOS = QoSProfile(depth=50)  # as the localizer subscribes
 _DISCOVERY_S = (0.5, 3.0)  # at least, so that all topics are known; at most
 
 
@@ -47,23 +45,27 @@ def rmw() -> str:
     return str(rclpy.get_rmw_implementation_identifier())
 
 
-def defaults() -> dict[str, Any]:
-    """The localizer's parameters."""
-    return {parameter.name: parameter.default for parameter in settings.PARAMETERS}
+def defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The localizer's parameters, with those that the names of its cameras add."""
+    names = given.get("cameras", [])
+    of_cameras = mount_parameters([str(name) for name in names]) if isinstance(names, list) else []
+    return {parameter.name: parameter.default for parameter in (*settings.PARAMETERS, *of_cameras)}
 
 
 def observe(topics: Sequence[str], odometry: str | None, parameters: Mapping[str, Any], seconds: float) -> SystemFacts:
     """Listen for so many seconds.
 
     Args:
-        topics: of images.
+        topics: of images; none takes those of the cameras that have names.
         odometry: its topic; None takes /odom, or the only one there is.
         parameters: the localizer's, every one; also `use_sim_time`.
 
     Raises:
-        UserError: camera_mount is no pose, or a topic's name is none.
+        UserError: the cameras make no sense, or a topic's name is none.
     """
-    mount = to_mount(parameters["camera_mount"])
+    cameras = robot_cameras(parameters)
+    suffix = "/compressed" if parameters["image_transport"] == "compressed" else ""
+    topics = topics or [camera.topic(f"image{suffix}") for camera in cameras if camera.name]
     context = rclpy.Context()
     # Ctrl-C is Python's: it ends the waiting by KeyboardInterrupt.
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -71,7 +73,7 @@ def observe(topics: Sequence[str], odometry: str | None, parameters: Mapping[str
         sim_time = Parameter("use_sim_time", value=bool(parameters.get("use_sim_time", False)))
         node = Node("d2vpr_doctor", context=context, parameter_overrides=[sim_time])
         try:
-            return _Observer(node).observe(topics, odometry, parameters, mount, seconds)
+            return _Observer(node).observe(topics, odometry, parameters, cameras, seconds)
         finally:
             node.destroy_node()
     finally:
@@ -89,7 +91,7 @@ class _Observer:
         named: Sequence[str],
         odometry: str | None,
         parameters: Mapping[str, Any],
-        mount: Pose | None,
+        cameras: Sequence[RobotCamera],
         seconds: float,
     ) -> SystemFacts:
         node = self._node
@@ -103,7 +105,7 @@ class _Observer:
         images = {t: self._image_ear(t, found.get(t, [])) for t in topics}
         infos = {t: f"/{camera_namespace(t)}/camera_info".replace("//", "/") for t in topics}
         info_ears = {t: Ear(node, CameraInfo, topic, NEWEST_ONLY) for t, topic in infos.items()}
-        odometry_ear = Ear(node, Odometry, chosen, _ODOMETRY_QOS) if chosen else None
+        odometry_ear = Ear(node, Odometry, chosen, ODOMETRY_QOS, kept=100_000) if chosen else None
         if topics or odometry_ear or transforms.readable:
             self._spin(seconds)
 
@@ -111,10 +113,14 @@ class _Observer:
         base, frame = str(parameters["base_frame"]), str(parameters.get("camera_frame", ""))
         reads_tf = importlib.util.find_spec("tf2_ros") is not None
         mounts = []
-        for image in image_facts:
-            camera = frame or image.stream.frame_id
+        for number, image in enumerate(image_facts):
+            eye, camera = _camera_of(image.stream.topic, number, cameras), frame or image.stream.frame_id
             in_tf = transforms.fixed(base, camera) if camera else None
-            mounts.append(MountFacts(base, camera, mount, in_tf, transforms.readable, reads_tf))
+            mounts.append(
+                MountFacts(
+                    base, camera, eye.mount, in_tf, transforms.readable, reads_tf, eye.mount_parameter, len(cameras) > 1
+                )
+            )
         return SystemFacts(
             image_topics={
                 name: types[0] for name, types in sorted(found.items()) if {IMAGE, COMPRESSED_IMAGE} & {*types}
@@ -170,6 +176,12 @@ class _Observer:
         return ImageFacts(stream, len(message.data), (width, height), encoding)
 
 
+def _camera_of(topic: str, number: int, cameras: Sequence[RobotCamera]) -> RobotCamera:
+    """Whose images are on a topic: by its name, else by the order."""
+    named = (camera for camera in cameras if camera_namespace(topic).split("/")[-1] == camera.name)
+    return next(named, cameras[min(number, len(cameras) - 1)])
+
+
 def _only(topics: Sequence[str]) -> str | None:
     """The odometry that is meant where none was named."""
     return "/odom" if "/odom" in topics else topics[0] if len(topics) == 1 else None
@@ -178,12 +190,14 @@ def _only(topics: Sequence[str]) -> str | None:
 def _odometry(ear: Ear, node: Node) -> OdometryFacts:
     if ear.newest is None:
         return OdometryFacts(ear.stream(node))
-    try:
-        read_pose(ear.newest.pose.pose)
-        is_pose = True
-    except ValueError:
-        is_pose = False
-    return OdometryFacts(ear.stream(node), str(ear.newest.child_frame_id), is_pose)
+    motion, is_pose, speed_mps = MotionBuffer(), True, 0.0
+    for message in ear.messages:
+        try:
+            motion.add(stamp_ns(message.header), read_pose(message.pose.pose))
+            is_pose, speed_mps = True, max(speed_mps, motion.speed_mps)
+        except ValueError:
+            is_pose = False
+    return OdometryFacts(ear.stream(node), str(ear.newest.child_frame_id), is_pose, speed_mps)
 
 
 def _camera_info(ear: Ear, image_topic: str) -> CameraInfoFacts:

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
     ImageFacts,
-    MountFacts,
     OdometryFacts,
     SimTime,
     Stream,
-    SystemFacts,
 )
 from d2vpr_ros.nodes.doctor_lines import Line, fail, ok, warn
 
@@ -53,8 +51,13 @@ def check_odometry(
     base_frame: str,
     images: Sequence[ImageFacts],
     listened_s: float,
+    top_speed_mps: float,
 ) -> list[Line]:
-    """Odometry: senders, rate, frames, and its stamps against those of the images."""
+    """Odometry: senders, rate, frames, speed, and its stamps against those of the images.
+
+    Args:
+        top_speed_mps: the localizer's parameter.
+    """
     if odometry is None:
         if topics:
             named = ", ".join(topics)
@@ -81,6 +84,13 @@ def check_odometry(
         )
     else:
         lines.append(ok(f"{stream.topic}: {stream.frame_id} -> {odometry.child_frame_id}"))
+    if odometry.speed_mps > top_speed_mps:
+        lines.append(
+            warn(
+                f"{stream.topic}: {odometry.speed_mps:.1f} m/s, more than top_speed_mps ({top_speed_mps:g})",
+                f"set top_speed_mps:={1.5 * odometry.speed_mps:.1f}, or the robot is lost wherever odometry fails",
+            )
+        )
     for image in images:
         if image.stream.ages_s:
             apart_s = statistics.median(stream.ages_s) - statistics.median(image.stream.ages_s)
@@ -112,46 +122,6 @@ def check_camera_info(info: CameraInfoFacts, image: ImageFacts) -> Line:
             "calibrate for the images that are published",
         )
     return ok(f"{info.topic}: calibrated, {info.size[0]} x {info.size[1]}")
-
-
-def check_mount(mount: MountFacts, map_has_one: bool) -> Line:
-    """Where the camera sits on the base, by what the localizer would go by: parameter, tf, map.
-
-    Args:
-        map_has_one: a map was given; it holds the mount of the camera that made it.
-    """
-    link = f"{mount.base_frame} -> {mount.camera_frame or 'the camera'}"
-    if mount.given is not None:
-        return ok(f"mount: {link} from camera_mount: {_numbers(mount.given.numbers)}")
-    if mount.in_tf is not None:
-        numbers = _numbers(mount.in_tf.numbers)
-        if mount.node_reads_tf:
-            return ok(f"mount: {link} from tf: {numbers}")
-        return warn(f"mount: tf has {link}, but tf2_ros is not installed here", f"set camera_mount:={numbers}")
-    why = f"tf does not connect {link}" if mount.tf_readable else "tf cannot be read here (no tf2_msgs)"
-    instead = "the map's is taken" if map_has_one else "a map's is taken"
-    return warn(
-        f"mount: {why}; {instead}",
-        "right if the camera sits as the one did that made the map; else publish it in /tf_static or set camera_mount",
-    )
-
-
-def check_published_tf(system: SystemFacts, map_frame: str, odom_frame: str) -> Line:
-    """With publish_tf: whether somebody else already says where the odometry's frame is."""
-    link = f"tf {map_frame} -> {odom_frame}"
-    if not system.tf_readable:
-        return fail(
-            f"{link}: publish_tf is true, but tf2_msgs is not installed here",
-            "install ros-$ROS_DISTRO-tf2-msgs, or set publish_tf:=false",
-        )
-    others = [name for name in system.tf_senders if name.rsplit("/", 1)[-1] != "d2vpr_localizer"]
-    if system.odom_parent and others:
-        return fail(
-            f"{link}: publish_tf is true, and /tf already has {system.odom_parent} -> {odom_frame}, from one of "
-            f"{', '.join(others)}",
-            "set publish_tf:=false, or stop the other one (tf_broadcast: false for AMCL)",
-        )
-    return ok(f"{link}: nobody else publishes it")
 
 
 def check_topics_without_one(topics: Sequence[tuple[str, str]], domain: str) -> list[Line]:
@@ -235,10 +205,6 @@ def _how_to_launch(stream: Stream) -> str:
 
 def _known(topics: Sequence[str]) -> str:
     return f"there is: {', '.join(topics)}" if topics else ""
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return "[" + ", ".join(repr(round(value, 4) + 0.0) for value in values) + "]"
 
 
 def _span(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
+from collections import deque
 from typing import Any
 
 from rclpy.node import Node
@@ -20,10 +21,11 @@ _TF_STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOC
 
 
 class Ear:
-    """Keeps the newest message of a topic and when each came."""
+    """Keeps the newest message of a topic, or `kept` of them, and when each came."""
 
-    def __init__(self, node: Node, kind: Any, topic: str, qos: QoSProfile) -> None:
-        self.topic, self.qos, self.newest = topic, qos, None
+    def __init__(self, node: Node, kind: Any, topic: str, qos: QoSProfile, kept: int = 1) -> None:
+        self.topic, self.qos = topic, qos
+        self.messages: deque[Any] = deque(maxlen=kept)
         self._clock = node.get_clock()
         self._stamps: list[int] = []
         self._ages_s: list[float] = []
@@ -34,7 +36,12 @@ class Ear:
         self._arrivals_s.append(time.monotonic())
         self._stamps.append(stamp_ns(message.header))
         self._ages_s.append((self._clock.now().nanoseconds - self._stamps[-1]) * 1e-9)
-        self.newest = message
+        self.messages.append(message)
+
+    @property
+    def newest(self) -> Any:
+        """The last message; None before the first."""
+        return self.messages[-1] if self.messages else None
 
     def stream(self, node: Node) -> Stream:
         types, senders = publishers(node, self.topic, self.qos)

@@ -91,11 +91,17 @@ class CameraInfoFacts:
 
 @dataclass(frozen=True)
 class OdometryFacts:
-    """One odometry topic; `is_pose` is whether the newest message holds a pose at all (finite, a quaternion)."""
+    """One odometry topic.
+
+    Attributes:
+        is_pose: whether the newest message holds a pose at all (finite, a quaternion).
+        speed_mps: the highest over half a second.
+    """
 
     stream: Stream
     child_frame_id: str = ""
     is_pose: bool = True
+    speed_mps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,11 @@ class MountFacts:
     """Where the camera sits on the robot.
 
     Attributes:
-        given: the parameter camera_mount.
+        given: what the parameter says.
         in_tf: T_base_cameraOptical as tf has it; None where tf does not connect the two frames.
         tf_readable: whether tf could be listened to here (tf2_msgs).
         node_reads_tf: whether the localizer can (tf2_ros).
+        parameter: its name; among_several: the robot has other cameras, so the map's mount will not do.
     """
 
     base_frame: str
@@ -115,6 +122,8 @@ class MountFacts:
     in_tf: Pose | None = None
     tf_readable: bool = True
     node_reads_tf: bool = True
+    parameter: str = "camera_mount"
+    among_several: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def check_parameters(path: str, given: Mapping[str, object], known: Mapping[str,
     """
     lines = []
     for name, value in given.items():
-        if name in ("use_sim_time", "start_type_description_service") or name.startswith(("qos_overrides.", "camera.")):
+        if name in ("use_sim_time", "start_type_description_service") or name.startswith("qos_overrides."):
             continue
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -36,7 +36,7 @@ from d2vpr_ros.nodes.tf_output import TfOutput, tf_message
 
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
 NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_ODOMETRY = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+ODOMETRY_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class LocalizerNode(LifecycleNode):
@@ -121,7 +121,7 @@ class LocalizerNode(LifecycleNode):
             info = self.create_subscription(CameraInfo, camera.topic("camera_info"), take_info, NEWEST_ONLY)
             self._images.append(images)
             self._subscribed += [images, info]
-        self._subscribed.append(self.create_subscription(Odometry, "odom", self._take_odometry, _ODOMETRY))
+        self._subscribed.append(self.create_subscription(Odometry, "odom", self._take_odometry, ODOMETRY_QOS))
         topics = ", ".join(images.topic_name for images in self._images)
         if self._settings.use_gps:
             self._subscribed.append(self.create_subscription(NavSatFix, "gps/fix", inputs.take_fix, NEWEST_ONLY))

@@ -44,6 +44,7 @@ class SideInputs:
         self._say = say
         self._epoch = 0
         self._problem, self._problem_s = "", float("-inf")
+        self._fastest_mps = gate.top_speed_mps
 
     def take_odometry(self, message: Any, now_s: float) -> None:
         """A nav_msgs/Odometry, and the steady clock's time."""
@@ -57,6 +58,10 @@ class SideInputs:
         self.odometry_frames = str(message.header.frame_id).lstrip("/"), str(message.child_frame_id).lstrip("/")
         if problem:
             self.report(problem, now_s)
+        elif (speed_mps := self.motion.speed_mps) > self._fastest_mps:
+            if self._fastest_mps == self._gate.top_speed_mps:
+                self._say(f"odometry: {too_fast(speed_mps, self._gate.top_speed_mps)}")
+            self._fastest_mps = speed_mps
 
     def report(self, problem: str, now_s: float) -> None:
         """What is wrong with the odometry, for the log and for 5 s of /diagnostics; now_s as above."""
@@ -114,7 +119,16 @@ class SideInputs:
             return "none"
         if image_ns is not None and self.motion.at(image_ns) is None:
             return f"stale: the newest is {(image_ns - newest[0]) / NANOSECONDS:.1f} s older than the image"
-        return "ok"
+        top_mps = self._gate.top_speed_mps
+        return "ok" if self._fastest_mps <= top_mps else f"ok; {too_fast(self._fastest_mps, top_mps)}"
+
+
+def too_fast(speed_mps: float, top_speed_mps: float) -> str:
+    """What it means that a robot drove faster than it is said to."""
+    return (
+        f"has driven {speed_mps:.1f} m/s, more than top_speed_mps ({top_speed_mps:g}): set that higher, or the robot "
+        "is lost wherever odometry fails"
+    )
 
 
 def read_fix(message: Any) -> GpsFix | None:

@@ -1,0 +1,57 @@
+"""What `d2vpr doctor` makes of transforms: where the cameras sit, and who says where the odometry's frame is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from d2vpr_ros.nodes.doctor_facts import MountFacts, SystemFacts
+from d2vpr_ros.nodes.doctor_lines import Line, fail, ok, warn
+
+
+def check_mount(mount: MountFacts, map_has_one: bool) -> Line:
+    """Where the camera sits on the base, by what the localizer would go by: parameter, tf, map.
+
+    Args:
+        map_has_one: a map was given; it holds the mount of the camera that made it.
+    """
+    link = f"{mount.base_frame} -> {mount.camera_frame or 'the camera'}"
+    if mount.given is not None:
+        return ok(f"mount: {link} from {mount.parameter}: {_numbers(mount.given.numbers)}")
+    if mount.in_tf is not None:
+        numbers = _numbers(mount.in_tf.numbers)
+        if mount.node_reads_tf:
+            return ok(f"mount: {link} from tf: {numbers}")
+        return warn(f"mount: tf has {link}, but tf2_ros is not installed here", f"set {mount.parameter}:={numbers}")
+    why = f"tf does not connect {link}" if mount.tf_readable else "tf cannot be read here (no tf2_msgs)"
+    if mount.among_several:
+        return fail(
+            f"mount: {why}; of several cameras each one's has to be known",
+            f"publish it in /tf_static or set {mount.parameter}",
+        )
+    instead = "the map's is taken" if map_has_one else "a map's is taken"
+    return warn(
+        f"mount: {why}; {instead}",
+        "right if the camera sits as the one did that made the map; else publish it in /tf_static or set camera_mount",
+    )
+
+
+def check_published_tf(system: SystemFacts, map_frame: str, odom_frame: str) -> Line:
+    """With publish_tf: whether somebody else already says where the odometry's frame is."""
+    link = f"tf {map_frame} -> {odom_frame}"
+    if not system.tf_readable:
+        return fail(
+            f"{link}: publish_tf is true, but tf2_msgs is not installed here",
+            "install ros-$ROS_DISTRO-tf2-msgs, or set publish_tf:=false",
+        )
+    others = [name for name in system.tf_senders if name.rsplit("/", 1)[-1] != "d2vpr_localizer"]
+    if system.odom_parent and others:
+        return fail(
+            f"{link}: publish_tf is true, and /tf already has {system.odom_parent} -> {odom_frame}, from one of "
+            f"{', '.join(others)}",
+            "set publish_tf:=false, or stop the other one (tf_broadcast: false for AMCL)",
+        )
+    return ok(f"{link}: nobody else publishes it")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "[" + ", ".join(repr(round(value, 4) + 0.0) for value in values) + "]"
