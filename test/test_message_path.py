@@ -254,5 +254,7 @@ def test_a_robot_that_drives_faster_than_it_is_said_to_is_told_once(loaded: Load
         inputs.take_odometry(message, float(number))
         if number < 20:
             assert inputs.odometry_status(None, float(number)) == "ok"
-    assert inputs.odometry_status(None, 40.0).startswith("ok; has driven 3.2 m/s, more than top_speed_mps (2): set that")
+    assert inputs.odometry_status(None, 40.0).startswith(
+        "ok; has driven 3.2 m/s, more than top_speed_mps (2): set that"
+    )
     assert len(said) == 1
