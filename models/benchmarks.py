@@ -30,6 +30,8 @@ class Benchmark:
         rule: what counts as correct; every query counts.
         database, queries: (H, W, 3) uint8 RGB pictures.
         positives: (queries, database) bool.
+        notes: lines printed with the result: the protocol, its pitfalls, published recalls.
+        labelled: whether `positives` says anything; without, there is no recall.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Benchmark:
     database: Sequence[Image]
     queries: Sequence[Image]
     positives: npt.NDArray[np.bool_]
+    notes: tuple[str, ...] = ()
+    labelled: bool = True
 
 
 def _read(folder: Path, rows: Iterable[dict[str, str]]) -> list[Image]:

@@ -1,91 +1,199 @@
-"""Print recall@1/5/10 of weights beside a patch-normalised thumbnail.
+"""Print recall@1/5/10 of weights, and of other models beside them, on footage, towns, benchmarks and own folders.
 
 python -m models.evaluate --weights nano --footage FOLDER
 python -m models.evaluate --weights nano --town-seeds 0 1 --map-condition noon --query-conditions night rain
+python -m models.evaluate --weights FILE --projection FILE --benchmark pitts30k --data PITTS30K
+python -m models.evaluate --weights nano --benchmark msls-val --data MSLS_VAL --page mistakes.html
+python -m models.evaluate --weights nano --database MONDAY --queries TUESDAY --tolerance 2
+python -m models.evaluate --weights nano --onnx peer.onnx --preprocessing size=320 range=imagenet --footage FOLDER
+python -m models.evaluate --weights encoder.pth --encoder-batch 8 --shuffled --benchmark pitts30k --data PITTS30K
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from d2vpr_ros.describe.extractor import Extractor
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.evaluation.recall import recall_at
-from models import benchmarks
-from models.benchmarks import Benchmark, Image
-from models.thumbnail import describe_thumbnails
-
-Describe = Callable[[Sequence[Image]], npt.NDArray[np.float32]]
-KS = (1, 5, 10)
-
-
-def collect(
-    footage: Path | None, names: Sequence[str], town_seeds: Sequence[int], map_condition: str, query: Sequence[str]
-) -> list[Benchmark]:
-    """The benchmarks asked for; those on footage only where a folder is given."""
-    of_footage = {
-        "snow": benchmarks.snow,
-        "campus": benchmarks.campus,
-        "tower": benchmarks.tower,
-        "sevenscenes": benchmarks.sevenscenes,
-    }
-    found = [benchmark for name in names for benchmark in of_footage[name](footage)] if footage else []
-    return found + [b for seed in town_seeds for b in benchmarks.town(seed, map_condition, query)]
+from models import benchmarks, layouts, methods, peers
+from models.benchmarks import Benchmark
+from models.methods import Method
+from models.mistakes import write_mistakes
+from models.protocols import PROTOCOLS
+from models.scores import KS, Score, as_json, as_text, score, write_matches
 
 
-def evaluate(methods: dict[str, Describe], measured: Sequence[Benchmark]) -> dict[str, dict[str, dict[int, float]]]:
-    """Recall of every method on every benchmark: {benchmark: {method: {k: recall}}}; prints each as it is known."""
-    results: dict[str, dict[str, dict[int, float]]] = {}
-    print(f"{'benchmark':32}{'correct':13}{'map':>5}{'queries':>9}  " + "".join(f"{name:>20}" for name in methods))
+def evaluate(measured: Sequence[Method], on: Sequence[Benchmark], folder: Path) -> list[tuple[Benchmark, list[Score]]]:
+    """Score every method on every benchmark; prints each as it is known.
+
+    Args:
+        folder: for the descriptors while they are needed; pictures that several benchmarks share are described once.
+
+    Raises:
+        UserError: an image cannot be read, or a method gives no descriptors.
+    """
     known: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
-    for benchmark in measured:
-        row = {}
-        for name, describe in methods.items():
+    scores = []
+    for benchmark in on:
+        print(f"{benchmark.name}: {len(benchmark.queries)} queries in {len(benchmark.database)} images")
+        for note in benchmark.notes or (f"correct: {benchmark.rule}; all queries count",):
+            print(f"  {note}")
+        of_one = []
+        for method in measured:
             for images in (benchmark.database, benchmark.queries):
-                if (name, id(images)) not in known:
-                    known[name, id(images)] = describe(images)
-            queries, database = known[name, id(benchmark.queries)], known[name, id(benchmark.database)]
-            row[name] = recall_at(queries @ database.T, benchmark.positives, KS)
-        results[benchmark.name] = row
-        cells = "".join(f"{' / '.join(f'{recall[k]:.2f}' for k in KS):>20}" for recall in row.values())
-        sizes = f"{len(benchmark.database):>5}{len(benchmark.queries):>9}"
-        print(f"{benchmark.name:32}{benchmark.rule:13}{sizes}  {cells}", flush=True)
-    return results
+                if (method.name, id(images)) not in known:
+                    file, what = folder / f"{len(known)}.npy", f"{benchmark.name}, {len(images)} images"
+                    known[method.name, id(images)] = methods.descriptors(method, images, file, what)
+            pair = known[method.name, id(benchmark.queries)], known[method.name, id(benchmark.database)]
+            of_one.append(score(method, benchmark, *pair))
+            print(f"  {method.name:24} {as_text(of_one[-1])}{_of_answerable(of_one[-1])}", flush=True)
+        scores.append((benchmark, of_one))
+    return scores
 
 
-def main() -> int:
+def _of_answerable(score: Score) -> str:
+    of_those = score.recall_of_answerable
+    if not score.labelled or of_those is None or score.answerable.all():
+        return ""
+    numbers = " / ".join(f"{of_those[k]:.3f}" for k in KS)
+    return f"   of the {score.answerable.sum()} with a correct image: {numbers}"
+
+
+def table(scores: Sequence[tuple[Benchmark, Sequence[Score]]]) -> str:
+    """All results as a Markdown table."""
+    names = list(dict.fromkeys(each.method for _, of_one in scores for each in of_one))
+    lines = [f"| benchmark | correct | map | queries | {' | '.join(names)} |", "|---" * (4 + len(names)) + "|"]
+    for benchmark, of_one in scores:
+        cells = {each.method: as_text(each) for each in of_one}
+        sizes = f"{len(benchmark.database)} | {len(benchmark.queries)}"
+        recalls = " | ".join(cells.get(name, "") for name in names)
+        lines.append(f"| {benchmark.name} | {benchmark.rule} | {sizes} | {recalls} |")
+    return "\n".join(lines)
+
+
+def collect(arguments: argparse.Namespace) -> list[Benchmark]:
+    """What is asked for on the command line.
+
+    Raises:
+        UserError: nothing is, an option is missing, or the data is not as it should be.
+    """
+    found: list[Benchmark] = []
+    for name in arguments.benchmark:
+        if arguments.data is None:
+            raise UserError(f"--benchmark {name} needs --data FOLDER, the data set")
+        protocol = PROTOCOLS[name]
+        if protocol.prefix:
+            found.append(layouts.read_listed(arguments.data, arguments.images or arguments.data, protocol))
+        else:
+            found.append(layouts.read_named_folders(arguments.data, protocol))
+    if arguments.gsv_cities is not None:
+        found.append(layouts.read_gsv_places(arguments.gsv_cities, arguments.cities or "all"))
+    if (arguments.database is None) != (arguments.queries is None):
+        raise UserError("--database and --queries belong together: two folders of images")
+    if arguments.database is not None:
+        plain = layouts.read_plain_folders(arguments.database, arguments.queries, arguments.labels, arguments.tolerance)
+        found.append(plain)
+    if arguments.footage is not None:
+        of_footage = {
+            "snow": benchmarks.snow,
+            "campus": benchmarks.campus,
+            "tower": benchmarks.tower,
+            "sevenscenes": benchmarks.sevenscenes,
+        }
+        found += [benchmark for name in arguments.only for benchmark in of_footage[name](arguments.footage)]
+    seeds = arguments.town_seeds if arguments.town_seeds is not None else [] if found else [0, 1]
+    conditions = (arguments.map_condition, arguments.query_conditions)
+    return found + [benchmark for seed in seeds for benchmark in benchmarks.town(seed, *conditions)]
+
+
+def chosen_methods(arguments: argparse.Namespace) -> list[Method]:
+    """The columns asked for.
+
+    Raises:
+        UserError: weights or a peer's file are not what they should be.
+    """
+    found = []
+    if arguments.encoder_batch is not None:
+        batch, shuffled = arguments.encoder_batch, arguments.shuffled
+        found += methods.of_encoder(arguments.weights, batch, arguments.projection, shuffled)
+    else:
+        if arguments.shuffled:
+            raise UserError("--shuffled belongs to --encoder-batch: other descriptors do not depend on the order")
+        found.append(methods.of_weights(arguments.weights, arguments.projection))
+    preprocessing = peers.parse_preprocessing(arguments.preprocessing)
+    found += [peers.of_onnx(path, preprocessing) for path in arguments.onnx]
+    found += [peers.of_tflite(path) for path in arguments.tflite]
+    if not arguments.no_thumbnail:
+        found.append(methods.thumbnails())
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="nano", help="a bundled name or a weights file")
-    parser.add_argument("--projection", default="default", help="default, none (the whole descriptor), or a file")
-    parser.add_argument("--footage", type=Path, help="folder with the footage; read in place")
-    parser.add_argument("--only", nargs="*", default=benchmarks.FOOTAGE, choices=benchmarks.FOOTAGE)
-    parser.add_argument("--town-seeds", nargs="*", type=int, default=[0, 1], help="0 to 99, never trained on")
-    parser.add_argument("--map-condition", default="noon")
-    parser.add_argument("--query-conditions", nargs="+", default=["dusk", "night", "rain", "snow"])
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
-    arguments = parser.parse_args()
+    what = parser.add_argument_group("models")
+    what.add_argument("--weights", default="nano", help="a bundled name or a weights file")
+    what.add_argument("--projection", default="default", help="default, none (the whole descriptor), or a file")
+    what.add_argument("--encoder-batch", type=int, metavar="N", help="weights with a cross-image encoder, N a batch")
+    what.add_argument("--shuffled", action="store_true", help="once more with batches of images in random order")
+    what.add_argument("--onnx", type=Path, action="append", default=[], metavar="FILE", help="a peer; can be repeated")
+    what.add_argument(
+        "--preprocessing",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of --onnx: size=224, range=imagenet|0..1|-1..1|0..255, layout=nchw|nhwc, fit=squash|crop",
+    )
+    what.add_argument("--tflite", type=Path, action="append", default=[], metavar="FILE", help="an 8-bit classifier")
+    what.add_argument("--no-thumbnail", action="store_true", help="leave the baseline out")
+    data = parser.add_argument_group("data")
+    data.add_argument("--benchmark", action="append", default=[], choices=PROTOCOLS, help="with --data; repeatable")
+    data.add_argument("--data", type=Path, metavar="FOLDER", help="of the benchmark: images/ or its npy lists")
+    data.add_argument("--images", type=Path, metavar="FOLDER", help="where npy lists find images (default: --data)")
+    data.add_argument("--gsv-cities", type=Path, metavar="FOLDER", help="Dataframes/ and Images/")
+    data.add_argument("--cities", nargs="+", help="some of them (default: all)")
+    data.add_argument("--database", type=Path, metavar="FOLDER", help="own images of known places")
+    data.add_argument("--queries", type=Path, metavar="FOLDER", help="own images to find")
+    data.add_argument("--labels", type=Path, metavar="CSV", help="columns query,database: a correct pair a line")
+    data.add_argument("--tolerance", type=int, metavar="N", help="or correct: file numbers that differ by N at most")
+    data.add_argument("--footage", type=Path, help="folder with the footage; read in place")
+    data.add_argument("--only", nargs="*", default=benchmarks.FOOTAGE, choices=benchmarks.FOOTAGE)
+    data.add_argument("--town-seeds", nargs="*", type=int, help="0 to 99, never trained on (alone: 0 1)")
+    data.add_argument("--map-condition", default="noon")
+    data.add_argument("--query-conditions", nargs="+", default=["dusk", "night", "rain", "snow"])
+    out = parser.add_argument_group("results")
+    out.add_argument("--json", type=Path, help="also write the numbers here")
+    out.add_argument("--page", type=Path, help="also write a page with the worst mistakes as pairs of pictures")
+    out.add_argument("--pairs", type=int, default=12, help="on the page, of each method and benchmark (default: 12)")
+    out.add_argument("--matches", type=Path, help="also write the first ten candidates of every query as csv")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(words)
+    command = shlex.join(["python", "-m", "models.evaluate", *(sys.argv[1:] if words is None else words)])
     try:
-        extractor = Extractor.open(arguments.weights, projection=arguments.projection)
-        measured = collect(
-            arguments.footage,
-            arguments.only,
-            arguments.town_seeds,
-            arguments.map_condition,
-            arguments.query_conditions,
-        )
-        results = evaluate({"weights": extractor.describe, "thumbnail": describe_thumbnails}, measured)
+        measured, on = chosen_methods(arguments), collect(arguments)
+        with tempfile.TemporaryDirectory(prefix="descriptors") as folder:
+            scores = evaluate(measured, on, Path(folder))
+        print(f"\n{table(scores)}")
+        if arguments.json:
+            content = {"command": command, "results": [as_json(*one) for one in scores]}
+            arguments.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        if arguments.page:
+            write_mistakes(arguments.page, scores, command, arguments.pairs)
+        if arguments.matches:
+            write_matches(arguments.matches, scores)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
     return 0
 
 
