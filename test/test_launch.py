@@ -113,7 +113,7 @@ def test_the_launch_file_hands_map_and_topics_to_the_localizer(
     }
     command, status, errors = started(launch, "localize", arguments)
     assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_localizer")
-    topics = ("image:=/front/image", "image/compressed:=/front/image/compressed", "odom:=/wheel", "gps/fix:=gps/fix")
+    topics = ("image:=/front/image", "image/compressed:=/front/image/compressed", "odom:=/wheels", "gps/fix:=gps/fix")
     for words in ("__ns:=/robot", "camera_info:=/front/camera_info", *topics):
         assert words in command
     assert status == 2
