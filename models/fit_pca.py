@@ -32,9 +32,9 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.recall import recall_at
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.mapping import read_map
+from d2vpr_ros.weights.sorted_header import sort_header
 from models import augment
 from models.data import read_rgb
-from models.sorted_header import sort_header
 
 Picture = npt.NDArray[np.uint8]
 

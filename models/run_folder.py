@@ -20,8 +20,8 @@ from safetensors.torch import save
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR
+from d2vpr_ros.weights.sorted_header import sort_header
 from models.export_weights import git_revision
-from models.sorted_header import sort_header
 
 
 def is_first() -> bool:

@@ -38,6 +38,8 @@ VERBS = {
     ("map", "push"): "d2vpr_ros.cli.map_push",
     ("map", "view"): "d2vpr_ros.cli.map_view",
     ("sim", "drive"): "d2vpr_ros.cli.sim_drive",
+    ("weights", "fetch"): "d2vpr_ros.cli.weights_fetch",
+    ("weights", "list"): "d2vpr_ros.cli.weights_list",
 }
 
 _USAGE_STATUS = 2
