@@ -68,8 +68,8 @@ def onnx_path(weights: str, projection: str) -> Path:
         return kept
     if importlib.util.find_spec("torch") is None:
         raise UserError(
-            f"weights '{weights}' need torch, which is not installed, or their exported form; `pip install torch`, or run "
-            f"`d2vpr export {weights} -o {source.stem}.onnx` where torch is, and give that file as the weights"
+            f"weights '{weights}' need torch, which is not installed, or their exported form; `pip install torch`, or "
+            f"run `d2vpr export {weights} -o {source.stem}.onnx` where torch is, and give that file as the weights"
         )
     from d2vpr_ros.describe.onnx_export import export
 
