@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from d2vpr_ros.errors import UserError
+from models.benchmarks import Benchmark
+from models.layouts import read_benchmark
+from models.protocols import PROTOCOLS
 from models.recipes import Recipe, read_recipe
 from models.run_folder import is_first
 from models.runs import Machine
@@ -26,10 +29,12 @@ def add_run_arguments(parser: argparse.ArgumentParser, config: str) -> None:
     parser.add_argument("--clip", type=float, help="longest gradient, instead of the recipe's")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
     parser.add_argument("--workers", type=int, help="processes that read images, instead of the recipe's")
-    add_machine_arguments(parser)
-
-
-def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--validation",
+        nargs=2,
+        metavar=("NAME", "FOLDER"),
+        help=f"keep the weights with the best recall on it, measured each epoch; NAME: {', '.join(PROTOCOLS)}",
+    )
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--devices", default="auto", help="processes on this machine, one for each GPU (default: auto)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: 1)")
@@ -52,6 +57,20 @@ def recipe_of(arguments: argparse.Namespace, stage: str) -> Recipe:
     names = ("epochs", "precision", "clip", "seed", "workers")
     changed = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     return dataclasses.replace(recipe, **changed)
+
+
+def validation_of(arguments: argparse.Namespace) -> Benchmark | None:
+    """The benchmark that chooses the best weights, where one is named.
+
+    Raises:
+        UserError: there is no such benchmark, or not in that folder.
+    """
+    if arguments.validation is None:
+        return None
+    name, folder = arguments.validation
+    if name not in PROTOCOLS:
+        raise UserError(f"--validation {name}: no such benchmark; expected {', '.join(PROTOCOLS)}")
+    return read_benchmark(PROTOCOLS[name], Path(folder))
 
 
 def report(run: Callable[[], Path], fast_dev_run: bool) -> int:

@@ -23,7 +23,8 @@ from torch.nn import functional
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, CricaVPR, load_checkpoint
-from models.commands import add_run_arguments, machine_of, recipe_of, report
+from models.benchmarks import Benchmark
+from models.commands import add_run_arguments, machine_of, recipe_of, report, validation_of
 from models.dinov2 import start_from_dinov2
 from models.published import run_recipe
 from models.recipes import Recipe
@@ -88,11 +89,21 @@ def open_teacher(path: Path, student: D2VPR) -> D2VPR | CricaVPR:
 CRICAVPR_WIDTH = 14 * 768
 
 
-def distill(recipe: Recipe, config: Path, data: Path, teacher: Path, dinov2: Path, out: Path, machine: Machine) -> Path:
+def distill(
+    recipe: Recipe,
+    config: Path,
+    data: Path,
+    teacher: Path,
+    dinov2: Path,
+    out: Path,
+    machine: Machine,
+    validation: Benchmark | None = None,
+) -> Path:
     """The whole stage; returns the file of the student's last weights.
 
     Args:
         config: where the recipe was read; for messages.
+        validation: what chooses best.safetensors.
 
     Raises:
         UserError: a file or the data is not as it should be.
@@ -101,7 +112,8 @@ def distill(recipe: Recipe, config: Path, data: Path, teacher: Path, dinov2: Pat
     student = D2VPR(recipe.architecture(config))
     start_from_dinov2(student, dinov2)
     module = Distillation(student, open_teacher(teacher, student), recipe.rate.highest)
-    return run_recipe(module, student, recipe, data, out, machine, {"teacher": teacher, "dinov2": dinov2})
+    files = {"teacher": teacher, "dinov2": dinov2}
+    return run_recipe(module, student, recipe, data, out, machine, files, validation)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -113,7 +125,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
     def run() -> Path:
         recipe = recipe_of(asked, "distill")
-        return distill(recipe, asked.config, asked.data, asked.teacher, asked.dinov2, asked.out, machine_of(asked))
+        machine, validation = machine_of(asked), validation_of(asked)
+        return distill(recipe, asked.config, asked.data, asked.teacher, asked.dinov2, asked.out, machine, validation)
 
     return report(run, asked.fast_dev_run)
 

@@ -89,11 +89,7 @@ def collect(arguments: argparse.Namespace) -> list[Benchmark]:
     for name in arguments.benchmark:
         if arguments.data is None:
             raise UserError(f"--benchmark {name} needs --data FOLDER, the data set")
-        protocol = PROTOCOLS[name]
-        if protocol.prefix:
-            found.append(layouts.read_listed(arguments.data, arguments.images or arguments.data, protocol))
-        else:
-            found.append(layouts.read_named_folders(arguments.data, protocol))
+        found.append(layouts.read_benchmark(PROTOCOLS[name], arguments.data, arguments.images))
     if arguments.gsv_cities is not None:
         found.append(layouts.read_gsv_places(arguments.gsv_cities, arguments.cities or "all"))
     if (arguments.database is None) != (arguments.queries is None):

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, load_checkpoint
-from models.commands import add_run_arguments, machine_of, recipe_of, report
+from models.benchmarks import Benchmark
+from models.commands import add_run_arguments, machine_of, recipe_of, report, validation_of
 from models.losses import PlaceLoss, gathered
 from models.published import run_recipe
 from models.recipes import Recipe
@@ -73,8 +74,10 @@ class Finetuning(LightningModule):
         return torch.optim.AdamW(trained, lr=self.rate, weight_decay=self.weight_decay)
 
 
-def finetune(recipe: Recipe, data: Path, weights: Path, out: Path, machine: Machine) -> Path:
-    """The whole stage; returns the file of the last weights.
+def finetune(
+    recipe: Recipe, data: Path, weights: Path, out: Path, machine: Machine, validation: Benchmark | None = None
+) -> Path:
+    """The whole stage; returns the file of the last weights. `validation` is what chooses best.safetensors.
 
     Raises:
         UserError: the weights or the data are not as they should be.
@@ -88,7 +91,7 @@ def finetune(recipe: Recipe, data: Path, weights: Path, out: Path, machine: Mach
     if not 0 <= recipe.trained_blocks <= student.config.depth:
         raise UserError(f"trained_blocks is {recipe.trained_blocks}; {weights} has {student.config.depth} blocks")
     module = Finetuning(student, recipe.trained_blocks, recipe.rate.highest, recipe.weight_decay)
-    return run_recipe(module, student, recipe, data, out, machine, {"weights": weights})
+    return run_recipe(module, student, recipe, data, out, machine, {"weights": weights}, validation)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -100,7 +103,8 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(words)
 
     def run() -> Path:
-        return finetune(recipe_of(asked, "finetune"), asked.data, asked.weights, asked.out, machine_of(asked))
+        recipe, validation = recipe_of(asked, "finetune"), validation_of(asked)
+        return finetune(recipe, asked.data, asked.weights, asked.out, machine_of(asked), validation)
 
     return report(run, asked.fast_dev_run)
 

@@ -75,6 +75,18 @@ def _of(protocol: Protocol, database: Pictures, queries: Pictures, positives: np
     return Benchmark(protocol.name, protocol.rule, database, queries, positives, tuple(notes))
 
 
+def read_benchmark(protocol: Protocol, data: Path, images: Path | None = None) -> Benchmark:
+    """A named benchmark in whichever layout its protocol has: npy lists, or folders.
+
+    Args:
+        images: where npy lists find their images; None: at `data`, too.
+
+    Raises:
+        UserError: the data is not there, or not as it should be.
+    """
+    return read_listed(data, images or data, protocol) if protocol.prefix else read_named_folders(data, protocol)
+
+
 def read_named_folders(root: Path, protocol: Protocol) -> Benchmark:
     """The benchmark layout: images/{train,val,test}/{database,queries}, files called `@utm_e@utm_n@...@.jpg`.
 

@@ -3,7 +3,7 @@
     python -m models.train_nano --footage FOOTAGE --teacher-folder TEACHERS --cache FOLDER
 
 FOLDER holds everything that is made on the way (crops, town views, teacher features, checkpoints); what is already
-there is used again, and a killed run continues from its last checkpoint. About an hour on two CPU cores.
+there is used again, and a killed run continues from its last checkpoint. Two and a half hours on two CPU cores.
 """
 
 from __future__ import annotations

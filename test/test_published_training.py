@@ -25,16 +25,13 @@ from d2vpr_ros.model import D2VPR, CricaVPR, D2VPRConfig, load_checkpoint
 from d2vpr_ros.model.config import AdapterWidths
 from models import distill, finetune
 from models.batches import BatchStream, Transform
-from models.benchmarks import Benchmark
 from models.commands import CONFIGS
 from models.dinov2 import start_from_dinov2
 from models.gsv_cities import COLUMNS, read_gsv_cities
 from models.places import with_enough_images
-from models.published import run_recipe
 from models.rand_augment import NAMES, OPERATIONS, RandAugment
 from models.recipes import Rate, read_recipe
 from models.run_folder import write_weights
-from models.runs import Machine
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TINY = D2VPRConfig("tiny", 24, 2, 3, (1, 2), AdapterWidths(12, 6, 3, 3), 24, 8, 8, 4, 4)
@@ -276,12 +273,13 @@ def test_two_processes_that_share_a_batch_have_the_loss_and_the_gradients_of_one
 def test_the_best_weights_are_those_with_the_best_recall_on_the_validation_set(workplace: Path, tmp_path: Path) -> None:
     places = read_gsv_cities(workplace / "gsv")
     first, second = ([places.read(int(rows[view])) for rows in places.rows if len(rows) == 3] for view in (0, 1))
-    known = Benchmark("miniature", "equal place", first, second, np.eye(8, dtype=bool))
-    recipe = read_recipe(workplace / "finetune.yaml", "finetune")
-    student = load_checkpoint(workplace / "student.safetensors")
-    assert isinstance(student, D2VPR)
-    module = finetune.Finetuning(student, 1)
-    run_recipe(module, student, recipe, workplace / "gsv", tmp_path, Machine("cpu", "1"), {}, known)
+    for name, images in (("database", first), ("queries", second)):
+        folder = tmp_path / "sped" / "images" / "test" / name
+        folder.mkdir(parents=True)
+        for number, image in enumerate(images):
+            cv2.imwrite(str(folder / f"@{1000 * number}@0@.png"), image[..., ::-1])
+    words = [*words_of("finetune", workplace, tmp_path), "--validation", "sped", str(tmp_path / "sped")]
+    assert finetune.main(words) == 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     recalls = {line["step"]: line["recall@1"] for line in lines if "recall@1" in line}
     assert list(recalls) == [2, 4, 6]  # every epoch
