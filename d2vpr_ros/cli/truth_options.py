@@ -171,10 +171,11 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
         odometry = None if args.no_odometry or args.single else choose_odometry(bag, args.odom_topic)
         localizer.use_mount(drive.mount)
         camera = next(iter(drive.cameras.values())).calibration
-        if camera is None or any(camera.d):  # lines are not straight in distorted images
+        if camera is None:
             localizer.use_camera_matrix(None)
         else:
-            localizer.use_camera_matrix(np.reshape(camera.k, (3, 3)), camera.width, camera.height)
+            k = np.reshape(camera.k, (3, 3))
+            localizer.use_camera_matrix(k, camera.width, camera.height, camera.distortion_model, camera.d)
         judge = _judge(localizer, drive, off_map, args)
         print(f"{path}: {drive.total} images on {drive.image_topic}, odometry {odometry or 'none'}, truth: {truth}")
         yield Asked(name, drive, truth, judge, odometry, not off_map)

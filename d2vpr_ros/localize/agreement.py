@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import Array, scale_camera_matrix
+from d2vpr_ros.localize.distortion import known_distortion
 from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.localize.verification import Features, Picture, compare, extract, extract_stored
 from d2vpr_ros.mapping import PlaceMap
@@ -49,12 +51,20 @@ class Agreement:
     def __init__(self, place_map: PlaceMap) -> None:
         self._map = place_map
         self._places: OrderedDict[int, Features | None] = OrderedDict()
-        self._camera: tuple[Array, int, int] | None = None
+        self._camera: tuple[Array, int, int, Sequence[float]] | None = None
         self.forget()
 
-    def use_camera(self, k: Array | None, width: int, height: int) -> None:
-        """(3, 3) intrinsics of the images to come, at that size and without distortion; None where not known."""
-        self._camera = None if k is None or min(width, height) <= 0 else (k, width, height)
+    def use_camera(self, k: Array | None, width: int, height: int, model: str = "", d: Sequence[float] = ()) -> None:
+        """(3, 3) intrinsics of the images to come, at that size; None where not known.
+
+        Args:
+            model, d: distortion as in sensor_msgs/CameraInfo; under another model than plumb_bob and
+                rational_polynomial the intrinsics count as not known.
+        """
+        known = known_distortion(model, d)
+        self._camera = None
+        if k is not None and known is not None and min(width, height) > 0:
+            self._camera = k, width, height, known
 
     def forget(self) -> None:
         """Begin a new way."""
@@ -66,8 +76,8 @@ class Agreement:
         """The features of an image of the robot's, (H, W, 3) uint8."""
         if self._camera is None:
             return extract(rgb)
-        k, width, height = self._camera
-        return extract(rgb, scale_camera_matrix(k, rgb.shape[1] / width, rgb.shape[0] / height))
+        k, width, height, d = self._camera
+        return extract(rgb, scale_camera_matrix(k, rgb.shape[1] / width, rgb.shape[0] / height), d)
 
     def take(self, seen: Features, descriptor: npt.NDArray[np.float32], standing: Standing) -> float | None:
         """Compare an image with the place of the answer that looks most like it.
@@ -103,8 +113,9 @@ class Agreement:
     def _features(self, row: int) -> Features | None:
         if row not in self._places:
             camera, jpeg = self._map.camera_table[int(self._map.cameras[row])], self._map.picture(row)
-            k = None if camera.k is None or any(camera.d) else np.reshape(camera.k, (3, 3))
-            self._places[row] = None if jpeg is None else extract_stored(jpeg, k)
+            d = known_distortion(camera.distortion_model, camera.d)
+            k = None if camera.k is None or d is None else np.reshape(camera.k, (3, 3))
+            self._places[row] = None if jpeg is None else extract_stored(jpeg, k, d or ())
             if len(self._places) > _KEPT:
                 self._places.popitem(last=False)
         self._places.move_to_end(row)

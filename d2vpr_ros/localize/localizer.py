@@ -113,9 +113,20 @@ class Localizer:
         """Of the only camera, or the first."""
         return self.cameras.mounts[0]
 
-    def use_camera_matrix(self, k: npt.NDArray[np.float64] | None, width: int = 0, height: int = 0) -> None:
-        """(3, 3) intrinsics of the robot's camera in images of that size, without distortion; None where not known."""
-        self._agreement.use_camera(k, width, height)
+    def use_camera_matrix(
+        self,
+        k: npt.NDArray[np.float64] | None,
+        width: int = 0,
+        height: int = 0,
+        model: str = "",
+        d: Sequence[float] = (),
+    ) -> None:
+        """(3, 3) intrinsics of the robot's camera in images of that size; None where not known.
+
+        Args:
+            model, d: distortion, as in sensor_msgs/CameraInfo.
+        """
+        self._agreement.use_camera(k, width, height, model, d)
 
     def reset(self) -> None:
         """Forget the earlier images, as after a jump in time or on request."""

@@ -8,6 +8,7 @@ CVPR 2019). models/bench/verification.py compares the detectors and measures wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -19,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Array, scale_camera_matrix
 from d2vpr_ros.images.decode import decode_compressed
+from d2vpr_ros.localize.distortion import undistorted
 from d2vpr_ros.mapping.picture import shrink
 
 Picture = npt.NDArray[np.uint8]
@@ -45,7 +47,7 @@ class Features:
     """Points of one picture at its stored size (`mapping.picture.shrink`).
 
     Attributes:
-        points: (N, 2) float32 x, y, pixels.
+        points: (N, 2) float32 x, y, pixels; as a pinhole camera would have them, where the distortion is known.
         descriptors: (N, 128) float32 of unit length.
         k: (3, 3) float64 intrinsics at that size; None where not known.
     """
@@ -77,20 +79,21 @@ class Verification:
     rotation: Rotation | None = None
 
 
-def extract_stored(jpeg: bytes, k: Array | None = None) -> Features:
+def extract_stored(jpeg: bytes, k: Array | None = None, d: Sequence[float] = ()) -> Features:
     """The features of a place's stored picture; none in a damaged one."""
     try:
-        return extract(decode_compressed(np.frombuffer(jpeg, np.uint8)), k)
+        return extract(decode_compressed(np.frombuffer(jpeg, np.uint8)), k, d)
     except (UserError, cv2.error):  # OpenCV has limits of its own. It verifies nothing; `d2vpr map check` names it
         return NO_FEATURES
 
 
-def extract(rgb: Picture, k: Array | None = None) -> Features:
+def extract(rgb: Picture, k: Array | None = None, d: Sequence[float] = ()) -> Features:
     """The features of a picture, for `compare`.
 
     Args:
         rgb: (H, W, 3) uint8 RGB.
         k: (3, 3) intrinsics at that size; what is none (an uncalibrated driver publishes zeros) counts as not known.
+        d: distortion (`distortion.known_distortion`).
     """
     if min(rgb.shape[:2]) < _LEAST_SIDE:
         return NO_FEATURES
@@ -107,7 +110,11 @@ def extract(rgb: Picture, k: Array | None = None) -> Features:
     kept, histograms = cv2.SIFT.create().compute(grey, upright)
     descriptors = np.sqrt(histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1e-6))
     scaled = scale_camera_matrix(k, width / rgb.shape[1], height / rgb.shape[0]) if _is_camera_matrix(k) else None
-    return Features(np.array([keypoint.pt for keypoint in kept], np.float32), descriptors, scaled)
+    points = np.array([keypoint.pt for keypoint in kept], np.float32)
+    if scaled is None or not d:
+        return Features(points, descriptors, scaled)
+    straight, good = undistorted(points, scaled, d)
+    return Features(straight[good], descriptors[good], scaled)
 
 
 def _is_camera_matrix(k: Array | None) -> TypeGuard[Array]:

@@ -167,4 +167,5 @@ class Judging:
         if known is None:
             localizer.use_camera_matrix(None)
         else:
-            localizer.use_camera_matrix(np.array(known.k).reshape(3, 3), known.width, known.height)
+            k = np.array(known.k).reshape(3, 3)
+            localizer.use_camera_matrix(k, known.width, known.height, known.distortion_model, known.d)
