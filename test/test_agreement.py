@@ -16,7 +16,7 @@ from d2vpr_ros.geometry import FORWARD_MOUNT
 from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State
 from d2vpr_ros.localize.agreement import LEAST, MOST
 from d2vpr_ros.localize.calibration import Calibration, Calibrations
-from d2vpr_ros.localize.localizer import Verify
+from d2vpr_ros.localize.options import Verify
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.mapping.store import NewPlace, create_map
@@ -59,7 +59,7 @@ def make_street(path: Path, extractor: Extractor, *, pictures: bool = True) -> P
 
 def localizer(street: PlaceMap, extractor: Extractor, alone: Calibration, verify: Verify) -> Localizer:
     found = Localizer(street, extractor, LocalizerOptions(verify=verify))
-    found.calibrations = Calibrations(without_odometry=alone, without_odometry_compared=PICTURES_DECIDE)
+    found.judge.calibrations = Calibrations(without_odometry=alone, without_odometry_compared=PICTURES_DECIDE)
     return found
 
 
@@ -116,5 +116,5 @@ def test_what_cannot_change_is_not_compared(street: PlaceMap, extractor: Extract
     assert first.reject_reason is RejectReason.UNCONFIRMED  # one image is too few, whatever it shows
     assert first.agreement is None
     hopeless = localizer(street, extractor, DOUBTFUL, Verify.WHEN_IT_DECIDES)
-    hopeless.calibrations = replace(hopeless.calibrations, without_odometry_compared=DOUBTFUL)
+    hopeless.judge.calibrations = replace(hopeless.judge.calibrations, without_odometry_compared=DOUBTFUL)
     assert all(one.agreement is None for one in drive(hopeless))

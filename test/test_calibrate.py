@@ -70,7 +70,7 @@ def test_a_localizer_takes_the_calibration_that_its_map_holds(street: PlaceMap) 
     with open_writable(street.path) as writer:
         writer.set_calibration("single_image", asdict(NOTHING))
         writer.set_calibration("single_image", asdict(FITTED))  # the last one counts
-    calibrations = Localizer(read_map(street.path), Describes()).calibrations
+    calibrations = Localizer(read_map(street.path), Describes()).judge.calibrations
     assert calibrations.single_image == FITTED
     assert calibrations.with_odometry == Calibrations().with_odometry
 
@@ -79,7 +79,7 @@ def test_the_calibration_of_another_version_is_left_out(street: PlaceMap, caplog
     with open_writable(street.path) as writer:
         writer.set_calibration("with_odometry", {"mass": 1.0, "stars": 2.0})
         writer.set_calibration("by_night", asdict(FITTED))
-    assert Localizer(read_map(street.path), Describes()).calibrations == Calibrations()
+    assert Localizer(read_map(street.path), Describes()).judge.calibrations == Calibrations()
     assert "fit it anew with d2vpr calibrate" in caplog.text
 
 

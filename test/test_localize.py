@@ -166,7 +166,9 @@ def standing(
     mass: float = 0.95, rival: float = 0.01, off_map: float = 0.02, fit: float = 2.0, images: float = 10.0
 ) -> Standing:
     nothing = np.zeros((3, 3))
-    return Standing(np.array([0]), np.array([mass]), 0, mass, rival, off_map, fit, images, nothing[0], nothing)
+    return Standing(
+        np.array([0]), np.array([mass]), 0, mass, rival, off_map, fit, images, fit, 1.0, nothing[0], nothing
+    )
 
 
 def test_every_silence_has_its_reason() -> None:

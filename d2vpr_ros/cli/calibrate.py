@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.evaluation.results import reliability_lines, table_lines
     from d2vpr_ros.localize import Localizer, LocalizerOptions
     from d2vpr_ros.localize.calibration import way
-    from d2vpr_ros.localize.localizer import Verify
+    from d2vpr_ros.localize.options import Verify
     from d2vpr_ros.mapping.store import open_writable
 
     check_truth_arguments(args)
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
         images = labelled(answers.values(), place_map.spacing_m, compared=compared)
         if len(images.right):  # of a map without pictures none are compared
             name = way(sequence=not args.single, odometry=odometry, compared=compared)
-            refits.append(refit(name, getattr(localizer.calibrations, name), images))
+            refits.append(refit(name, getattr(localizer.judge.calibrations, name), images))
     for one in refits:
         print("\n".join(["", *table_lines(table_of([one])), "", *reliability_lines(one.after.bins)]))
     print()

@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation import results
     from d2vpr_ros.localize import Acceptance, Localizer, LocalizerOptions
-    from d2vpr_ros.localize.localizer import Verify
+    from d2vpr_ros.localize.options import Verify
     from d2vpr_ros.outfile import new_file
 
     check_truth_arguments(args)

@@ -2,6 +2,7 @@
 
 from d2vpr_ros.localize.decision import Acceptance
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
-from d2vpr_ros.localize.localizer import Localizer, LocalizerOptions
+from d2vpr_ros.localize.localizer import Localizer
+from d2vpr_ros.localize.options import LocalizerOptions, Verify
 
-__all__ = ["Acceptance", "Estimate", "Localizer", "LocalizerOptions", "Match", "RejectReason", "State"]
+__all__ = ["Acceptance", "Estimate", "Localizer", "LocalizerOptions", "Match", "RejectReason", "State", "Verify"]

@@ -29,6 +29,7 @@ class RejectReason(str, Enum):
     AMBIGUOUS = "ambiguous"
     OFF_MAP = "off map"
     VERIFICATION_FAILED = "verification failed"
+    MOTION_CONTRADICTS = "motion contradicts"
     NO_METRES = "map without metres"
     STALE_IMAGE = "stale image"
 
@@ -69,6 +70,7 @@ class Estimate:
             positive definite (geometry_msgs/PoseWithCovariance); only when LOCALIZED.
         camera: the robot's camera that would see the places of the matches: the image's, where the map has a view of
             its there.
+        carried: the newest images speak for another place than the earlier ones and the motion, and are believed.
     """
 
     stamp_ns: int
@@ -81,3 +83,4 @@ class Estimate:
     pose: Pose | None = None
     covariance: npt.NDArray[np.float64] | None = None
     camera: int = 0
+    carried: bool = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,14 @@ from scipy.spatial.transform import Rotation
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
-from d2vpr_ros.localize.agreement import LEAST, MOST, Agreement, Compared
-from d2vpr_ros.localize.calibration import Calibrations
+from d2vpr_ros.localize.agreement import Compared
 from d2vpr_ros.localize.cameras import Cameras
 from d2vpr_ros.localize.covariance import answer_covariance
-from d2vpr_ros.localize.decision import DEFAULT_ACCEPTANCE, Acceptance, decide
+from d2vpr_ros.localize.doubt import Doubt
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
+from d2vpr_ros.localize.judge import Judge, Judgement
 from d2vpr_ros.localize.likelihood import Background, Likelihood
+from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions
 from d2vpr_ros.localize.reach import alike_m
 from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 from d2vpr_ros.mapping import PlaceMap, check_model
@@ -33,30 +34,6 @@ _INLIERS_FOR_ROTATION = 60  # with fewer, the place's own heading is as good (mo
 _NO_IDEA = (RejectReason.NO_MATCH, RejectReason.OFF_MAP)
 
 
-class Verify(str, Enum):
-    """When an image is compared with the picture of its place. ALWAYS is for measuring."""
-
-    NEVER = "never"
-    WHEN_IT_DECIDES = "when_it_decides"
-    ALWAYS = "always"
-
-
-@dataclass(frozen=True)
-class LocalizerOptions:
-    """Attributes:
-    sequence: believe in a place by all images so far; without, each image stands alone.
-    top_speed_mps: bounds the motion between images where there is no odometry; in a map without metres it is how many
-        times as fast as the recording a robot may go.
-    verify: when an image is compared with the picture of its place.
-    acceptance: when an answer counts.
-    """
-
-    sequence: bool = True
-    top_speed_mps: float = 2.0
-    verify: Verify = Verify.WHEN_IT_DECIDES
-    acceptance: Acceptance = DEFAULT_ACCEPTANCE
-
-
 class Localizer:
     """Keeps the belief; everything else is given."""
 
@@ -64,7 +41,7 @@ class Localizer:
         self,
         place_map: PlaceMap,
         extractor: Extractor,
-        options: LocalizerOptions = LocalizerOptions(),
+        options: LocalizerOptions = DEFAULT_OPTIONS,
         mount: Pose | None = None,
         search: Search | None = None,
     ) -> None:
@@ -82,12 +59,11 @@ class Localizer:
         self.options = options
         self.search = search or LocalSearch(place_map)
         self.background = Background.of(place_map.descriptors)
-        self.calibrations = Calibrations.of_map(place_map.header.calibrations)
         self.alike_m = alike_m(place_map)
         # One by one: beside a large map there may be no room for a copy of it.
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
         self._alike = float(np.median(neighbours)) if neighbours else 1.0
-        self._agreement = Agreement(place_map)
+        self.judge = Judge(place_map, options)
         self._likelihood = Likelihood.learned(place_map.descriptors, place_map.steps)
         self.use_mount(mount)
 
@@ -103,9 +79,9 @@ class Localizer:
         """
         self.cameras = Cameras(self.map, mounts, self._alike)
         speed = self.options.top_speed_mps / (1.0 if self.map.header.metric else self.map.interval_s)
-        self._tracker = Tracker(
-            self.cameras.states, self._likelihood, self._alike, speed, sequence=self.options.sequence
-        )
+        states, sequence = self.cameras.states, self.options.sequence
+        tracker = partial(Tracker, states, self._likelihood, self._alike, self.alike_m, speed, sequence=sequence)
+        self._tracker, self._doubt = tracker(), Doubt(tracker, states)
         self.reset()
 
     @property
@@ -126,13 +102,14 @@ class Localizer:
         Args:
             model, d: distortion, as in sensor_msgs/CameraInfo.
         """
-        self._agreement.use_camera(k, width, height, model, d)
+        self.judge.agreement.use_camera(k, width, height, model, d)
 
     def reset(self) -> None:
         """Forget the earlier images, as after a jump in time or on request."""
         self._tracker.reset()
+        self._doubt.reset()
         self.cameras.forget()
-        self._agreement.forget()
+        self.judge.agreement.forget()
         self._localized = False
 
     def locate(self, frame: Frame, odometry: Pose | None = None, restriction: Restriction = UNRESTRICTED) -> Estimate:
@@ -171,59 +148,45 @@ class Localizer:
             odometry = None
         image, remembered = self.cameras.take(camera, Observation(stamp_ns, descriptor, rows, scores, odometry))
         tracker = self._tracker if remembered else copy(self._tracker)
-        standing, seeing = self.cameras.seen(camera, image, tracker.update(image))
-        if seeing != camera:  # the map has no view of this camera's there, so nothing to compare it with
-            rgb = None
-        judged = self._judge(standing, descriptor, rgb, by_odometry=odometry is not None)
-        reason = decide(
+        believed = tracker.update(image)
+        objection = self._doubt.last
+        if remembered and self.options.sequence:
+            objection = self._doubt.update(image, believed)
+        newest = believed if objection is None else objection.standing
+        standing, seeing = self.cameras.seen(camera, image, newest)
+        judged = self.judge.judge(
+            standing,
+            descriptor,
+            rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
+            by_odometry=odometry is not None,
+            localized=self._localized and objection is None,
+        )
+        carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
+        if carried:
+            self._tracker = self._doubt.settled()
+        elif objection is not None:
+            standing, seeing = self.cameras.seen(camera, image, believed)
+            judged = Judgement(judged.probability * objection.chance, RejectReason.MOTION_CONTRADICTS)
+        self._localized = judged.reason is RejectReason.NONE
+        answer = Estimate(
+            stamp_ns,
+            State.LOST if judged.reason in _NO_IDEA else State.CANDIDATE,
+            judged.reason,
+            self._matches(standing, descriptor, judged.compared),
             judged.probability,
             standing,
-            self.options.acceptance,
-            localized=self._localized,
-            sequence=self.options.sequence,
-            alone=judged.alone,
+            judged.agreement,
+            camera=seeing,
+            carried=carried,
         )
-        self._localized = reason is RejectReason.NONE
-        matches = self._matches(standing, descriptor, judged.compared)
-        answer = Estimate(
-            stamp_ns, State.CANDIDATE, reason, matches, judged.probability, standing, judged.agreement, camera=seeing
-        )
-        if reason is not RejectReason.NONE:
-            return replace(answer, state=State.LOST) if reason in _NO_IDEA else answer
+        if not self._localized:
+            return answer
         if not self.map.header.metric:
             return replace(answer, reject_reason=RejectReason.NO_METRES)
         rotation = self._rotation(standing, judged.compared, self.cameras.mounts[seeing])
         covariance = answer_covariance(standing.scatter, self.alike_m, self.map.spacing_m)
         pose = Pose(standing.position, rotation.as_quat())
         return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)
-
-    def _judge(
-        self,
-        standing: Standing,
-        descriptor: npt.NDArray[np.float32],
-        rgb: npt.NDArray[np.uint8] | None,
-        *,
-        by_odometry: bool,
-    ) -> _Judgement:
-        """How probable the answer is; pictures are compared only where that decides, for it takes its time."""
-        options, spacing_m = self.options, self.map.spacing_m
-        alone = self.calibrations.of(sequence=options.sequence, odometry=by_odometry).probability(standing, spacing_m)
-        if rgb is None or options.verify is Verify.NEVER:
-            return _Judgement(alone, alone)
-        calibration = self.calibrations.of(sequence=options.sequence, odometry=by_odometry, compared=True)
-        if options.verify is Verify.WHEN_IT_DECIDES:
-            needed = options.acceptance.needed(self._localized)
-            worst, best = (calibration.probability(standing, spacing_m, agreement) for agreement in (LEAST, MOST))
-            if not options.acceptance.enough(standing, sequence=options.sequence) or best < needed:
-                return _Judgement(min(alone, best), alone)
-            if worst >= needed:
-                return _Judgement(max(alone, worst), alone)
-        agreement = self._agreement.take(self._agreement.seen(rgb), descriptor, standing)
-        if agreement is None:
-            return _Judgement(alone, alone)
-        return _Judgement(
-            calibration.probability(standing, spacing_m, agreement), alone, agreement, self._agreement.last
-        )
 
     def _rotation(self, standing: Standing, compared: Compared | None, mount: Pose | None) -> Rotation:
         """Of T_map_base: as at the place, corrected by how the camera turned where many inliers tell that."""
@@ -248,16 +211,3 @@ class Localizer:
             )
             for rank, (row, similarity, belief) in enumerate(zip(shown, similar, standing.beliefs, strict=False))
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Judgement:
-    """Attributes:
-    probability: of the answer; alone: without comparing pictures.
-    agreement: of the pictures along the way, and `compared`, the newest of them; None where they were not compared.
-    """
-
-    probability: float
-    alone: float
-    agreement: float | None = None
-    compared: Compared | None = None

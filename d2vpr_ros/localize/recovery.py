@@ -25,12 +25,13 @@ class Recovery:
     def see(self, estimate: Estimate) -> None:
         """Take an answer into account, accepted or not.
 
-        Lost is whoever gave no accepted answer for 5 s and now has no idea, or whose time began anew.
+        Lost is whoever gave no accepted answer for 5 s and now has no idea, whose time began anew, or who was carried.
         """
         now_ns = estimate.stamp_ns
         if self._newest_ns is not None and now_ns < self._newest_ns - _JUMP_BACK_NS:
             self.is_due, self._accepted_ns = True, None
         self._newest_ns = now_ns
+        self.is_due |= estimate.carried
         if estimate.state is State.LOCALIZED:
             self._accepted_ns = now_ns
         elif estimate.state is State.LOST and estimate.reject_reason is not RejectReason.STALE_IMAGE:

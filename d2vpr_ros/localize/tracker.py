@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
 from d2vpr_ros.localize.likelihood import Likelihood, softened
-from d2vpr_ros.localize.measurement import look, weigh
+from d2vpr_ros.localize.measurement import Evidence, look, weigh
 from d2vpr_ros.localize.transition import coast, move
 
 Array = npt.NDArray[np.float64]
@@ -22,6 +22,7 @@ _WEIGHT_BY_SIGHT = 1.0  # of one that counts, where there is no odometry
 _TURN_RAD = np.radians(40.0)  # shows as much new as a spacing
 _NEWS = 0.3  # share of a neighbour's change from which an image counts where there is no odometry
 _NEIGHBOURHOOD, _ELSEWHERE = 3.0, 6.0  # spacings; mass within the one is the answer's, beyond the other a rival's
+_NEAREST = 1.2  # spacings; at least so far the answer's position is averaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,9 @@ class Standing:
         best: the place the answer is made from, heaviest of the neighbourhood.
         mass: of the neighbourhood; rival: of the heaviest neighbourhood elsewhere; off_map: of being off the map.
         fit: mean standardised similarity of the images along the best way; images: how many they are.
-        position: (3,) of the base, the neighbourhood's mean; scatter: (3, 3) its covariance, metres squared.
+        similar: of this image to the best place; new: how much of an image it is, 0 to 1.
+        position: (3,) of the base, mean over the nearest of the neighbourhood.
+        scatter: (3, 3) of the whole neighbourhood's mass around it, metres squared.
     """
 
     ranked: Rows
@@ -64,6 +67,8 @@ class Standing:
     off_map: float
     fit: float
     images: float
+    similar: float
+    new: float
     position: Array
     scatter: Array
 
@@ -89,17 +94,27 @@ class Tracker:
     """Keeps the belief and the last image; everything else is given."""
 
     def __init__(
-        self, places: Places, likelihood: Likelihood, alike: float, top_speed_mps: float, *, sequence: bool
+        self,
+        places: Places,
+        likelihood: Likelihood,
+        alike: float,
+        alike_m: float,
+        top_speed_mps: float,
+        *,
+        sequence: bool,
     ) -> None:
         """
         Args:
             alike: similarity of neighbouring places, below which an image shows something new.
+            alike_m: how far along a drive places look alike (`reach.alike_m`).
             top_speed_mps: bounds the motion where there is no odometry.
             sequence: without, every image stands alone.
         """
         self._places = places
         self._likelihood = likelihood
         self._alike = alike
+        # Where places stand far apart an image tells which is the nearest, and the others only pull the answer away.
+        self._averaged_m = float(np.clip(alike_m / 2, _NEAREST * places.spacing_m, _NEIGHBOURHOOD * places.spacing_m))
         self._top_speed_mps = top_speed_mps
         self._sequence = sequence
         self.reset()
@@ -121,7 +136,7 @@ class Tracker:
             self.belief = weigh(evidence, step.weight, step.new)
             self._last = image
         shown = _WEIGHT if image.odometry is not None and self._sequence else 1.0
-        return self._standing(weigh(evidence, shown, step.new))
+        return self._standing(weigh(evidence, shown, step.new), evidence, step.new)
 
     def _step(self, image: Observation) -> _Step:
         """From the last image that counted to this one."""
@@ -142,7 +157,7 @@ class Tracker:
         other = last.candidates[0] != image.candidates[0]
         return _Step(coast(self.belief, self._places, seconds, self._top_speed_mps), _WEIGHT_BY_SIGHT, float(other))
 
-    def _standing(self, belief: Belief) -> Standing:
+    def _standing(self, belief: Belief, evidence: Evidence, new: float) -> Standing:
         places, order = self._places, np.argsort(-belief.log_mass, kind="stable")
         rows, log_mass = belief.rows[order], belief.log_mass[order]
         positions = places.positions[rows]
@@ -155,7 +170,8 @@ class Tracker:
         log_near = logsumexp(log_mass[near])
         share = np.exp(log_mass[near] - log_near)
         robot = (positions + belief.offsets[order])[near]
-        position = share @ robot
+        averaged = np.where(gaps[near] * places.spacing_m <= self._averaged_m, share, 0.0)
+        position = averaged @ robot / averaged.sum()
         return Standing(
             ranked=rows,
             beliefs=np.exp(log_mass),
@@ -165,6 +181,8 @@ class Tracker:
             off_map=float(np.exp(belief.off_map)),
             fit=float(belief.mean_fit[order[0]]),
             images=float(belief.images[order[0]]),
+            similar=float(evidence.similar[evidence.belief.rows == rows[0]][0]),
+            new=new,
             position=position,
             scatter=(robot - position).T @ ((robot - position) * share[:, None]),
         )

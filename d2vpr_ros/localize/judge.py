@@ -1,0 +1,77 @@
+"""How probable an answer is, and whether it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from d2vpr_ros.localize.agreement import LEAST, MOST, Agreement, Compared
+from d2vpr_ros.localize.calibration import Calibrations
+from d2vpr_ros.localize.decision import decide
+from d2vpr_ros.localize.estimate import RejectReason
+from d2vpr_ros.localize.options import LocalizerOptions, Verify
+from d2vpr_ros.localize.tracker import Standing
+from d2vpr_ros.mapping import PlaceMap
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Attributes:
+    probability: of the answer.
+    reason: why it does not count, NONE if it does.
+    agreement: of the pictures along the way, and `compared`, the newest of them; None where they were not compared.
+    """
+
+    probability: float
+    reason: RejectReason
+    agreement: float | None = None
+    compared: Compared | None = None
+
+
+class Judge:
+    """Keeps how well pictures agreed along the way.
+
+    Attributes:
+        calibrations: from the map, or the defaults.
+        agreement: of the pictures.
+    """
+
+    def __init__(self, place_map: PlaceMap, options: LocalizerOptions) -> None:
+        self._options, self._spacing_m = options, place_map.spacing_m
+        self.calibrations = Calibrations.of_map(place_map.header.calibrations)
+        self.agreement = Agreement(place_map)
+
+    def judge(
+        self,
+        standing: Standing,
+        descriptor: npt.NDArray[np.float32],
+        rgb: npt.NDArray[np.uint8] | None,
+        *,
+        by_odometry: bool,
+        localized: bool,
+    ) -> Judgement:
+        """Judge the answer to an image; pictures are compared only where that decides, for it takes its time.
+
+        Args:
+            rgb: the image; None is not compared.
+            localized: whether the last answer counted.
+        """
+        acceptance, sequence = self._options.acceptance, self._options.sequence
+        calibration = self.calibrations.of(sequence=sequence, odometry=by_odometry)
+        compared = self.calibrations.of(sequence=sequence, odometry=by_odometry, compared=True)
+        alone = calibration.probability(standing, self._spacing_m)
+        probability, agreement = alone, None
+        if rgb is not None and self._options.verify is not Verify.NEVER:
+            worst, best = (compared.probability(standing, self._spacing_m, one) for one in (LEAST, MOST))
+            needed = acceptance.needed(localized)
+            hopeless = not acceptance.enough(standing, sequence=sequence) or best < needed
+            if self._options.verify is Verify.ALWAYS or not (hopeless or worst >= needed):
+                agreement = self.agreement.take(self.agreement.seen(rgb), descriptor, standing)
+                if agreement is not None:
+                    probability = compared.probability(standing, self._spacing_m, agreement)
+            else:
+                probability = min(alone, best) if hopeless else max(alone, worst)
+        reason = decide(probability, standing, acceptance, localized=localized, sequence=sequence, alone=alone)
+        return Judgement(probability, reason, agreement, None if agreement is None else self.agreement.last)
