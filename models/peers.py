@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -143,7 +144,9 @@ def of_tflite(path: Path, threads: int = 1) -> Method:
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a TFLite model")
     try:
-        interpreter = Interpreter(str(path), num_threads=threads, experimental_preserve_all_tensors=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that keeping the map costs memory
+            interpreter = Interpreter(str(path), num_threads=threads, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise UserError(f"{path}: the interpreter does not open it ({_first_line(error)})") from None
