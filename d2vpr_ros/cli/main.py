@@ -23,6 +23,7 @@ from d2vpr_ros.errors import UserError
 VERBS = {
     ("bag", "from-images"): "d2vpr_ros.cli.bag_from_images",
     ("bag", "info"): "d2vpr_ros.cli.bag_info",
+    ("bench",): "d2vpr_ros.cli.bench",
     ("calibrate",): "d2vpr_ros.cli.calibrate",
     ("demo",): "d2vpr_ros.cli.demo",
     ("doctor",): "d2vpr_ros.cli.doctor",
