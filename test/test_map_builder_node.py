@@ -170,6 +170,38 @@ def test_the_node_says_how_many_places_are_safe_and_what_it_left_out(live: Live)
     assert int(live.state["left out: too close to the last place"]) > 0
 
 
+def test_several_cameras_fill_one_map(drives: Path, tmp_path: Path, domain_id: int) -> None:
+    """Both of them see the same pictures here, and are told where they sit."""
+    path = tmp_path / "town.d2map"
+    left = Pose.of(0.0, 0.5, 1.0, -(0.5**0.5), 0.0, 0.0, 0.5**0.5)
+    mounts = {"front": CAMERA_MOUNT, "left": left}
+    words = ["--ros-args", "-r", f"pose:={POSES}"]
+    for name, mount in mounts.items():
+        words += ["-r", f"{name}/image/compressed:={IMAGES}", "-r", f"{name}/camera_info:={INFO}"]
+        words += ["-p", f"camera.{name}.mount:={list(mount.numbers)}"]
+    for parameter in (f"map:={path}", "image_transport:=compressed", "spacing_m:=2.0", "cameras:=[front,left]"):
+        words += ["-p", parameter]
+    with open_bag(drives / "noon") as bag:
+        rclpy.init(args=words)
+        node, peer, player = MapBuilderNode(), Peer(), BagPlayer(bag, [IMAGES, POSES, INFO])
+        node.start()
+        with spinning(node, peer, player):
+            peer.wait_until(lambda: player.listeners(IMAGES) == 2)
+            play(player, peer)
+            assert peer.save().success
+        rclpy.try_shutdown()
+    built, verb = read_map(path), read_map(drives / "verb.d2map")
+    assert {camera.name: camera.mount.numbers for camera in built.camera_table.values()} == {
+        name: pytest.approx(mount.numbers) for name, mount in mounts.items()
+    }
+    for camera, found in built.camera_table.items():
+        assert found.k is not None
+        bases = built.base_poses()[0][built.cameras == camera]
+        assert len(bases) > 5
+        if found.name == "front":
+            assert np.allclose(bases, verb.base_poses()[0], atol=1e-6)
+
+
 def test_a_stopped_build_is_a_whole_session(live: Live) -> None:
     (session,) = live.place_map.session_table.values()
     assert (session.name, session.complete) == ("live", True)

@@ -6,6 +6,7 @@ from d2vpr_ros.bags.drive import MAX_GAP_S
 from d2vpr_ros.describe.extractor import DEVICES
 from d2vpr_ros.mapping import KeyframeRule
 from d2vpr_ros.nodes.parameters import Parameter
+from d2vpr_ros.nodes.robot_cameras import UNNAMED
 
 _RULE = KeyframeRule()
 
@@ -34,6 +35,12 @@ PARAMETERS = (
         [0.0],
         "The camera's pose on the base (T_base_cameraOptical) as [x, y, z, qx, qy, qz, qw]; [0.0] takes it from tf2 "
         "where that is installed, else a level camera that looks forward.",
+    ),
+    Parameter(
+        "cameras",
+        UNNAMED,
+        "The robot's cameras by name, each with its images on `<name>/image` and its mount in `camera.<name>.mount`; "
+        "an empty name is one camera on `image`.",
     ),
     Parameter("spacing_m", _RULE.spacing_m, "Metres between places.", 0.01, 100.0),
     Parameter("turn_deg", _RULE.turn_deg, "Or degrees turned.", 1.0, 180.0),

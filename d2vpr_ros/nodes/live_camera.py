@@ -17,13 +17,17 @@ _WAIT_FOR_TF_S = 5.0
 class LiveCamera:
     """One camera of a node."""
 
-    def __init__(self, node: Node, base_frame: str, camera_frame: str, mount: Pose | None) -> None:
+    def __init__(
+        self, node: Node, base_frame: str, camera_frame: str, mount: Pose | None, *, is_only: bool = True
+    ) -> None:
         """
         Args:
             camera_frame: in tf; empty takes the images'.
             mount: T_base_cameraOptical; None takes it from tf.
+            is_only: the robot has no other camera, so this one may be taken to look forward.
         """
         self._node, self._base_frame, self._camera_frame, self._mount = node, base_frame, camera_frame, mount
+        self._is_only = is_only
         self._listener = MountListener(node)
         self._calibration: Calibration | None = None
         self._asked_s: float | None = None
@@ -35,13 +39,14 @@ class LiveCamera:
     def mount(self, frame_id: str, now_s: float) -> Pose | None:
         """T_base_cameraOptical, the same from its first answer on; None while it is still waited for.
 
-        What was given, else what tf says, else (after 5 s, or without tf2) a level camera that looks forward.
+        What was given, else what tf says, else (after 5 s, or without tf2) a level camera that looks forward, if it is
+        the only one.
         """
         if self._mount is None:
             self._mount = self._listener.lookup(self._base_frame, self._camera_frame or frame_id)
         if self._mount is None:
             self._asked_s = now_s if self._asked_s is None else self._asked_s
-            if self._listener.can_know and now_s - self._asked_s < _WAIT_FOR_TF_S:
+            if not self._is_only or (self._listener.can_know and now_s - self._asked_s < _WAIT_FOR_TF_S):
                 return None
             self._node.get_logger().warning(
                 f"tf does not say how {self._camera_frame or frame_id or 'the camera'} is mounted on "

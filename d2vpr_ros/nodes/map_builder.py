@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +30,16 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import PosedFrame
-from d2vpr_ros.mapping import BuildOptions, KeyframeRule, MapBuilder, MapHeader
+from d2vpr_ros.mapping import BuildOptions, Camera, KeyframeRule, MapBuilder, MapHeader
 from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE
 from d2vpr_ros.mapping.session import live_session
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.blocking_service import BlockingService
 from d2vpr_ros.nodes.builder_settings import PARAMETERS
 from d2vpr_ros.nodes.live_camera import LiveCamera
-from d2vpr_ros.nodes.parameters import declare, read_values, to_mount
+from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.poses import LivePoses, PoseWindow, TfPoses
+from d2vpr_ros.nodes.robot_cameras import RobotCamera, check_mounts, read_with_cameras, robot_cameras
 from d2vpr_ros.nodes.spin import run
 from d2vpr_ros.nodes.status import InputStatus
 from d2vpr_ros.nodes.waiting import Arrival, WaitingImages
@@ -54,11 +58,11 @@ class MapBuilderNode(Node):
     def __init__(self) -> None:
         super().__init__("d2vpr_map_builder")
         declare(self, PARAMETERS)
-        self._values = read_values(self, PARAMETERS)
+        self._values = read_with_cameras(self, PARAMETERS)
         self._open = ExitStack()
         self._waiting = WaitingImages()
         self._paused = False
-        self._image_status = InputStatus()
+        self._image_status = InputStatus()  # of all cameras
         self._pose_status = InputStatus("pose", "pose_topic:=/slam/pose", "set pose_source to pose or odom")
         self._pose_input: Any = None
 
@@ -73,8 +77,11 @@ class MapBuilderNode(Node):
             raise UserError("parameter 'map' is empty; name the file to write: --ros-args -p map:=town.d2map")
         self._path = Path(values["map"]).expanduser()
         self._map_frame = values["map_frame"] or ("odom" if values["pose_source"] == "odom" else "map")
-        mount = to_mount(values["camera_mount"])
-        self._camera = LiveCamera(self, values["base_frame"], values["camera_frame"], mount)
+        cameras = robot_cameras(values)
+        check_mounts(cameras)
+        base, frame, is_only = values["base_frame"], values["camera_frame"], len(cameras) == 1
+        self._cameras = [LiveCamera(self, base, frame, camera.mount, is_only=is_only) for camera in cameras]
+        self._camera_statuses = [InputStatus() for _ in cameras]
         self._poses: LivePoses = PoseWindow()
         if values["pose_source"] == "tf":
             self._poses = TfPoses(self, self._map_frame, values["base_frame"])
@@ -83,9 +90,9 @@ class MapBuilderNode(Node):
         options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
         header = MapHeader(extractor.identity, extractor.width, self._map_frame, rule.spacing_m)
         self._builder: MapBuilder = self._open.enter_context(
-            live_session(self._path, header, values["append"], extractor, self._camera.of_pictures, options)
+            live_session(self._path, header, values["append"], extractor, self._of_pictures, options)
         )
-        self._subscribe()
+        self._subscribe(cameras)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(SetBool, "~/pause", self._pause)
         self._saving = BlockingService(self, Trigger, "save", self._save)
@@ -93,19 +100,28 @@ class MapBuilderNode(Node):
         self.create_timer(_SETTLE_S, self._settle)
         self.create_timer(1.0, self._report)
 
-    def _subscribe(self) -> None:
+    def _subscribe(self, cameras: Sequence[RobotCamera]) -> None:
         compressed = self._values["image_transport"] == "compressed"
         kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        self._images = self.create_subscription(kind, topic, self._take_image, _IMAGES)
-        self._camera_name = camera_namespace(self._images.topic_name)
-        self.create_subscription(CameraInfo, "camera_info", self._take_camera_info, _IMAGES)
+        self._images: list[Any] = []
+        self._names: list[str] = []
+        for number, camera in enumerate(cameras):
+            take, take_info = partial(self._take_image, number), partial(self._take_camera_info, number)
+            self._images.append(self.create_subscription(kind, camera.topic(topic), take, _IMAGES))
+            self._names.append(camera.name or camera_namespace(self._images[-1].topic_name))
+            self.create_subscription(CameraInfo, camera.topic("camera_info"), take_info, _IMAGES)
         source = self._values["pose_source"]
         if source == "odom":
             self._pose_input = self.create_subscription(Odometry, "odom", self._take_pose, 50)
         elif source == "pose":
             self._pose_input = self.create_subscription(PoseStamped, "pose", self._take_pose, 50)
         poses = self._pose_input.topic_name if self._pose_input else f"/tf ({self._map_frame})"
-        self.get_logger().info(f"waiting for images on {self._images.topic_name} and poses on {poses}")
+        images = ", ".join(images.topic_name for images in self._images)
+        self.get_logger().info(f"waiting for images on {images} and poses on {poses}")
+
+    def _of_pictures(self, name: str, width: int, height: int) -> Camera:
+        number = self._names.index(name) if name in self._names else 0
+        return self._cameras[number].of_pictures(name, width, height)
 
     def stop(self) -> None:
         """Store what was handed over and close the map; safe to call twice."""
@@ -120,11 +136,12 @@ class MapBuilderNode(Node):
 
     # Input
 
-    def _take_image(self, message: Any) -> None:
+    def _take_image(self, camera: int, message: Any) -> None:
         now_s = time.monotonic()
         self._image_status.arrived(now_s)
+        self._camera_statuses[camera].arrived(now_s)
         if not self._paused:
-            self._waiting.add(message, now_s)
+            self._waiting.add(message, now_s, camera)
             self._settle()
 
     def _take_pose(self, message: Any) -> None:
@@ -146,8 +163,8 @@ class MapBuilderNode(Node):
         self._poses.add(stamp_ns(message.header), pose, covariance)
         self._settle()
 
-    def _take_camera_info(self, message: CameraInfo) -> None:
-        self._camera.calibrate(message, self._images.topic_name)
+    def _take_camera_info(self, camera: int, message: CameraInfo) -> None:
+        self._cameras[camera].calibrate(message, self._images[camera].topic_name)
 
     def _settle(self) -> None:
         """Hand on the images that have waited for their poses."""
@@ -160,11 +177,11 @@ class MapBuilderNode(Node):
             self._builder.counts.leave_out(NO_POSE)
             return
         (base, covariance), frame_id = found, str(arrival.message.header.frame_id)
-        mount = self._camera.mount(frame_id, arrival.steady_s)
+        mount = self._cameras[arrival.camera].mount(frame_id, arrival.steady_s)
         if mount is None:
             self._builder.counts.leave_out("before the camera's mount was known")
             return
-        pose, name = base @ mount, self._camera_name or frame_id
+        pose, name = base @ mount, self._names[arrival.camera] or frame_id
         if not self._builder.keep(name, pose, arrival.stamp_ns):
             return
         try:
@@ -195,7 +212,8 @@ class MapBuilderNode(Node):
         """Publish /diagnostics, and end the node if describing or storing has failed."""
         self._end_if_failed()
         now_s = time.monotonic()
-        problem = self._image_status.problem(self, self._images, now_s)
+        silent = map(InputStatus.problem, self._camera_statuses, repeat(self), self._images, repeat(now_s))
+        problem = "; ".join(filter(None, silent))
         if not problem and self._pose_input is not None:
             problem = self._pose_status.problem(self, self._pose_input, now_s)
         counts = self._builder.counts

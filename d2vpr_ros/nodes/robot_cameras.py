@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.node import Node
+
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import one_line
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.nodes.parameters import Parameter, to_mount
+from d2vpr_ros.nodes.parameters import Parameter, declare, read_values, to_mount
 
 _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EXAMPLE = "-p cameras:=[front,left]"
@@ -64,6 +66,19 @@ def check_names(names: Sequence[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"parameter 'cameras' has '{twice}' twice; give each camera a name of its own: {_EXAMPLE}")
+
+
+def read_with_cameras(node: Node, parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """The present values of declared parameters, `cameras` among them, and of those that the cameras' names add.
+
+    Raises:
+        UserError: as `check_names`, or a value does not fit.
+    """
+    values = read_values(node, parameters)
+    check_names(values["cameras"])
+    of_cameras = mount_parameters(values["cameras"])
+    declare(node, [parameter for parameter in of_cameras if not node.has_parameter(parameter.name)])
+    return values | read_values(node, of_cameras)
 
 
 def robot_cameras(values: Mapping[str, Any]) -> tuple[RobotCamera, ...]:

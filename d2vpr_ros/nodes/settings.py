@@ -14,8 +14,8 @@ from d2vpr_ros.localize.gps_gate import GpsGate
 from d2vpr_ros.localize.options import Verify
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
-from d2vpr_ros.nodes.parameters import Parameter, declare, read_values
-from d2vpr_ros.nodes.robot_cameras import UNNAMED, RobotCamera, check_names, mount_parameters, robot_cameras
+from d2vpr_ros.nodes.parameters import Parameter
+from d2vpr_ros.nodes.robot_cameras import UNNAMED, RobotCamera, read_with_cameras, robot_cameras
 
 _DEFAULTS = LocalizerOptions()
 _ACCEPTANCE = _DEFAULTS.acceptance
@@ -140,11 +140,7 @@ def read(node: Node) -> Settings:
     Raises:
         UserError: a value is not among the choices, or the cameras make no sense.
     """
-    values = read_values(node, PARAMETERS)
-    check_names(values["cameras"])
-    of_cameras = mount_parameters(values["cameras"])
-    declare(node, [parameter for parameter in of_cameras if not node.has_parameter(parameter.name)])
-    return of_values(values | read_values(node, of_cameras))
+    return of_values(read_with_cameras(node, PARAMETERS))
 
 
 def of_values(values: Mapping[str, Any]) -> Settings:

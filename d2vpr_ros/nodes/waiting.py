@@ -15,11 +15,12 @@ _LONGEST_S = 5.0  # SLAM systems that optimise before they publish take a second
 
 @dataclass(frozen=True)
 class Arrival:
-    """An image message, its stamp, and when it came by the steady clock."""
+    """An image message, its stamp, when it came by the steady clock, and the number of its camera."""
 
     message: Any
     stamp_ns: int
     steady_s: float
+    camera: int = 0
 
 
 class WaitingImages:
@@ -32,8 +33,8 @@ class WaitingImages:
     def __len__(self) -> int:
         return len(self._images)
 
-    def add(self, message: Any, steady_s: float) -> None:
-        self._images.append(Arrival(message, stamp_ns(message.header), steady_s))
+    def add(self, message: Any, steady_s: float, camera: int = 0) -> None:
+        self._images.append(Arrival(message, stamp_ns(message.header), steady_s, camera))
         self._bytes += len(message.data)
 
     def ready(self, poses: LivePoses, now_s: float) -> list[Arrival]:
