@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -150,35 +151,41 @@ def train(
         callbacks: more of them.
 
     Raises:
-        UserError: whatever reading the data raises, in one line although a worker process raised it.
+        UserError: there is no such accelerator or precision, or whatever reading the data raises, in one line although
+            a worker process raised it.
     """
     several = machine.nodes > 1 or machine.devices not in ("auto", "1")
     checkpoints = folder / "checkpoints"
     saving = ModelCheckpoint(checkpoints, save_last=True, save_top_k=0, every_n_train_steps=checkpoint_every)
     quiet_lightning()
-    trainer = Trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices if machine.devices == "auto" else int(machine.devices),
-        num_nodes=machine.nodes,
-        strategy="ddp" if several else "auto",
-        sync_batchnorm=several and torch.cuda.is_available(),
-        precision=precision,  # type: ignore[arg-type]
-        max_steps=steps,
-        max_epochs=-1,
-        gradient_clip_val=clip or None,
-        fast_dev_run=machine.fast_dev_run,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        callbacks=[
-            Bar(refresh_rate=LOG_EVERY),
-            EachStep(rate_at, seed),
-            Metrics(folder / "metrics.jsonl"),
-            *callbacks,
-            *([] if machine.fast_dev_run else [saving]),
-        ],
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    try:
+        trainer = Trainer(
+            accelerator=machine.accelerator,
+            devices=machine.devices if machine.devices == "auto" else int(machine.devices),
+            num_nodes=machine.nodes,
+            strategy="ddp" if several else "auto",
+            sync_batchnorm=several and torch.cuda.is_available(),
+            precision=precision,  # type: ignore[arg-type]
+            max_steps=steps,
+            max_epochs=-1,
+            gradient_clip_val=clip or None,
+            fast_dev_run=machine.fast_dev_run,
+            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            callbacks=[
+                Bar(refresh_rate=LOG_EVERY),
+                EachStep(rate_at, seed),
+                Metrics(folder / "metrics.jsonl"),
+                *callbacks,
+                *([] if machine.fast_dev_run else [saving]),
+            ],
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError) as error:  # no such GPU, or precision
+        raise UserError(
+            f"Lightning: {' '.join(str(error).split())} See --accelerator, --devices, --nodes and --precision."
+        ) from None
     last = checkpoints / "last.ckpt"
     continued = str(last) if last.exists() and not machine.fast_dev_run else None
     module.train()  # weights come from files in eval mode, and Lightning leaves modes as it finds them

@@ -345,6 +345,15 @@ def test_a_run_folder_of_another_recipe_is_refused(
     assert "holds a run of another recipe" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune.main([*words_of("finetune", workplace, tmp_path), "--accelerator", "gpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: Lightning: ") and "gpu" in line and "--accelerator" in line
+
+
 def test_a_student_starts_as_dinov2_with_adapters_that_add_nothing(workplace: Path, tmp_path: Path) -> None:
     model = D2VPR(TINY)
     assert start_from_dinov2(model, workplace / "dinov2.pth") == ["norm.weight", "norm.bias"]
