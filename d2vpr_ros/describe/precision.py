@@ -47,12 +47,13 @@ MATRIX_UNITS = {
 
 _ROUNDS = 9
 _REVISION = 1  # of what is measured: raise it when the forms change, so that no old finding is used
-_FORMS: dict[str, Callable[[FusedD2VPR], FusedD2VPR]] = {
+FORMS: dict[str, Callable[[FusedD2VPR], FusedD2VPR]] = {
     "float32": lambda model: model,
     "bfloat16": lambda model: half(model, torch.bfloat16),
     "float16": lambda model: half(model, torch.float16),
     "int8": int8,
 }
+"""How each form is made of the inference form."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def apply(
         found = _best(model, device, images)
         if images is None:
             _write(file, key, found)
-    return _FORMS[found.form](model), found
+    return FORMS[found.form](model), found
 
 
 def processor_flags() -> list[str]:
@@ -132,7 +133,7 @@ def _best(model: FusedD2VPR, device: torch.device, images: Sequence[npt.NDArray[
     taken, refused = PrecisionReport("fast", "float32", 1.0, 1.0, ""), []
     for name in _candidates(device):
         try:
-            reduced = _FORMS[name](model)
+            reduced = FORMS[name](model)
             cosine = least_cosine(model, reduced, batch)
         except (RuntimeError, AttributeError, NotImplementedError) as error:
             refused.append(f"{name}: this torch cannot ({str(error).splitlines()[0][:80]})")
@@ -210,7 +211,7 @@ def _read(file: Path) -> dict[str, PrecisionReport]:
         key: value
         for key, value in found.items()
         if value.preset == "fast"
-        and value.form in _FORMS
+        and value.form in FORMS
         and isinstance(value.reason, str)
         and isinstance(value.cosine, float)
         and isinstance(value.gain, float)

@@ -1,0 +1,89 @@
+"""How long the preprocessing takes from images of usual sizes, and how near it comes to the same in float32.
+
+    python -m models.bench.preprocess
+    python -m models.bench.preprocess --image photograph.jpg      # also the descriptors' cosines on it
+
+Times are medians of alternating runs on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from d2vpr_ros.describe.gate_pictures import gate_pictures
+from d2vpr_ros.describe.preprocess import Preprocessor
+from d2vpr_ros.describe.resample import squash
+from d2vpr_ros.describe.weights import weights_path
+from d2vpr_ros.model import D2VPR, fuse, load_checkpoint
+from models.bench.timing import ROUNDS, median_ms, processor, race
+
+SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="nano")
+    parser.add_argument("--image", type=Path, nargs="*", default=[])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    prepare = Preprocessor()
+    print(f"{processor()}\n\n| image | ms | without torch, ms | PIL, ms | whole, ms |\n|---|---:|---:|---:|---:|")
+    scenes = {}
+    for width, height in SIZES:
+        scene = cv2.resize(gate_pictures(1, 1080)[0], (width, height), interpolation=cv2.INTER_AREA)
+        scenes[f"{width} x {height}"] = scene
+        times = race(
+            {
+                "torch": partial(prepare.resize, scene),
+                "numpy": partial(squash, scene, prepare.size),
+                "PIL": partial(_pil, scene, prepare.size),
+                "whole": partial(prepare, [scene]),
+            },
+            args.rounds,
+        )
+        print(f"| {width} x {height} | " + " | ".join(f"{median_ms(times, name):.2f}" for name in times) + " |")
+    for path in args.image:
+        picture = cv2.imread(str(path))
+        if picture is None:
+            raise SystemExit(f"{path} is no image")
+        scenes[path.name] = np.ascontiguousarray(picture[..., ::-1])
+
+    model = load_checkpoint(weights_path(args.weights))
+    if not isinstance(model, D2VPR) or model.encoder is not None:
+        raise SystemExit(f"{args.weights} is no D²-VPR network without a cross-image encoder")
+    network = fuse(model)
+    print("\n| picture | cosine to float32 resampling | without torch |\n|---|---:|---:|")
+    with torch.inference_mode():
+        for name, scene in scenes.items():
+            exact = network(in_float32(prepare, scene))
+            plain = torch.from_numpy(squash(scene, prepare.size)).permute(2, 0, 1)[None]
+            cosines = [float((exact * network(form)).sum()) for form in (prepare([scene]), prepare.normalise(plain))]
+            print(f"| {name} | {cosines[0]:.6f} | {cosines[1]:.6f} |")
+
+
+def in_float32(prepare: Preprocessor, image: npt.NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, S, S) float32: the same resampling without rounding to whole levels."""
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    resized = functional.interpolate(pixels, (prepare.size, prepare.size), mode="bilinear", antialias=True)
+    return prepare.normalise(resized)
+
+
+def _pil(image: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+if __name__ == "__main__":
+    main()

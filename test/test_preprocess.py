@@ -1,0 +1,59 @@
+"""One preprocessing for training, maps and live: eight bits, quick, and as good as the same in float32."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from d2vpr_ros.describe.gate_pictures import gate_pictures
+from d2vpr_ros.describe.preprocess import Preprocessor
+from d2vpr_ros.describe.resample import squash
+from d2vpr_ros.describe.weights import weights_path
+from d2vpr_ros.model import FusedD2VPR, fuse, load_checkpoint
+from models.bench.preprocess import in_float32
+
+SIZES = [(1920, 1080), (641, 479), (320, 240), (100, 300), (224, 224)]
+MIN_COSINE = 0.9999
+
+
+def scene(width: int, height: int) -> npt.NDArray[np.uint8]:
+    return cv2.resize(gate_pictures(1)[0], (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> FusedD2VPR:
+    return fuse(load_checkpoint(weights_path("nano")))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@torch.inference_mode()
+def test_descriptors_agree_with_those_of_float32_resampling(network: FusedD2VPR, width: int, height: int) -> None:
+    prepare, image = Preprocessor(), scene(width, height)
+    exact = network(in_float32(prepare, image))
+    without_torch = prepare.normalise(torch.from_numpy(squash(image, prepare.size)).permute(2, 0, 1)[None])
+    assert float((exact * network(prepare([image]))).sum()) >= MIN_COSINE
+    assert float((exact * network(without_torch)).sum()) >= MIN_COSINE
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_it_is_the_resampling_of_pil_to_a_level(width: int, height: int) -> None:
+    image = scene(width, height)
+    by_pil = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), np.int16)
+    ours = Preprocessor().resize(image).permute(1, 2, 0).numpy().astype(np.int16)
+    assert np.abs(ours - by_pil).max() <= 1
+
+
+def test_a_view_of_an_image_is_as_good_as_a_copy() -> None:
+    image = scene(320, 240)
+    turned = image[::-1, ::-1, ::-1]  # a camera upside down, and its other order of colours
+    assert torch.equal(Preprocessor().resize(turned), Preprocessor().resize(turned.copy()))
+    wide = np.dstack([image, image])[..., :3]  # rows with something between the pixels
+    assert torch.equal(Preprocessor().resize(wide), Preprocessor().resize(image))
+
+
+def test_the_hash_of_the_bundled_maps_and_weights_stays() -> None:
+    assert Preprocessor().hash == "67e53a3c0a4d5553"
