@@ -65,6 +65,14 @@ def test_a_drive_past_known_places_is_localized_after_a_few_images(localizer: Lo
         assert not any(match.accepted for match in estimate.matches[1:])
 
 
+def test_odometry_that_fails_leaves_its_speed_behind(localizer: Localizer) -> None:
+    rows = [5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53]  # 4 m/s, twice the default top speed
+    assert drive(localizer, rows[:8])[-1].state is State.LOCALIZED
+    without = drive(localizer, rows[8:], with_odometry=False, first_s=8)
+    assert {estimate.state for estimate in without} == {State.LOCALIZED}
+    assert [estimate.matches[0].row for estimate in without] == pytest.approx(rows[8:], abs=2)
+
+
 def test_many_weak_images_make_one_strong_answer(localizer: Localizer) -> None:
     width = localizer.extractor.width
     rows = list(range(5, 45))

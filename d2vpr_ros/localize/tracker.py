@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
+from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
 from d2vpr_ros.localize.likelihood import Likelihood, softened
 from d2vpr_ros.localize.measurement import Evidence, look, weigh
-from d2vpr_ros.localize.transition import coast, move
+from d2vpr_ros.localize.transition import SHORTEST_S, coast, move
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -21,6 +22,7 @@ _WEIGHT = 0.5  # of an image a spacing further on: it is no independent evidence
 _WEIGHT_BY_SIGHT = 1.0  # of one that counts, where there is no odometry
 _TURN_RAD = np.radians(40.0)  # shows as much new as a spacing
 _NEWS = 0.3  # share of a neighbour's change from which an image counts where there is no odometry
+_CALMS = 0.9  # share of the fastest that the odometry said, which is still expected an image later
 _NEIGHBOURHOOD, _ELSEWHERE = 3.0, 6.0  # spacings; mass within the one is the answer's, beyond the other a rival's
 _NEAREST = 1.2  # spacings; at least so far the answer's position is averaged
 
@@ -123,6 +125,7 @@ class Tracker:
         """Forget everything, as after a jump in time or on request."""
         self.belief = Belief.nothing_known()
         self._last: Observation | None = None
+        self._speed_mps = 0.0
 
     def update(self, image: Observation) -> Standing:
         """Take an image into account; where the mass stands then."""
@@ -143,19 +146,22 @@ class Tracker:
         last = self._last
         if last is None:
             return _Step(self.belief, _WEIGHT, 1.0)
+        seconds = max(abs(image.stamp_ns - last.stamp_ns) / NANOSECONDS, SHORTEST_S)
         if last.odometry is not None and image.odometry is not None:
             motion = last.odometry.inverse() @ image.odometry
             ways = distance(last.odometry, image.odometry) / self._places.spacing_m
+            self._speed_mps = max(distance(last.odometry, image.odometry) / seconds, _CALMS * self._speed_mps)
             moved = min(1.0, max(ways, turn(last.odometry, image.odometry) / _TURN_RAD))
             belief = move(self.belief, self._places, motion, moved, image.deviation_m)
             return _Step(belief, _WEIGHT * moved, moved)
+        # Odometry that was there till now knows better than a parameter how fast this robot goes.
+        fastest_mps = max(self._top_speed_mps, self._speed_mps)
         change = (1 - float(last.descriptor @ image.descriptor)) / max(1 - self._alike, 1e-6)
         if change < _NEWS:
             return _Step(self.belief, 0.0, 0.0, counts=False)
-        seconds = abs(image.stamp_ns - last.stamp_ns) * 1e-9
         # Pictures of nothing differ, too, but all resemble the same place: such ones are no more than one image.
         other = last.candidates[0] != image.candidates[0]
-        return _Step(coast(self.belief, self._places, seconds, self._top_speed_mps), _WEIGHT_BY_SIGHT, float(other))
+        return _Step(coast(self.belief, self._places, seconds, fastest_mps), _WEIGHT_BY_SIGHT, float(other))
 
     def _standing(self, belief: Belief, evidence: Evidence, new: float) -> Standing:
         places, order = self._places, np.argsort(-belief.log_mass, kind="stable")

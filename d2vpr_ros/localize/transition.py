@@ -28,7 +28,7 @@ _SPREAD = 24  # places that one of unknown speed moves to
 _ALTERS = 0.3  # chance that a robot alters its speed between two images that count
 _UNSTEADY = 0.3  # of a step: deviation of one at a steady speed
 _HEEDED = 0.7  # of the way from where the speed leads to the place; the rest is kept as offset
-_SHORTEST_S = 1e-3
+SHORTEST_S = 1e-3  # between two images
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def coast(belief: Belief, places: Places, seconds: float, top_speed_mps: float) 
     """
     if not len(belief.rows):
         return belief
-    seconds = max(seconds, _SHORTEST_S)
+    seconds = max(seconds, SHORTEST_S)
     here = places.positions[belief.rows] + belief.offsets
     known = np.isfinite(belief.speeds[:, :1])
     ways = np.where(known, belief.speeds, 0.0) * seconds
