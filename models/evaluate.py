@@ -4,6 +4,7 @@ python -m models.evaluate --weights nano --footage FOLDER
 python -m models.evaluate --weights nano --town-seeds 0 1 --map-condition noon --query-conditions night rain
 python -m models.evaluate --weights FILE --projection FILE --benchmark pitts30k --data PITTS30K
 python -m models.evaluate --weights nano --benchmark msls-val --data MSLS_VAL --page mistakes.html
+python -m models.evaluate --weights runs/a/best.safetensors runs/b/best.safetensors --footage FOLDER
 python -m models.evaluate --weights nano --database MONDAY --queries TUESDAY --tolerance 2
 python -m models.evaluate --weights nano --onnx peer.onnx --preprocessing size=320 range=imagenet --footage FOLDER
 python -m models.evaluate --weights encoder.pth --encoder-batch 8 --shuffled --benchmark pitts30k --data PITTS30K
@@ -118,12 +119,17 @@ def chosen_methods(arguments: argparse.Namespace) -> list[Method]:
     """
     found = []
     if arguments.encoder_batch is not None:
+        if len(arguments.weights) != 1:
+            raise UserError("--encoder-batch takes one file of --weights; run it once for each")
         batch, shuffled = arguments.encoder_batch, arguments.shuffled
-        found += methods.of_encoder(arguments.weights, batch, arguments.projection, shuffled)
+        found += methods.of_encoder(arguments.weights[0], batch, arguments.projection, shuffled)
+    elif arguments.shuffled:
+        raise UserError("--shuffled belongs to --encoder-batch: other descriptors do not depend on the order")
     else:
-        if arguments.shuffled:
-            raise UserError("--shuffled belongs to --encoder-batch: other descriptors do not depend on the order")
-        found.append(methods.of_weights(arguments.weights, arguments.projection))
+        stems = [Path(weights).stem for weights in arguments.weights]
+        for weights, stem in zip(arguments.weights, stems, strict=True):
+            name = stem if stems.count(stem) == 1 else weights
+            found.append(methods.of_weights(weights, arguments.projection, name))
     preprocessing = peers.parse_preprocessing(arguments.preprocessing)
     found += [peers.of_onnx(path, preprocessing) for path in arguments.onnx]
     found += [peers.of_tflite(path) for path in arguments.tflite]
@@ -135,7 +141,7 @@ def chosen_methods(arguments: argparse.Namespace) -> list[Method]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("models")
-    what.add_argument("--weights", default="nano", help="a bundled name or a weights file")
+    what.add_argument("--weights", nargs="+", default=["nano"], help="bundled names or weights files")
     what.add_argument("--projection", default="default", help="default, none (the whole descriptor), or a file")
     what.add_argument("--encoder-batch", type=int, metavar="N", help="weights with a cross-image encoder, N a batch")
     what.add_argument("--shuffled", action="store_true", help="once more with batches of images in random order")
@@ -176,6 +182,9 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     command = shlex.join(["python", "-m", "models.evaluate", *(sys.argv[1:] if words is None else words)])
     try:
+        for path in filter(None, (arguments.json, arguments.page, arguments.matches)):
+            if not path.absolute().parent.is_dir():  # told now, not after hours
+                raise UserError(f"{path}: there is no folder {path.absolute().parent} to write to")
         measured, on = chosen_methods(arguments), collect(arguments)
         with tempfile.TemporaryDirectory(prefix="descriptors") as folder:
             scores = evaluate(measured, on, Path(folder))

@@ -26,19 +26,19 @@ from safetensors.numpy import save
 from sklearn.decomposition import IncrementalPCA  # type: ignore[import-untyped]
 from tqdm import tqdm
 
-from d2vpr_ros.describe import Extractor
+from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.describe.projection import Projection
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.recall import recall_at
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.mapping import read_map
 from d2vpr_ros.weights.sorted_header import sort_header
-from models import augment
+from models import augment, methods
 from models.data import read_rgb
+from models.methods import Method
 
 Picture = npt.NDArray[np.uint8]
 
-BATCH = 32
 KS = (1, 5)
 HELD_OUT = 0.1
 """Share of the pictures that the loss in recall is measured on."""
@@ -93,10 +93,10 @@ def choose(sources: Sequence[Source], count: int, seed: int = 0) -> list[tuple[S
     return [chosen[number] for number in random.permutation(len(chosen))]
 
 
-def describe(extractor: Extractor, pictures: Sequence[tuple[Source, int]]) -> Iterator[npt.NDArray[np.float32]]:
+def describe(method: Method, pictures: Sequence[tuple[Source, int]]) -> Iterator[npt.NDArray[np.float32]]:
     """Descriptors of the pictures, batch by batch."""
-    for start in tqdm(range(0, len(pictures), BATCH), desc="describe", mininterval=10, disable=None):
-        yield extractor.describe([source.read(row) for source, row in pictures[start : start + BATCH]])
+    for start in tqdm(range(0, len(pictures), method.batch), desc="describe", mininterval=10, disable=None):
+        yield method.describe([source.read(row) for source, row in pictures[start : start + method.batch]])
 
 
 def fit(
@@ -129,11 +129,11 @@ def fit(
 
 
 def recalls(
-    extractor: Extractor, pictures: Sequence[tuple[Source, int]], projection: Projection
+    method: Method, pictures: Sequence[tuple[Source, int]], projection: Projection
 ) -> dict[str, dict[int, float]]:
     """Recall of each picture by a moved view of it under other light, whole and projected: what the loss is."""
     torch.manual_seed(0)
-    size = extractor.preprocessor.size
+    size = Preprocessor().size
     squashed: list[Picture] = [
         cv2.resize(source.read(row), (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
         for source, row in pictures
@@ -141,7 +141,10 @@ def recalls(
     views = torch.from_numpy(np.stack(squashed)).movedim(-1, 1).float() / 255
     moved = augment.light(augment.warp(views, augment.viewpoint_grid(len(views), augment.Viewpoint()), size))
     queries = list((moved.movedim(1, -1) * 255).round().to(torch.uint8).numpy())
-    wholes = extractor.describe(squashed), extractor.describe(queries)
+    wholes = [
+        np.concatenate([method.describe(of[start : start + method.batch]) for start in range(0, len(of), method.batch)])
+        for of in (squashed, queries)
+    ]
     same = np.eye(len(pictures), dtype=bool)
     shortened = projection(wholes[0]), projection(wholes[1])
     return {
@@ -151,22 +154,35 @@ def recalls(
 
 
 def fit_pca(
-    weights: Path, paths: Sequence[Path], count: int, width: int, out: Path, fitted_on: str, whitening: float = 0.0
+    weights: Path,
+    paths: Sequence[Path],
+    count: int,
+    width: int,
+    out: Path,
+    fitted_on: str,
+    whitening: float = 0.0,
+    encoder_batch: int | None = None,
 ) -> dict[str, dict[int, float]]:
     """Fit on nine tenths of `count` pictures, write `out`, and return the recalls of the other tenth.
+
+    Args:
+        encoder_batch: of weights with a cross-image encoder: images that are described together, in random order.
 
     Raises:
         UserError: too few pictures, or a source that is none.
     """
-    extractor = Extractor.open(str(weights), projection="none")
+    if encoder_batch is None:
+        method = methods.of_weights(str(weights), "none", weights.stem)
+    else:
+        (method,) = methods.of_encoder(str(weights), encoder_batch, "none", shuffled=False)
     chosen = choose([open_source(path) for path in paths], count)
     held_out = max(1, int(len(chosen) * HELD_OUT))
-    mean, components = fit(describe(extractor, chosen[held_out:]), width, whitening)
+    mean, components = fit(describe(method, chosen[held_out:]), width, whitening)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     note = f"{len(chosen) - held_out} pictures of {fitted_on}"
     content = save({"mean": mean, "components": components}, {"weights_sha256": sha256, "fitted_on": note})
     out.write_bytes(sort_header(content))
-    return recalls(extractor, chosen[:held_out], Projection.load(out))
+    return recalls(method, chosen[:held_out], Projection.load(out))
 
 
 def main() -> int:
@@ -178,15 +194,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2**14, help="pictures at most (default: 16384, as published)")
     parser.add_argument("--width", type=int, default=512, help="numbers in a shortened descriptor (default: 512)")
     parser.add_argument("--whitening", type=float, default=0.0, help="0, as published, to 1 (default: 0)")
+    parser.add_argument("--encoder-batch", type=int, metavar="N", help="weights with a cross-image encoder, N a batch")
     parser.add_argument("--out", type=Path, help="default: beside the weights, as their default projection")
     arguments = parser.parse_args()
     try:
         weights = weights_path(arguments.weights)
         out = arguments.out or weights.with_suffix(f".pca{arguments.width}.safetensors")
         names = ", ".join(path.name for path in arguments.pictures)
-        measured = fit_pca(
-            weights, arguments.pictures, arguments.count, arguments.width, out, names, arguments.whitening
-        )
+        options = (arguments.whitening, arguments.encoder_batch)
+        measured = fit_pca(weights, arguments.pictures, arguments.count, arguments.width, out, names, *options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from d2vpr_ros.model import load_checkpoint
 from models.thumbnail import describe_thumbnails
 
 Image = npt.NDArray[np.uint8]
+READERS = 4
+"""Threads that read and decode images."""
 Describe = Callable[[Sequence[Image]], npt.NDArray[np.float32]]
 
 
@@ -42,14 +45,14 @@ class Method:
     shuffled: bool = False
 
 
-def of_weights(weights: str, projection: str) -> Method:
-    """A bundled name or a weights file.
+def of_weights(weights: str, projection: str, name: str) -> Method:
+    """A bundled name or a weights file, as a column called `name`.
 
     Raises:
         UserError: see `Extractor.open`.
     """
     extractor = Extractor.open(weights, projection=projection)
-    return Method(Path(weights).stem, extractor.describe, f"{extractor.width} numbers, {extractor.identity}")
+    return Method(name, extractor.describe, f"{extractor.width} numbers, {extractor.identity}")
 
 
 def thumbnails() -> Method:
@@ -68,7 +71,8 @@ def of_encoder(weights: str, batch: int, projection: str, shuffled: bool) -> lis
     if batch < 1:
         raise UserError(f"--encoder-batch {batch}: expected a number of images of at least 1")
     path = weights_path(weights)
-    network = load_checkpoint(path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = load_checkpoint(path).to(device)
     if getattr(network, "encoder", None) is None:
         raise UserError(f"weights file {path} has no cross-image encoder; leave --encoder-batch out")
     preprocess = Preprocessor()
@@ -78,7 +82,7 @@ def of_encoder(weights: str, batch: int, projection: str, shuffled: bool) -> lis
 
     def describe(images: Sequence[Image]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
-            whole = network(preprocess(images)).numpy()
+            whole = network(preprocess(images).to(device)).cpu().numpy()
         return whole if shorten is None else shorten(whole)
 
     said = f"{path.name}, encoder over batches of {batch}"
@@ -89,23 +93,36 @@ def of_encoder(weights: str, batch: int, projection: str, shuffled: bool) -> lis
 
 
 def descriptors(method: Method, images: Sequence[Image], file: Path, what: str) -> npt.NDArray[np.float32]:
-    """All images as (N, D) float32 of unit length in `file`, memory-mapped: a batch at a time is held in memory.
+    """All images as (N, D) float32 of unit length in `file`, memory-mapped: two batches at a time are held in memory.
 
     Raises:
-        UserError: the method gives something else than one finite vector an image.
+        UserError: an image cannot be read, or the method gives something else than one finite vector an image.
     """
     order = np.random.default_rng(0).permutation(len(images)) if method.shuffled else np.arange(len(images))
     out: npt.NDArray[np.float32] | None = None
-    starts = range(0, len(images), method.batch)
-    for start in tqdm(starts, desc=f"{method.name}: {what}", mininterval=2, disable=None, leave=False):
-        rows = order[start : start + method.batch]
-        described = np.asarray(method.describe([images[int(row)] for row in rows]), np.float32)
-        if described.ndim != 2 or len(described) != len(rows) or not np.isfinite(described).all():
-            raise UserError(f"{method.name}: {len(rows)} images gave {described.shape} or not finite numbers")
-        if out is None:
-            shape = (len(images), described.shape[1])
-            out = np.lib.format.open_memmap(file, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
-        out[rows] = described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-12)
+    with tqdm(total=len(images), desc=f"{method.name}: {what}", mininterval=2, disable=None, leave=False) as bar:
+        for rows, batch in _read_ahead(images, order, method.batch):
+            described = np.asarray(method.describe(batch), np.float32)
+            if described.ndim != 2 or len(described) != len(rows) or not np.isfinite(described).all():
+                raise UserError(f"{method.name}: {len(rows)} images gave {described.shape} or not finite numbers")
+            if out is None:
+                shape = (len(images), described.shape[1])
+                out = np.lib.format.open_memmap(file, "w+", np.float32, shape)  # type: ignore[no-untyped-call]
+            out[rows] = described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-12)
+            bar.update(len(rows))
     if out is None:
         raise UserError(f"{what}: no images to describe")
     return out
+
+
+def _read_ahead(
+    images: Sequence[Image], order: npt.NDArray[np.int64], batch: int
+) -> Iterator[tuple[npt.NDArray[np.int64], list[Image]]]:
+    """Rows and images, batch by batch; the next batch is read while one is described."""
+    with ThreadPoolExecutor(READERS) as pool:
+        parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+        reading = [pool.submit(images.__getitem__, int(row)) for row in parts[0]] if parts else []
+        for rows, following in zip(parts, [*parts[1:], order[:0]], strict=True):
+            read = [each.result() for each in reading]
+            reading = [pool.submit(images.__getitem__, int(row)) for row in following]
+            yield rows, read

@@ -307,6 +307,8 @@ def test_one_command_prints_writes_and_shows(
         (["--benchmark", "sped", "--data", "nowhere"], "nowhere: no images/test/database and queries there"),
         (["--database", "nowhere"], "--database and --queries belong together"),
         (["--shuffled"], "--shuffled belongs to --encoder-batch"),
+        (["--json", "nowhere/numbers.json"], "nowhere/numbers.json: there is no folder"),
+        (["--weights", "nano", "nano", "--encoder-batch", "4"], "takes one file"),
         (["--encoder-batch", "4"], "has no cross-image encoder"),
     ],
 )

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, NANO, load_checkpoint
+from models import fit_pca
 from models.evaluate import main
 from models.methods import descriptors, of_encoder
 from models.peers import Preprocessing, of_onnx, of_tflite, parse_preprocessing
@@ -149,6 +150,30 @@ def test_an_encoder_s_descriptors_depend_on_the_batch_and_the_shuffled_run_shows
     one, one_mixed = of_encoder(str(path), 1, "none", shuffled=True)
     alone = [descriptors(each, images, tmp_path / "alone.npy", "images").copy() for each in (one, one_mixed)]
     assert np.allclose(*alone, atol=1e-6)
+
+
+def test_a_projection_is_fitted_for_an_encoder_s_batches_and_belongs_to_those_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, out = tmp_path / "encoder.pth", tmp_path / "encoder.pca4.safetensors"
+    torch.save(fill(D2VPR(NANO, cross_image_encoder=True)).state_dict(), weights)
+    for number, image in enumerate(pictures(10, 32)):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), image)
+    words = ["--pictures", str(tmp_path / "pictures"), "--width", "4", "--encoder-batch", "3", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["fit_pca", "--weights", str(weights), *words])
+    assert fit_pca.main() == 0
+    (method,) = of_encoder(str(weights), 3, str(out), shuffled=False)
+    shortened = method.describe(list(pictures(3, 32)))
+    assert shortened.shape == (3, 4) and np.allclose(np.linalg.norm(shortened, axis=1), 1.0, atol=1e-5)
+    own = [str(tmp_path / "pictures")] * 2
+    command = ["--weights", str(weights), "--encoder-batch", "3", "--shuffled", "--projection", str(out)]
+    assert main([*command, "--database", own[0], "--queries", own[1], "--tolerance", "0", "--no-thumbnail"]) == 0
+    assert "| batch 3 | batch 3, shuffled |" in capsys.readouterr().out
+    other = tmp_path / "other.pth"
+    torch.save(D2VPR(NANO, cross_image_encoder=True).state_dict(), other)
+    with pytest.raises(UserError, match="was fitted for other weights"):
+        of_encoder(str(other), 3, str(out), shuffled=False)
 
 
 def footage(folder: Path, name: str, rows: list[str]) -> None:
