@@ -52,7 +52,10 @@ def of_weights(weights: str, projection: str, name: str) -> Method:
         UserError: see `Extractor.open`.
     """
     extractor = Extractor.open(weights, projection=projection)
-    return Method(name, extractor.describe, f"{extractor.width} numbers, {extractor.identity}")
+    identity = extractor.identity
+    parts = {"weights": identity.weights_sha256, "projection": identity.projection, "input": identity.preprocessing}
+    hashes = ", ".join(f"{part} {value[:12] or 'none'}" for part, value in parts.items())
+    return Method(name, extractor.describe, f"{identity.architecture}, {extractor.width} numbers, {hashes}")
 
 
 def thumbnails() -> Method:
