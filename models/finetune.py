@@ -88,6 +88,10 @@ def finetune(
         raise UserError(
             f"weights file {weights} is not a D²-VPR without cross-image encoder; expected distilled weights"
         )
+    if recipe.data.images_per_place < 2:
+        raise UserError(
+            "images_per_place is below 2: what shows one place cannot be learned; distillation can do with 1"
+        )
     if not 0 <= recipe.trained_blocks <= student.config.depth:
         raise UserError(f"trained_blocks is {recipe.trained_blocks}; {weights} has {student.config.depth} blocks")
     module = Finetuning(student, recipe.trained_blocks, recipe.rate.highest, recipe.weight_decay)

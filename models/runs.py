@@ -154,7 +154,8 @@ def train(
         UserError: there is no such accelerator or precision, or whatever reading the data raises, in one line although
             a worker process raised it.
     """
-    several = machine.nodes > 1 or machine.devices not in ("auto", "1")
+    gpus = 0 if machine.accelerator == "cpu" else torch.cuda.device_count()
+    several = machine.nodes > 1 or (gpus > 1 if machine.devices == "auto" else machine.devices != "1")
     checkpoints = folder / "checkpoints"
     saving = ModelCheckpoint(checkpoints, save_last=True, save_top_k=0, every_n_train_steps=checkpoint_every)
     quiet_lightning()
@@ -164,7 +165,7 @@ def train(
             devices=machine.devices if machine.devices == "auto" else int(machine.devices),
             num_nodes=machine.nodes,
             strategy="ddp" if several else "auto",
-            sync_batchnorm=several and torch.cuda.is_available(),
+            sync_batchnorm=several and gpus > 0,  # there is none for CPUs
             precision=precision,  # type: ignore[arg-type]
             max_steps=steps,
             max_epochs=-1,
