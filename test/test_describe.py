@@ -61,7 +61,7 @@ def test_what_is_no_rgb_image_is_refused(extractor: Extractor, image: np.ndarray
     [
         ({"weights": "huge"}, "no weights 'huge'.*nano"),
         ({"backend": "abacus"}, "choose one of auto, torch, onnxruntime"),
-        ({"precision": "rough"}, "choose one of exact"),
+        ({"precision": "rough"}, "choose one of exact, fast"),
         ({"device": "tpu"}, "choose one of auto, cpu, cuda, tensorrt"),
     ],
 )

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.describe import Extractor, Preprocessor
+from d2vpr_ros.describe.gate_pictures import gate_pictures
 from d2vpr_ros.describe.onnx_export import export
 from d2vpr_ros.describe.resample import squash
 from d2vpr_ros.describe.weights import weights_path
@@ -44,7 +45,7 @@ sys.meta_path.insert(0, NoTorch())
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "nano.onnx"
-    export(weights_path("nano"), path)
+    export(weights_path("nano"), path, images=list(gate_pictures(3)))
     return path
 
 
@@ -92,6 +93,15 @@ def test_bundled_weights_are_exported_once_and_kept(tmp_path: Path, monkeypatch:
     assert kept.stat().st_mtime_ns == written
     whole = Extractor.open("nano", backend="onnxruntime", projection="none")
     assert (whole.width, whole.identity.projection) == (14 * 192, "")
+
+
+def test_fast_is_a_reduced_form_or_float32_and_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fast, exact = (Extractor.open("nano", "onnxruntime", precision) for precision in ("fast", "exact"))
+    assert fast.identity == exact.identity
+    images = list(gate_pictures(3))
+    assert np.einsum("nd,nd->n", fast.describe(images), exact.describe(images)).min() > 0.999
+    assert len(list((tmp_path / "d2vpr_ros" / "onnx").iterdir())) == 2
 
 
 @pytest.mark.parametrize("size", [(1080, 1920), (480, 640), (224, 224), (100, 333), (7, 5)])

@@ -11,27 +11,29 @@ from onnx import TensorProto, helper, numpy_helper
 
 from d2vpr_ros.cli.main import main
 from d2vpr_ros.describe import Extractor, onnx_export
-from d2vpr_ros.describe.onnx_export import drawn_pictures, export
+from d2vpr_ros.describe.gate_pictures import gate_pictures
+from d2vpr_ros.describe.onnx_export import export
 from d2vpr_ros.describe.onnx_file import metadata_of, read_onnx
 from d2vpr_ros.describe.weights import weights_path
 from d2vpr_ros.errors import UserError
 
 NANO = weights_path("nano")
+PICTURES = list(gate_pictures(3))
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "nano.onnx"
-    export(NANO, path)
+    export(NANO, path, images=PICTURES)
     return path
 
 
 @pytest.mark.parametrize("opset", [17, 20])
 def test_an_exported_file_describes_any_number_of_images_as_torch_does(opset: int, tmp_path: Path) -> None:
     path = tmp_path / "nano.onnx"
-    assert export(NANO, path, opset=opset).difference < 1e-5
+    assert export(NANO, path, opset=opset, images=PICTURES).difference < 1e-5
     assert onnx.load(path).opset_import[0].version == opset
-    images = drawn_pictures(5)
+    images = [*PICTURES, *PICTURES[:2]]
     there, here = Extractor.open(str(path)).describe(images), Extractor.open("nano", device="cpu").describe(images)
     assert np.einsum("nd,nd->n", there, here).min() > 0.9999
     assert there.shape == here.shape == (5, 512)
@@ -40,7 +42,7 @@ def test_an_exported_file_describes_any_number_of_images_as_torch_does(opset: in
 def test_the_verb_says_how_near_the_file_is_to_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "whole.onnx"
     assert main(["export", "nano", "-o", str(out), "--projection", "none"]) == 0
-    assert "against torch in float32 on 6 drawn images: cosine 1.000000 or more" in capsys.readouterr().out
+    assert "against torch in float32 on 12 drawn images: cosine 1.000000 or more" in capsys.readouterr().out
     assert Extractor.open(str(out)).width == 14 * 192
     assert main(["export", "nano", "-o", str(out)]) == 2
     assert "exists already and is left as it is" in capsys.readouterr().err
@@ -50,14 +52,14 @@ def test_the_verb_says_how_near_the_file_is_to_torch(tmp_path: Path, capsys: pyt
 def test_a_reduced_file_is_near_enough_and_not_taken_for_an_exact_one(precision: str, tmp_path: Path) -> None:
     path = tmp_path / "nano.onnx"
     exact = NANO.stat().st_size
-    assert export(NANO, path, precision=precision).cosine > 0.999
+    assert export(NANO, path, precision=precision, images=PICTURES).cosine > 0.999
     assert path.stat().st_size < 2 * exact  # the weights file is float16
     with pytest.raises(UserError, match=f"exported with precision '{precision}'; use precision 'fast'"):
         Extractor.open(str(path), precision="exact")
 
 
 def test_in_half_precision_norms_softmax_and_the_aggregator_stay_float32(tmp_path: Path) -> None:
-    export(NANO, tmp_path / "half.onnx", precision="fp16")
+    export(NANO, tmp_path / "half.onnx", precision="fp16", images=PICTURES)
     graph = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "half.onnx")).graph
     halves = {info.name for info in graph.value_info if info.type.tensor_type.elem_type == TensorProto.FLOAT16}
     halves |= {constant.name for constant in graph.initializer if constant.data_type == TensorProto.FLOAT16}
@@ -69,7 +71,7 @@ def test_in_half_precision_norms_softmax_and_the_aggregator_stay_float32(tmp_pat
 def test_a_file_that_differs_too_much_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(onnx_export.LEAST_COSINE, "int8", 0.99999)
     with pytest.raises(UserError, match=r"is not written: .* cosine 0\.99.* expected 0\.99999"):
-        export(NANO, tmp_path / "nano.onnx", precision="int8")
+        export(NANO, tmp_path / "nano.onnx", precision="int8", images=PICTURES)
     assert not list(tmp_path.iterdir())
 
 

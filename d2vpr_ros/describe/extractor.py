@@ -20,7 +20,7 @@ from d2vpr_ros.errors import UserError
 __all__ = ["BACKENDS", "DEVICES", "PRECISIONS", "Extractor", "ModelIdentity", "Network", "weights_path"]
 
 BACKENDS = ("auto", "torch", "onnxruntime")
-PRECISIONS = ("exact",)
+PRECISIONS = ("exact", "fast")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 _BATCH = 16  # bounds the memory of one forward pass
 
@@ -77,7 +77,8 @@ class Extractor:
         Args:
             weights: a bundled name, a weights file, or a file that `d2vpr export` wrote, which takes no torch to open.
             backend: what runs the network; `auto` takes onnxruntime for an exported file and where there is no torch.
-            precision: `exact` is float32.
+            precision: `exact` is float32; `fast` what this machine computes faster and nearly as well, measured once:
+                see describe/precision.py and describe/onnx_fast.py.
             device: `auto` takes the GPU where there is one; `tensorrt` is for onnxruntime only.
             projection: what shortens descriptors: `default`, the file beside the weights (`<name>.pca512.safetensors`)
                 where there is one; `none`; or a file of models/fit_pca.py. An exported file has its own.
@@ -94,9 +95,14 @@ class Extractor:
         preprocessor = Preprocessor()
         network: Network
         if backend == "onnxruntime":
-            from d2vpr_ros.describe.onnx_network import open_onnx
+            if precision == "fast" and Path(weights).suffix != ".onnx":
+                from d2vpr_ros.describe.onnx_fast import open_fast
 
-            network = open_onnx(weights, precision, device, projection, preprocessor)
+                network = open_fast(weights, device, projection, preprocessor)
+            else:
+                from d2vpr_ros.describe.onnx_network import open_onnx
+
+                network = open_onnx(weights, precision, device, projection, preprocessor)
         else:
             from d2vpr_ros.describe.torch_network import open_torch
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
+from d2vpr_ros.describe.gate_pictures import gate_pictures
 from d2vpr_ros.describe.onnx_file import metadata_of
 from d2vpr_ros.describe.onnx_network import open_exported
 from d2vpr_ros.describe.preprocess import Preprocessor
@@ -91,7 +91,7 @@ def export(
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = network.width
         onnx.helper.set_model_props(model, metadata_of(network.identity, precision))
         path.write_bytes(model.SerializeToString(deterministic=True))
-        agreement = compare(path, network, precision, images or drawn_pictures())
+        agreement = compare(path, network, precision, images or list(gate_pictures()))
         if agreement.cosine < LEAST_COSINE[precision]:
             raise UserError(
                 f"{out} is not written: its descriptors agree with torch's only to cosine {agreement.cosine:.6f}; "
@@ -112,19 +112,6 @@ def compare(path: Path, network: TorchNetwork, precision: str, images: Sequence[
     cosines = [np.einsum("nd,nd->n", wholes, found) for found in (alone, together)]
     differences = [np.abs(wholes - found) for found in (alone, together)]
     return Agreement(len(images), float(np.min(cosines)), float(np.max(differences)))
-
-
-def drawn_pictures(count: int = 6) -> list[npt.NDArray[np.uint8]]:
-    """(240, 320, 3) uint8 pictures of rectangles on a shaded ground, always the same ones."""
-    random, pictures = np.random.default_rng(0), []
-    for _ in range(count):
-        ground = random.uniform(0, 255, (4, 5, 3)).astype(np.float32)
-        picture = cv2.resize(ground, (320, 240), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
-        for _ in range(40):
-            x, y, w, h = (int(v) for v in random.integers([-20, -20, 5, 5], [320, 240, 90, 90]))
-            cv2.rectangle(picture, (x, y), (x + w, y + h), [int(v) for v in random.integers(0, 255, 3)], -1)
-        pictures.append(picture)
-    return pictures
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from d2vpr_ros.describe import precision as precisions
 from d2vpr_ros.describe.identity import ModelIdentity
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.describe.projection import Projection
 from d2vpr_ros.describe.weights import file_sha256, projection_of, weights_path
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, fuse, load_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 class Whole(nn.Module):
@@ -91,7 +95,11 @@ def open_torch(weights: str, precision: str, device: str, projection: str, prepr
     model = open_model(path)
     weights_sha256 = file_sha256(path)
     shortened = projection_of(projection, path, weights_sha256)
-    whole = Whole(fuse(model, preprocessor.size), preprocessor, shortened).eval().to(device)
+    fused = fuse(model, preprocessor.size).to(device)
+    network, report = precisions.apply(fused, precision, device, weights_sha256=weights_sha256)
+    if report.reason and precision != "exact":
+        log.info("precision %s: %s", precision, report.reason)
+    whole = Whole(network, preprocessor, shortened).eval().to(device)
     width = len(shortened.components) if shortened else model.config.descriptor_width
     return TorchNetwork(whole, identity_of(model, weights_sha256, preprocessor, shortened), width, device)
 

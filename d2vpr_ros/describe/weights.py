@@ -45,8 +45,11 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def onnx_path(weights: str, projection: str) -> Path:
+def onnx_path(weights: str, projection: str, precision: str = "exact") -> Path:
     """The exported form of weights: an .onnx file as named, else one that is made once and kept in the cache folder.
+
+    Args:
+        precision: of `onnx_export.export`; an .onnx file has its own.
 
     Raises:
         UserError: no such weights or projection, or the exported form is not there and torch, which makes it, neither.
@@ -62,7 +65,7 @@ def onnx_path(weights: str, projection: str) -> Path:
     source = weights_path(weights)
     sha256 = file_sha256(source)
     shortened = projection_of(projection, source, sha256)
-    key = f"{sha256[:16]}-{shortened.hash if shortened else 'whole'}-{Preprocessor().hash}"
+    key = f"{sha256[:16]}-{shortened.hash if shortened else 'whole'}-{Preprocessor().hash}-{precision}"
     kept = cache_folder() / "onnx" / f"{source.stem}-{key}.onnx"
     if kept.is_file():
         return kept
@@ -77,5 +80,5 @@ def onnx_path(weights: str, projection: str) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot keep an exported form of {source} in {kept.parent} ({error.strerror})") from None
-    export(source, kept, projection, force=True)
+    export(source, kept, projection, precision, force=True)
     return kept

@@ -39,7 +39,12 @@ PARAMETERS = (
         choices=BACKENDS,
     ),
     Parameter("device", "auto", "Where it runs; auto takes the GPU where there is one.", choices=DEVICES),
-    Parameter("precision", "exact", "How it computes; exact is float32.", choices=PRECISIONS),
+    Parameter(
+        "precision",
+        "exact",
+        "How it computes; exact is float32, fast what is faster here and as good.",
+        choices=PRECISIONS,
+    ),
     Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
     Parameter("map_frame", "map", "Frame of the published poses."),
     Parameter("base_frame", "base_link", "The robot's frame; the pose prior is the pose of this frame."),
