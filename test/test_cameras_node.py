@@ -25,11 +25,15 @@ from sensor_msgs.msg import Image
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.fields import read_pose
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, turn
-from d2vpr_ros.mapping import Camera, MapHeader, Session
+from d2vpr_ros.images.frame import Frame
+from d2vpr_ros.localize import Localizer
+from d2vpr_ros.mapping import Camera, MapHeader, Session, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map
-from d2vpr_ros.nodes import messages, spin
+from d2vpr_ros.nodes import messages, settings, spin
+from d2vpr_ros.nodes.judging import FindMount, Judging
 from d2vpr_ros.nodes.localizer import LocalizerNode
 from d2vpr_ros.nodes.newest import Newest
+from d2vpr_ros.nodes.side_inputs import SideInputs
 
 Picture = npt.NDArray[np.uint8]
 
@@ -47,12 +51,15 @@ def pictures() -> tuple[Picture, Picture]:
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory, pictures: tuple[Picture, Picture]) -> Path:
     """A street that both cameras saw, a place of each every metre."""
-    path = tmp_path_factory.mktemp("maps") / "town.d2map"
+    return map_street(tmp_path_factory.mktemp("maps") / "town.d2map", pictures, 2)
+
+
+def map_street(path: Path, pictures: tuple[Picture, Picture], cameras: int) -> Path:
     extractor = Extractor.open("nano")
     header = MapHeader(extractor.identity, extractor.width, "map", 1.0, None)
     with create_map(path, header) as writer:
         session = writer.begin_session(Session("street"))
-        for name, mount, picture in zip(NAMES, MOUNTS, pictures, strict=True):
+        for name, mount, picture in list(zip(NAMES, MOUNTS, pictures, strict=True))[:cameras]:
             height, width = view(picture, 0).shape[:2]
             camera = writer.add_camera(session, Camera(name, width, height, mount))
             for metres, base in enumerate(straight_street(STREET_M)):
@@ -193,3 +200,47 @@ def test_a_camera_that_sends_faster_does_not_starve_the_other() -> None:
             newest.put(f"left {number}", 1)
         taken.append(newest.take())
     assert taken == ["front 0.2", "left 0", "front 2.2", "left 2", "front 4.2", "left 4"]
+
+
+def judging(find_mount: FindMount | None, said: list[str], **mounts: Pose) -> Judging:
+    """As the node makes it for two cameras, of which these mounts are given."""
+    values: dict[str, Any] = {parameter.name: parameter.default for parameter in settings.PARAMETERS}
+    values |= {"cameras": list(NAMES)}
+    values |= {f"camera.{name}.mount": list(mounts[name].numbers) if name in mounts else [0.0] for name in NAMES}
+    chosen = settings.of_values(values)
+    return Judging(chosen, SideInputs(chosen.gps_gate, said.append), find_mount, said.append)
+
+
+def frame(camera: str) -> Frame:
+    return Frame(np.zeros((48, 64, 3), np.uint8), SECOND, camera)
+
+
+def test_images_wait_until_tf_says_where_each_camera_sits(town: Path) -> None:
+    said: list[str] = []
+    in_tf: dict[str, Pose] = {}
+    judge = judging(lambda base, camera: in_tf.get(camera), said, front=FRONT)
+    localizer = Localizer(read_map(town), Extractor.open("nano"))
+    assert not judge.has_mounts(localizer, frame("front_eye"), 0.0, 0)
+    assert judge.problem == "it is not known where left sits on base_link"
+    assert not judge.has_mounts(localizer, frame("left_eye"), 1.0, 1)
+    assert not judge.has_mounts(localizer, frame("left_eye"), 7.0, 1)
+    (once,) = said
+    assert once.startswith("the mount of left is not known: tf does not know base_link -> left_eye; publish it or set")
+    in_tf["left_eye"] = LEFT
+    assert judge.has_mounts(localizer, frame("left_eye"), 8.0, 1) and judge.has_mounts(localizer, frame("x"), 8.0, 0)
+    assert judge.mounts_from == ["camera.front.mount", "tf: base_link -> left_eye"]
+    found = [mount.numbers for mount in localizer.cameras.mounts if mount is not None]
+    assert found == [FRONT.numbers, LEFT.numbers]
+
+
+def test_the_images_of_a_camera_that_sees_nothing_of_the_map_are_left_out(
+    tmp_path: Path, pictures: tuple[Picture, Picture]
+) -> None:
+    said: list[str] = []
+    judge = judging(None, said, front=FRONT, left=LEFT)
+    localizer = Localizer(read_map(map_street(tmp_path / "front.d2map", pictures, 1)), Extractor.open("nano"))
+    answered = [judge.has_mounts(localizer, frame(NAMES[number % 2]), number, number % 2) for number in range(6)]
+    assert answered == [True, False] * 3
+    assert judge.mounts_from == ["camera.front.mount", "camera.left.mount; the map has nothing that it sees"]
+    (once,) = said
+    assert once.startswith("camera left sees what was mapped at 0% of the map's places, so its images are not answered")

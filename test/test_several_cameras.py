@@ -108,6 +108,18 @@ def test_a_robot_that_stands_across_the_street_sees_ahead_what_was_mapped_aside(
     assert turn(pose, Pose.planar(0.0, 0.0, heading)) < 0.1
 
 
+def test_without_odometry_one_camera_is_known_to_look_as_the_place_did_that_it_resembles(
+    place_map: PlaceMap, extractor: Extractor
+) -> None:
+    """Nothing but the image tells ahead from aside in a map that has both at one spot."""
+    localizer = Localizer(place_map, extractor)
+    localizer.use_mount(FRONT)
+    estimates = drive(localizer, [(0, metre, float(metre)) for metre in range(10, 30)], with_odometry=False)
+    localized = [estimate.pose for estimate in estimates if estimate.pose is not None]
+    assert len(localized) > 10
+    assert max(turn(pose, Pose.identity()) for pose in localized) < 1e-3
+
+
 def test_two_cameras_at_a_standstill_add_no_evidence(localizer: Localizer) -> None:
     images = [(number % 2, number % 2 * STREET + 30, 30.0) for number in range(40)]
     assert all(estimate.state is not State.LOCALIZED for estimate in drive(localizer, images))

@@ -123,7 +123,7 @@ class Cameras:
 
     def seen(self, camera: int, image: Observation, standing: Standing) -> tuple[Standing, int]:
         """Where the mass stands after an image from `take`, in rows of the map, and the camera that would see them."""
-        if len(self.mounts) == 1:
+        if len(self.mounts) == 1 and image.odometry is not None:
             return standing, camera
         return seen_by(camera, image, standing, self.states, self._count)
 

@@ -80,6 +80,7 @@ class Judging:
             localizer.use_mounts(self._mounts)
         share, best = localizer.cameras.coverage[camera], max(localizer.cameras.coverage)
         if share >= _LEAST_COVERAGE or best < _LEAST_COVERAGE:
+            self.mounts_from[camera] = self.mounts_from[camera].removesuffix(_NOT_COVERED)  # of another map
             return True
         if not self.mounts_from[camera].endswith(_NOT_COVERED):
             self.mounts_from[camera] += _NOT_COVERED
@@ -132,7 +133,7 @@ class Judging:
         still = self._stills.setdefault(camera, StillWatch(loaded.alike))
         was_contradicted = any(one.contradicts for one in self._stills.values())
         still.see(descriptor, odometry)
-        if not any(one.contradicts for one in self._stills.values()):
+        if not still.contradicts:  # by its own pictures: those of a camera that fell silent say nothing any more
             return odometry
         self._inputs.report("stands still while the images move on", now_s)
         if not was_contradicted:
