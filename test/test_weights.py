@@ -180,6 +180,9 @@ def test_a_server_that_is_gone_or_refuses_is_told_in_one_line(
     gone = replace(official, url="http://127.0.0.1:9/nano.pth")
     with pytest.raises(UserError, match=r"no connection to 127\.0\.0\.1 .*; offline, bring the file .* --from"):
         fetch(gone, tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="no folder to keep weights in"):
+        fetch(official, tmp_path / "file" / "weights")
 
 
 def test_a_file_brought_otherwise_needs_no_network(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,16 @@ def fetch(official: OfficialFile, folder: Path, brought: Path | None = None) -> 
     Raises:
         UserError: it cannot be had, is not the file recorded, or is no such network.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(
+            f"to look into {official.name} takes torch, which is not here; `pip install torch` and try again"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be made to keep weights in ({error.strerror}); give another --folder"
+        ) from None
     raw = folder / official.file_name
     result = folder / f"{official.name}.safetensors" if official.network else raw
     incoming = folder / f"{official.file_name}.new"
