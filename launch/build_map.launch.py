@@ -13,6 +13,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from d2vpr_ros.nodes.launching import camera_remappings, listed
 from d2vpr_ros.share import share_folder
 
 CONFIG = share_folder() / "config"
@@ -26,6 +27,14 @@ ARGUMENTS = (
         "image_topic",
         default_value="/camera/image",
         description="the camera's images; image_transport compressed appends /compressed",
+    ),
+    DeclareLaunchArgument(
+        "cameras", default_value="", description="names of several cameras, as front,left; mounts go into params_file"
+    ),
+    DeclareLaunchArgument(
+        "image_topics",
+        default_value="",
+        description="their images, in that order, in place of image_topic; default: front/image,left/image",
     ),
     DeclareLaunchArgument(
         "image_transport", default_value="", choices=["", "raw", "compressed"], description="how the images arrive"
@@ -71,9 +80,11 @@ def _builder(context: LaunchContext) -> list[Node]:
     # Typed, because launch would read a map named 7.d2map or a frame named 1 as YAML.
     overrides = {name: ParameterValue(given[name], value_type=str) for name in TEXT_PARAMETERS if given[name]}
     overrides |= {name: ParameterValue(given[name] == "true") for name in FLAG_PARAMETERS if given[name]}
+    names, topics = (listed(LaunchConfiguration(name).perform(context)) for name in ("cameras", "image_topics"))
+    if names:
+        overrides["cameras"] = names
     image_topic = LaunchConfiguration("image_topic").perform(context)
     pose_topic = LaunchConfiguration("pose_topic").perform(context)
-    camera_info = f"{image_topic.rpartition('/')[0]}/camera_info"
     return [
         Node(
             package="d2vpr_ros",
@@ -83,9 +94,7 @@ def _builder(context: LaunchContext) -> list[Node]:
             output="screen",
             parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
             remappings=[
-                ("image", image_topic),
-                ("image/compressed", f"{image_topic}/compressed"),
-                ("camera_info", camera_info),
+                *camera_remappings(names, topics, image_topic),
                 ("pose", pose_topic),
                 ("odom", pose_topic),
             ],

@@ -14,6 +14,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from d2vpr_ros.nodes.launching import camera_remappings, listed
 from d2vpr_ros.share import share_folder
 
 CONFIG = share_folder() / "config"
@@ -90,19 +91,6 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_localizer), rviz])
 
 
-def _listed(context: LaunchContext, argument: str) -> list[str]:
-    return [part.strip() for part in LaunchConfiguration(argument).perform(context).split(",") if part.strip()]
-
-
-def _of_camera(prefix: str, topic: str) -> list[tuple[str, str]]:
-    """A camera's topics, by those of its images."""
-    return [
-        (f"{prefix}image", topic),
-        (f"{prefix}image/compressed", f"{topic}/compressed"),
-        (f"{prefix}camera_info", f"{topic.rpartition('/')[0]}/camera_info"),
-    ]
-
-
 def _localizer(context: LaunchContext) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context) for name in (*TEXT_PARAMETERS, *FLAG_PARAMETERS)}
     if given["map"]:
@@ -110,15 +98,10 @@ def _localizer(context: LaunchContext) -> list[Node]:
     # Typed, because launch would read a map named 7.d2map or a frame named 1 as YAML.
     overrides = {name: ParameterValue(given[name], value_type=str) for name in TEXT_PARAMETERS if given[name]}
     overrides |= {name: ParameterValue(given[name] == "true") for name in FLAG_PARAMETERS if given[name]}
-    names = _listed(context, "cameras")
+    names, topics = (listed(LaunchConfiguration(name).perform(context)) for name in ("cameras", "image_topics"))
     if names:
         overrides["cameras"] = names
-    topics = _listed(context, "image_topics") or [f"{name}/image" for name in names]
-    if len(topics) != len(names):
-        raise ValueError(f"image_topics names {len(topics)} topics for {len(names)} cameras; give each camera one")
-    # By prefix: the only camera without a name has none.
-    images = {f"{name}/": topic for name, topic in zip(names, topics, strict=True)}
-    images = images or {"": LaunchConfiguration("image_topic").perform(context)}
+    image_topic = LaunchConfiguration("image_topic").perform(context)
     return [
         Node(
             package="d2vpr_ros",
@@ -128,7 +111,7 @@ def _localizer(context: LaunchContext) -> list[Node]:
             output="screen",
             parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
             remappings=[
-                *(remapping for prefix, topic in images.items() for remapping in _of_camera(prefix, topic)),
+                *camera_remappings(names, topics, image_topic),
                 ("odom", LaunchConfiguration("odom_topic").perform(context)),
                 ("gps/fix", LaunchConfiguration("gps_topic").perform(context)),
             ],

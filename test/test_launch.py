@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 import yaml
 
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.nodes import builder_settings, settings
+from d2vpr_ros.nodes.launching import camera_remappings, listed
 from d2vpr_ros.nodes.parameters import Parameter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 COMMON = {
     "map", "image_topic", "image_transport", "camera_frame", "device", "params_file", "namespace", "use_sim_time",
-    "log_level",
+    "log_level", "cameras", "image_topics",
 }  # fmt: skip
 ARGUMENTS = {
     "localize": COMMON | {
-        "rviz", "autostart", "odom_topic", "gps_topic", "publish_initialpose", "publish_tf", "cameras", "image_topics",
+        "rviz", "autostart", "odom_topic", "gps_topic", "publish_initialpose", "publish_tf",
     },
     "build_map": COMMON | {"append", "pose_source", "pose_topic", "map_frame"},
 }  # fmt: skip
@@ -43,6 +45,20 @@ def test_the_rviz_file_shows_topics_of_the_node() -> None:
     topics = {display["Topic"]["Value"] for display in shown["Visualization Manager"]["Displays"] if "Topic" in display}
     own = ("map_places", "place_matches", "pose_prior", "match_image/compressed")
     assert topics == {f"/d2vpr_localizer/{name}" for name in own}
+
+
+def test_the_cameras_of_a_launch_get_their_topics() -> None:
+    assert camera_remappings([], [], "/front/image") == [
+        ("image", "/front/image"),
+        ("image/compressed", "/front/image/compressed"),
+        ("camera_info", "/front/camera_info"),
+    ]
+    several = dict(camera_remappings(listed("front, left"), listed("/axis/raw,/usb/raw"), "/camera/image"))
+    assert several["front/image"] == "/axis/raw" and several["left/camera_info"] == "/usb/camera_info"
+    assert len(several) == 6
+    assert "front/image" not in dict(camera_remappings(["front"], [], "/camera/image"))
+    with pytest.raises(UserError, match="image_topics names 1 topics, and cameras 2; give each camera one"):
+        camera_remappings(["front", "left"], ["/axis/raw"], "")
 
 
 @pytest.fixture
