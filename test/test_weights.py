@@ -181,7 +181,7 @@ def test_a_server_that_is_gone_or_refuses_is_told_in_one_line(
     with pytest.raises(UserError, match=r"no connection to 127\.0\.0\.1 .*; offline, bring the file .* --from"):
         fetch(gone, tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="no folder to keep weights in"):
+    with pytest.raises(UserError, match="cannot be made to keep weights in"):
         fetch(official, tmp_path / "file" / "weights")
 
 
