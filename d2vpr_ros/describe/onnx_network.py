@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from d2vpr_ros.describe.gate_pictures import gate_pictures
 from d2vpr_ros.describe.identity import ModelIdentity
 from d2vpr_ros.describe.onnx_file import PRECISION_KEY, WAY_OUT, identity_of, read_onnx
 from d2vpr_ros.describe.preprocess import Preprocessor, check_image
 from d2vpr_ros.describe.resample import squash
 from d2vpr_ros.describe.weights import onnx_path
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.share import cache_folder
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,6 +30,7 @@ _PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
+LEAST_COSINE = 0.999  # of what a device computes to what the processor does
 _DEVICES = {providers[0]: device for device, providers in _PROVIDERS.items()}
 
 
@@ -94,7 +97,26 @@ def open_exported(path: Path, precision: str, device: str, preprocessor: Preproc
         raise _cannot_run(path, error) from None
     if tried.shape != (1, width) or not np.isclose(np.linalg.norm(tried), 1.0, atol=1e-3):
         raise UserError(f"ONNX file {path} gives no descriptors of unit length; {WAY_OUT}")
+    if network.device != "cpu":
+        _check_device(network)
     return network
+
+
+def _check_device(network: OnnxNetwork) -> None:
+    """Hold what a GPU or a TensorRT engine computes against the processor.
+
+    Raises:
+        UserError: they differ too much: half precision lost something on the way.
+    """
+    pictures = gate_pictures(side=network.size)
+    processor = open_session(read_onnx(network.path), network.path, "cpu")
+    (expected,) = processor.run(None, {processor.get_inputs()[0].name: pictures})
+    cosine = float(np.einsum("nd,nd->n", expected, network(pictures)).min())
+    if not cosine >= LEAST_COSINE:
+        raise UserError(
+            f"ONNX file {network.path} on {network.device} agrees with the processor only to cosine {cosine:.4f}, "
+            f"expected {LEAST_COSINE:g}; use device 'cuda' or 'cpu', or export with --precision exact"
+        )
 
 
 def open_session(model: bytes, path: Path, device: str, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -118,7 +140,7 @@ def open_session(model: bytes, path: Path, device: str, threads: int = 0) -> onn
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; what concerns the user is said here
     options.intra_op_num_threads = threads or _threads()
-    wanted = [provider for provider in _PROVIDERS[device] if provider in here]
+    wanted = [(provider, _options(provider)) for provider in _PROVIDERS[device] if provider in here]
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted) if wanted else None
     except Exception as error:  # its own exceptions have no common base
@@ -135,6 +157,13 @@ def open_session(model: bytes, path: Path, device: str, threads: int = 0) -> onn
 def _cannot_run(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:200]
     return UserError(f"ONNX file {path} cannot be run by ONNX Runtime ({reason}); {WAY_OUT}")
+
+
+def _options(provider: str) -> dict[str, str]:
+    """TensorRT keeps the engine that it builds for minutes; the rest is as they come."""
+    if provider != "TensorrtExecutionProvider":
+        return {}
+    return {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache_folder() / "tensorrt")}
 
 
 def running_device(session: onnxruntime.InferenceSession) -> str:
