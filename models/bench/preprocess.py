@@ -1,9 +1,9 @@
 """How long the preprocessing takes from images of usual sizes, and how near it comes to the same in float32.
 
-    python -m models.bench.preprocess
-    python -m models.bench.preprocess --image photograph.jpg      # also the descriptors' cosines on it
+    OPENBLAS_NUM_THREADS=1 python -m models.bench.preprocess
+    OPENBLAS_NUM_THREADS=1 python -m models.bench.preprocess --image photograph.jpg      # also the descriptors' cosines on it
 
-Times are medians of alternating runs on one core.
+Times are medians of alternating runs on one core (numpy's products heed the environment only).
 """
 
 from __future__ import annotations
