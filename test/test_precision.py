@@ -117,3 +117,10 @@ def test_the_images_given_are_those_it_is_tried_on(fused: FusedD2VPR, tmp_path: 
 def test_an_unknown_preset_lists_the_known_ones(fused: FusedD2VPR) -> None:
     with pytest.raises(UserError, match="choose one of exact, fast"):
         apply(fused, "rough", "cpu")
+
+
+def test_the_pictures_it_is_tried_on_are_always_the_same_and_all_different() -> None:
+    two = gate_pictures(2, 64)
+    assert np.array_equal(gate_pictures(3, 64)[:2], two)
+    assert two.std(axis=(1, 2)).min() > 5  # none is blank
+    assert not np.array_equal(two[0], two[1])

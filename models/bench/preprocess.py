@@ -1,7 +1,7 @@
 """How long the preprocessing takes from images of usual sizes, and how near it comes to the same in float32.
 
     OPENBLAS_NUM_THREADS=1 python -m models.bench.preprocess
-    OPENBLAS_NUM_THREADS=1 python -m models.bench.preprocess --image photograph.jpg      # also the descriptors' cosines on it
+    OPENBLAS_NUM_THREADS=1 python -m models.bench.preprocess --image photograph.jpg  # also its cosine
 
 Times are medians of alternating runs on one core (numpy's products heed the environment only).
 """
