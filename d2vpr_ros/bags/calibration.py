@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.geometry import scale_camera_matrix
+
+if TYPE_CHECKING:  # nodes read calibrations, too, and have no use for a bag's reader
+    from d2vpr_ros.bags.reader import Bag
 
 log = logging.getLogger(__name__)
 

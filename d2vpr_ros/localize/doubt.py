@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from d2vpr_ros.localize.belief import Places
 from d2vpr_ros.localize.likelihood import softened
@@ -42,7 +42,7 @@ class Objection:
     @property
     def chance(self) -> float:
         """Of the answer they speak against, as such standard deviations go: at most a half."""
-        return float(norm.sf(self.against))
+        return float(ndtr(-self.against))
 
 
 class Doubt:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
-from scipy.stats import chi2
+from scipy.special import chdtr, logsumexp
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Places
@@ -125,7 +124,7 @@ def _shares(distances: Array) -> Array:
 
 def _left(distances: Array, moved: float) -> Array:
     """(A,) the share that leaves the map: most of it where nothing of the map is near."""
-    left: Array = np.clip(chi2.cdf(np.maximum(distances.min(axis=1) - 1, 0), 2) * moved, _LEAVES * moved, 0.99)
+    left: Array = np.clip(chdtr(2, np.maximum(distances.min(axis=1) - 1, 0)) * moved, _LEAVES * moved, 0.99)
     return left
 
 
