@@ -124,3 +124,14 @@ def test_the_pictures_it_is_tried_on_are_always_the_same_and_all_different() -> 
     assert np.array_equal(gate_pictures(3, 64)[:2], two)
     assert two.std(axis=(1, 2)).min() > 5  # none is blank
     assert not np.array_equal(two[0], two[1])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@torch.inference_mode()
+def test_a_network_on_a_gpu_is_fused_and_described_with_in_half_precision(images: torch.Tensor) -> None:
+    model = load_checkpoint(weights_path("nano"))
+    fused = fuse(model.cuda()).cuda()  # type: ignore[arg-type]
+    on_gpu, on_cpu = fused(images.cuda()).cpu(), fuse(model)(images)  # type: ignore[arg-type]
+    assert float((on_gpu - on_cpu).abs().max()) < 1e-4
+    assert least_cosine(fused, half(fused, torch.float16), images.cuda()) >= MIN_COSINE

@@ -8,6 +8,8 @@ operations only and no branch on data, so it exports to ONNX (opset 17).
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,7 +22,7 @@ from d2vpr_ros.model.vit import ADAPTER_SCALE, Adapter, Block, ConvUnit
 
 
 def fuse(model: D2VPR, side: int = 224) -> FusedD2VPR:
-    """The inference form of a network, in eval mode, for images of `side` x `side` pixels.
+    """The inference form of a network, in eval mode on the CPU, for images of `side` x `side` pixels.
 
     Its output equals the network's to 2e-5. The weights are copied: training `model` on does not change the result.
 
@@ -33,7 +35,7 @@ def fuse(model: D2VPR, side: int = 224) -> FusedD2VPR:
     if side % PATCH:
         raise ValueError(f"an input side is a multiple of {PATCH}, not {side}")
     with torch.no_grad():
-        return FusedD2VPR(model, side // PATCH).eval()
+        return FusedD2VPR(copy.deepcopy(model).cpu(), side // PATCH).eval()
 
 
 class FusedD2VPR(nn.Module):
