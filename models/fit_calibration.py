@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from d2vpr_ros.bags.drive import open_drive
+from d2vpr_ros.bags.drive import askeddrive
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
-from d2vpr_ros.bags.reader import open_bag
+from d2vpr_ros.bags.reader import askedbag
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize import Localizer, LocalizerOptions
+from d2vpr_ros.localize import Localizer, LocalizerOptions, RejectReason
 from d2vpr_ros.localize.agreement import Agreement
 from d2vpr_ros.localize.calibration import Calibration, calibration_error, features, fit_calibration, share
 from d2vpr_ros.localize.covariance import answer_covariance
@@ -96,6 +96,7 @@ class Answers:
         on_map: whether the drive goes through that town.
         rows, shares: of the calibration, with the agreement of the pictures in `AGREEMENT`.
         right: (N,) within RADIUS_M.
+        doubted: (N,) not answered whatever the probability, since the newest images say otherwise.
         misses, covariances: (N, 2), (N, 2, 2) horizontal error and what was said of it.
     """
 
@@ -105,6 +106,7 @@ class Answers:
     rows: Array
     shares: Array
     right: npt.NDArray[np.bool_]
+    doubted: npt.NDArray[np.bool_]
     misses: Array
     covariances: Array
 
@@ -115,9 +117,9 @@ def described_town(cache: Path, extractor: Extractor, seed: int, condition: str,
     bag_path = cache / name
     if not bag_path.exists():
         record_drive(bag_path, seed, condition, lateral_offset_m=aside_m, rate_hz=RATE_HZ, compressed=True)
-    with open_bag(bag_path) as bag:
+    with askedbag(bag_path) as bag:
         tracks = [trajectory_from_bag(bag, topic) for topic in ("/odom", "/slam/pose", "/ground_truth/pose")]
-        posed = list(open_drive(bag, pose_topic="/slam/pose").frames())
+        posed = list(askeddrive(bag, pose_topic="/slam/pose").frames())
     stamps = np.array([one.frame.stamp_ns for one in posed])
     odometry, slam, truth = (
         np.array([pose.numbers if (pose := track.at(int(stamp), 1.0)) else [np.nan] * 7 for stamp in stamps])
@@ -171,11 +173,12 @@ def answered(
     top_speed_mps = TOP_SPEED_MPS[group in map(str, SEEDS)]
     options = LocalizerOptions(sequence=sequence, top_speed_mps=top_speed_mps)
     localizer, agreement = Localizer(place_map, extractor, options), Agreement(place_map)
-    rows, shares, misses, covariances = [], [], [], []
+    rows, shares, doubted, misses, covariances = [], [], [], [], []
     for number, stamp in enumerate(drive.stamps_ns):
         numbers, descriptor = drive.odometry[number], drive.descriptors[number]
         odometry = Pose.of(*numbers) if by_odometry and np.isfinite(numbers).all() else None
-        standing = localizer.match(descriptor, int(stamp), odometry).standing
+        estimate = localizer.match(descriptor, int(stamp), odometry)
+        standing = estimate.standing
         assert standing is not None
         if not sequence:
             agreement.forget()
@@ -183,11 +186,20 @@ def answered(
         assert agrees is not None
         rows.append(features(standing, place_map.spacing_m, agrees))
         shares.append(share(standing))
+        doubted.append(estimate.reject_reason is RejectReason.MOTION_CONTRADICTS)
         misses.append(standing.position[:2] - drive.truth[number, :2] if on_map else np.full(2, FAR_M))
         covariances.append(answer_covariance(standing.scatter, localizer.alike_m, place_map.spacing_m)[:2, :2])
     right = np.linalg.norm(misses, axis=1) <= RADIUS_M
     return Answers(
-        group, name, on_map, np.array(rows), np.array(shares), right, np.array(misses), np.array(covariances)
+        group,
+        name,
+        on_map,
+        np.array(rows),
+        np.array(shares),
+        right,
+        np.array(doubted),
+        np.array(misses),
+        np.array(covariances),
     )
 
 
@@ -231,14 +243,17 @@ def collect(cache: Path, extractor: Extractor, drives: Drives, way: str) -> Iter
 
 
 def fit(answers: list[Answers], *, compared: bool) -> Calibration:
-    """One calibration of all; drives on and off the map count alike in sum, however many there are."""
-    on = sum(len(one.right) for one in answers if one.on_map)
-    off = sum(len(one.right) for one in answers if not one.on_map)
-    counts = np.concatenate([np.full(len(one.right), 1.0 if one.on_map else on / max(1, off)) for one in answers])
-    rows, shares = np.concatenate([one.rows for one in answers]), np.concatenate([one.shares for one in answers])
+    """One calibration of all that can be answered; drives on and off the map count alike in sum, however many."""
+    asked = [~one.doubted for one in answers]
+    on_map = np.concatenate([np.full(kept.sum(), one.on_map) for one, kept in zip(answers, asked, strict=True)])
+    counts = np.where(on_map, 1.0, on_map.sum() / max(1, (~on_map).sum()))
+    rows, shares, right = (
+        np.concatenate([getattr(one, name)[kept] for one, kept in zip(answers, asked, strict=True)])
+        for name in ("rows", "shares", "right")
+    )
     if not compared:
         rows[:, AGREEMENT] = 0.0
-    return fit_calibration(rows, shares, np.concatenate([one.right for one in answers]), counts)
+    return fit_calibration(rows, shares, right, counts)
 
 
 def report(way: str, answers: list[Answers], accepted: float, *, compared: bool) -> None:
@@ -250,12 +265,12 @@ def report(way: str, answers: list[Answers], accepted: float, *, compared: bool)
     for one in answers:
         calibration = fit([other for other in answers if other.group != one.group], compared=compared)
         probability = calibration.probabilities(one.rows, one.shares)
-        taken = probability >= accepted
+        taken = (probability >= accepted) & ~one.doubted
         if not one.on_map:
             false, off_map = false + int(taken.sum()), off_map + len(taken)
             continue
-        errors.append(probability)
-        on_map.append(one.right)
+        errors.append(probability[~one.doubted])
+        on_map.append(one.right[~one.doubted])
         good = taken & one.right
         lengths = np.linalg.norm(one.misses[good], axis=1)
         squared = np.einsum("ni,nij,nj->n", one.misses[good], np.linalg.inv(one.covariances[good]), one.misses[good])
