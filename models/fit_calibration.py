@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from d2vpr_ros.bags.drive import askeddrive
+from d2vpr_ros.bags.drive import open_drive
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
-from d2vpr_ros.bags.reader import askedbag
+from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
@@ -117,9 +117,9 @@ def described_town(cache: Path, extractor: Extractor, seed: int, condition: str,
     bag_path = cache / name
     if not bag_path.exists():
         record_drive(bag_path, seed, condition, lateral_offset_m=aside_m, rate_hz=RATE_HZ, compressed=True)
-    with askedbag(bag_path) as bag:
+    with open_bag(bag_path) as bag:
         tracks = [trajectory_from_bag(bag, topic) for topic in ("/odom", "/slam/pose", "/ground_truth/pose")]
-        posed = list(askeddrive(bag, pose_topic="/slam/pose").frames())
+        posed = list(open_drive(bag, pose_topic="/slam/pose").frames())
     stamps = np.array([one.frame.stamp_ns for one in posed])
     odometry, slam, truth = (
         np.array([pose.numbers if (pose := track.at(int(stamp), 1.0)) else [np.nan] * 7 for stamp in stamps])
