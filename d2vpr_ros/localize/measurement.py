@@ -94,12 +94,15 @@ def _similar(places: Places, rows: Rows, offsets: Array, candidates: Rows, score
 
     A candidate speaks for robots around it, the less the further off: that keeps a state's offset where images say.
     """
-    own = rows[:, None] == candidates[None]
     if not shared:
+        own = rows[:, None] == candidates[None]
         return np.where(own, scores[None], 0.0).max(axis=1)
     gaps = cdist(places.positions[rows] + offsets, places.positions[candidates]) / places.spacing_m
-    heard = np.where(gaps <= _HEARD, scores[None] - _OFF_CENTRE * gaps**2, 0.0)
-    return np.asarray(heard.max(axis=1), np.float64)
+    near = np.flatnonzero(gaps.min(axis=1) <= _HEARD)  # most states have no candidate about them
+    gaps = gaps[near]
+    heard = np.zeros(len(rows))
+    heard[near] = np.where(gaps <= _HEARD, scores[None] - _OFF_CENTRE * gaps**2, 0.0).max(axis=1)
+    return heard
 
 
 def _pruned(belief: Belief) -> Belief:
