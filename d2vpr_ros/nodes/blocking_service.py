@@ -14,6 +14,10 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+# rclpy's signal handler wakes executors one by one, on a thread of its own; one that is gone by its turn crashes the
+# process. So those that a signal ended stay until the process does.
+_ENDED_BY_SIGNAL: list[SingleThreadedExecutor] = []
+
 
 class BlockingService:
     """Serves from construction to `stop`."""
@@ -47,3 +51,6 @@ class BlockingService:
         except rclpy._rclpy_pybind11.RCLError:
             if self._node.context.ok():  # after shutdown the wait set may be gone before the loop notices
                 raise
+        finally:
+            if not self._node.context.ok():
+                _ENDED_BY_SIGNAL.append(executor)
