@@ -243,17 +243,17 @@ def collect(cache: Path, extractor: Extractor, drives: Drives, way: str) -> Iter
 
 
 def fit(answers: list[Answers], *, compared: bool) -> Calibration:
-    """One calibration of all that can be answered; drives on and off the map count alike in sum, however many."""
-    asked = [~one.doubted for one in answers]
-    on_map = np.concatenate([np.full(kept.sum(), one.on_map) for one, kept in zip(answers, asked, strict=True)])
-    counts = np.where(on_map, 1.0, on_map.sum() / max(1, (~on_map).sum()))
-    rows, shares, right = (
-        np.concatenate([getattr(one, name)[kept] for one, kept in zip(answers, asked, strict=True)])
-        for name in ("rows", "shares", "right")
-    )
+    """One calibration of all; drives on and off the map count alike in sum, however many there are.
+
+    Of those in doubt, too: without them the rest off the map are few, and chance decides what tells them apart.
+    """
+    on = sum(len(one.right) for one in answers if one.on_map)
+    off = sum(len(one.right) for one in answers if not one.on_map)
+    counts = np.concatenate([np.full(len(one.right), 1.0 if one.on_map else on / max(1, off)) for one in answers])
+    rows, shares = np.concatenate([one.rows for one in answers]), np.concatenate([one.shares for one in answers])
     if not compared:
         rows[:, AGREEMENT] = 0.0
-    return fit_calibration(rows, shares, right, counts)
+    return fit_calibration(rows, shares, np.concatenate([one.right for one in answers]), counts)
 
 
 def report(way: str, answers: list[Answers], accepted: float, *, compared: bool) -> None:

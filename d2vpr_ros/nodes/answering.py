@@ -125,8 +125,6 @@ class Answering:
             except (
                 Exception
             ) as error:  # a defect of ours; a robot that goes on with the next image beats one that stops
-                if not self._node.context.ok():
-                    return  # SIGINT came while an answer was being published
                 log.error(f"image left out: {traceback.format_exc()}", throttle_duration_sec=5.0)
                 self._leave_out(repr(error))
 

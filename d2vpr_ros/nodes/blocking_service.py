@@ -10,13 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-
-# rclpy's signal handler wakes executors one by one, on a thread of its own; one that is gone by its turn crashes the
-# process. So those that a signal ended stay until the process does.
-_ENDED_BY_SIGNAL: list[SingleThreadedExecutor] = []
 
 
 class BlockingService:
@@ -43,14 +38,5 @@ class BlockingService:
     def _spin(self) -> None:
         executor = SingleThreadedExecutor(context=self._node.context)
         executor.add_node(self._node)
-        try:
-            while not self._stopped and self._node.context.ok():
-                executor.spin_once(timeout_sec=0.2)
-        except ExternalShutdownException:
-            return
-        except rclpy._rclpy_pybind11.RCLError:
-            if self._node.context.ok():  # after shutdown the wait set may be gone before the loop notices
-                raise
-        finally:
-            if not self._node.context.ok():
-                _ENDED_BY_SIGNAL.append(executor)
+        while not self._stopped:
+            executor.spin_once(timeout_sec=0.2)
