@@ -1,6 +1,6 @@
 """Fit the default calibrations of the localizer, and measure them on places that had no part in it.
 
-    python -m models.fit_calibration --cache FOLDER [--footage FOOTAGE] [--weights nano]
+    python -m models.fit_calibration --cache FOLDER [--footage FOOTAGE] [--weights nano] [--shipped]
 
 Maps are the calibration towns (seeds 500 to 502) at noon, each a drive of about 400 m, and with --footage floors of a
 tower, every other picture of each. Queries are drives through the same town, 1.5 m aside, at dusk, at night and in
@@ -29,7 +29,14 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Localizer, LocalizerOptions, RejectReason
 from d2vpr_ros.localize.agreement import Agreement
-from d2vpr_ros.localize.calibration import Calibration, calibration_error, features, fit_calibration, share
+from d2vpr_ros.localize.calibration import (
+    Calibration,
+    Calibrations,
+    calibration_error,
+    features,
+    fit_calibration,
+    share,
+)
 from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.verification import Features, extract_stored
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
@@ -256,15 +263,22 @@ def fit(answers: list[Answers], *, compared: bool) -> Calibration:
     return fit_calibration(rows, shares, np.concatenate([one.right for one in answers]), counts)
 
 
-def report(way: str, answers: list[Answers], accepted: float, *, compared: bool) -> None:
-    """Print what each town gets from the calibration of the others."""
-    print(f"\n{way}, pictures {'compared' if compared else 'not compared'}: accepted from {accepted:g}")
+def report(
+    way: str, answers: list[Answers], accepted: float, *, compared: bool, shipped: Calibration | None = None
+) -> None:
+    """Print what each town gets from the calibration of the others, or from the one shipped."""
+    whose = "fitted on the others" if shipped is None else "as shipped"
+    print(f"\n{way}, pictures {'compared' if compared else 'not compared'}, {whose}: accepted from {accepted:g}")
     print(f"{'drive':26}{'images':>7}{'accepted':>9}{'wrong':>6}{'median m':>9}{'in 95 %':>8}")
     errors, on_map = [], []
     false, off_map = 0, 0
     for one in answers:
-        calibration = fit([other for other in answers if other.group != one.group], compared=compared)
-        probability = calibration.probabilities(one.rows, one.shares)
+        others = [other for other in answers if other.group != one.group]
+        calibration = fit(others, compared=compared) if shipped is None else shipped
+        rows = one.rows.copy()
+        if not compared:
+            rows[:, AGREEMENT] = 0.0
+        probability = calibration.probabilities(rows, one.shares)
         taken = (probability >= accepted) & ~one.doubted
         if not one.on_map:
             false, off_map = false + int(taken.sum()), off_map + len(taken)
@@ -288,6 +302,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, required=True, help="folder for what is rendered and described, 300 MB")
     parser.add_argument("--footage", type=Path, help="folder with ie_tower")
     parser.add_argument("--accepted", type=float, default=LocalizerOptions().acceptance.probability)
+    parser.add_argument("--shipped", action="store_true", help="measure the calibrations in use instead of fitting")
     arguments = parser.parse_args()
     try:
         extractor = Extractor.open(arguments.weights)
@@ -295,6 +310,10 @@ def main() -> int:
         for way in WAYS:
             answers = list(collect(arguments.cache, extractor, drives, way))
             for compared in (False, True):
+                if arguments.shipped:
+                    shipped: Calibration = getattr(Calibrations(), f"{way}_compared" if compared else way)
+                    report(way, answers, arguments.accepted, compared=compared, shipped=shipped)
+                    continue
                 report(way, answers, arguments.accepted, compared=compared)
                 print(f"{way} = {fit(answers, compared=compared)}", flush=True)
     except UserError as error:

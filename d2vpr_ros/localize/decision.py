@@ -19,7 +19,7 @@ class Acceptance:
     images: least number of images behind an answer (with `sequence`), each a keyframe spacing from the one before.
     """
 
-    probability: float = 0.98
+    probability: float = 0.99
     hold: float = 4.0
     images: int = 3
 
