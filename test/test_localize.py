@@ -193,7 +193,7 @@ def test_every_silence_has_its_reason() -> None:
 
 def test_an_answer_that_holds_needs_a_little_less_than_a_new_one() -> None:
     def accepted(localized: bool) -> bool:
-        return decide(0.95, standing(), Acceptance(), localized=localized, sequence=True) is RejectReason.NONE
+        return decide(0.97, standing(), Acceptance(), localized=localized, sequence=True) is RejectReason.NONE
 
     assert accepted(localized=True) and not accepted(localized=False)
 

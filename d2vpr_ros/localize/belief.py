@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
-from scipy.special import logsumexp
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -87,7 +86,7 @@ class Belief:
 
 
 def normalised(belief: Belief) -> Belief:
-    total = logsumexp([*belief.log_mass, belief.rest, belief.off_map])
+    total = np.logaddexp.reduce([*belief.log_mass, belief.rest, belief.off_map])
     return replace(
         belief,
         log_mass=belief.log_mass - total,

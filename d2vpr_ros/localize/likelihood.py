@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 Array = npt.NDArray[np.float64]
 
@@ -67,7 +66,7 @@ class Likelihood:
         """(...) standardised similarities -> log of p(score | there) / p(score | not there)."""
         means = _QUALITIES * self.scale
         terms = means * np.asarray(scores, np.float64)[..., None] - means**2 / 2
-        ratio: Array = logsumexp(terms, axis=-1) - np.log(len(means))
+        ratio: Array = np.logaddexp.reduce(terms, axis=-1) - np.log(len(means))
         return ratio
 
 

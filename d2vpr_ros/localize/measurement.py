@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
-from scipy.special import logsumexp
 
 from d2vpr_ros.localize.belief import Belief, Places, normalised
 from d2vpr_ros.localize.likelihood import Likelihood
@@ -97,9 +97,10 @@ def _similar(places: Places, rows: Rows, offsets: Array, candidates: Rows, score
     if not shared:
         own = rows[:, None] == candidates[None]
         return np.where(own, scores[None], 0.0).max(axis=1)
-    gaps = cdist(places.positions[rows] + offsets, places.positions[candidates]) / places.spacing_m
-    near = np.flatnonzero(gaps.min(axis=1) <= _HEARD)  # most states have no candidate about them
-    gaps = gaps[near]
+    robots, speaking = places.positions[rows] + offsets, places.positions[candidates]
+    nearest, _ = cKDTree(speaking).query(robots, distance_upper_bound=_HEARD * places.spacing_m * (1 + 1e-9))
+    near = np.flatnonzero(np.isfinite(nearest))  # most states have no candidate about them
+    gaps = cdist(robots[near], speaking) / places.spacing_m
     heard = np.zeros(len(rows))
     heard[near] = np.where(gaps <= _HEARD, scores[None] - _OFF_CENTRE * gaps**2, 0.0).max(axis=1)
     return heard
@@ -118,6 +119,6 @@ def _pruned(belief: Belief) -> Belief:
         belief.fit[kept],
         belief.images[kept],
         belief.speeds[kept],
-        float(np.logaddexp(belief.rest, logsumexp(belief.log_mass[dropped]))),
+        float(np.logaddexp(belief.rest, np.logaddexp.reduce(belief.log_mass[dropped]))),
         belief.off_map,
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
@@ -172,8 +171,8 @@ class Tracker:
         rival = 0.0
         if far.any():
             around = _gaps(positions, int(far.argmax())) / places.spacing_m <= _NEIGHBOURHOOD
-            rival = float(np.exp(logsumexp(log_mass[around & far])))
-        log_near = logsumexp(log_mass[near])
+            rival = float(np.exp(np.logaddexp.reduce(log_mass[around & far])))
+        log_near = np.logaddexp.reduce(log_mass[near])
         share = np.exp(log_mass[near] - log_near)
         robot = (positions + belief.offsets[order])[near]
         averaged = np.where(gaps[near] * places.spacing_m <= self._averaged_m, share, 0.0)

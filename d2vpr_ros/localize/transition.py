@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import chdtr, logsumexp
+from scipy.special import chdtr
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Places
@@ -64,7 +64,8 @@ def move(belief: Belief, places: Places, step: Pose, moved: float, deviation_m: 
     gaps, reached = _nearest(places, expected, _REACHED)
     # The angle of the relative rotation from its trace.
     facing = turned @ step.rotation.as_matrix()
-    trace = np.einsum("aij,akij->ak", facing, places.rotations[reached])
+    there = places.rotations.reshape(-1, 9)[reached]
+    trace = (there @ facing.reshape(-1, 9, 1))[:, :, 0]
     angles = np.arccos(np.clip((trace - 1) / 2, -1, 1))
     deviation = np.hypot(places.spacing_m * max(_STEADIEST, np.sqrt(moved)), deviation_m)
     distances = (gaps / deviation) ** 2 + (angles / _HEADING_RAD) ** 2
@@ -118,7 +119,7 @@ def _nearest(places: Places, positions: Array, count: int) -> tuple[Array, Rows]
 
 def _shares(distances: Array) -> Array:
     """(A, K) squared Mahalanobis distances -> logarithms of the shares that go there."""
-    shares: Array = -distances / 2 - logsumexp(-distances / 2, axis=1, keepdims=True)
+    shares: Array = -distances / 2 - np.logaddexp.reduce(-distances / 2, axis=1, keepdims=True)
     return shares
 
 
@@ -154,7 +155,7 @@ def _carried(belief: Belief, flows: Flows, moved: float) -> Belief:
     best = order[np.unique(which[order], return_index=True)[1]]
     remembered = (1 - _FORGOTTEN) ** moved
 
-    off_map = logsumexp([belief.off_map + np.log1p(-_RETURNS * moved), *leaving, belief.rest + leaves])
+    off_map = np.logaddexp.reduce([belief.off_map + np.log1p(-_RETURNS * moved), *leaving, belief.rest + leaves])
     rest = np.logaddexp(belief.rest + np.log1p(-_LEAVES * moved), belief.off_map + returns)
     fit, images = belief.fit[source[best]] * remembered, belief.images[source[best]] * remembered
     return Belief(rows, log_mass, offsets, fit, images, speed[best], float(rest), float(off_map))
