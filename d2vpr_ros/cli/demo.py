@@ -33,6 +33,9 @@ PLAYED = ("/odom", "/camera/camera_info", "/gps/fix")
 
 TRUTH = "/ground_truth/pose"
 
+FOOTAGE_MPS, TOWN_MPS = 2.0, 6.0
+"""What a robot is taken to reach at most, unless said otherwise."""
+
 SHOWN_PAIRS = {"false": 8, "correct": 6, "missed": 4, "silent": 2}
 """How many queries of each verdict the page shows beside their matches."""
 
@@ -49,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radius", type=float, default=5.0, metavar="M", help="an answer this near is correct (5)")
     parser.add_argument("--seed", type=int, default=7, help="of the town, 0 to 99 (default: 7)")
     parser.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
-    parser.add_argument("--top-speed", type=float, default=2.0, metavar="M/S", help="of a drive without odometry (2)")
+    parser.add_argument(
+        "--top-speed",
+        type=float,
+        metavar="M/S",
+        help=f"of the robot (with --footage {FOOTAGE_MPS:g}, in the town {TOWN_MPS:g})",
+    )
     parser.add_argument(
         "--spacing", type=float, metavar="M", help="metres between places (default: a fifth of the radius)"
     )
@@ -84,7 +92,8 @@ def main(args: argparse.Namespace) -> int:
     say(3, "playing the queries to the localizer, in real time")
     with open_bag(drives.query_bag) as bag:
         drive = open_drive(bag, pose_topic=TRUTH)
-        parameters = [f"weights:={args.weights}", f"top_speed_mps:={args.top_speed}"]
+        top_speed_mps = args.top_speed or (FOOTAGE_MPS if args.footage else TOWN_MPS)
+        parameters = [f"weights:={args.weights}", f"top_speed_mps:={top_speed_mps}"]
         queries, dropped = localize(bag, drive.image_topic, drives, place_map, parameters, args.radius, out)
         say(4, "scoring the answers")
         summary = write_results(bag, drive.image_topic, queries, dropped, place_map, drives.facts, args.radius, out)
