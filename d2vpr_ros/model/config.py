@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PATCH = 14
-"""Side of a patch in pixels; an input side is a multiple of it."""
+"""Side in pixels of a patch of DINOv2's patch embedding."""
+
+STEM_CELL = 16
+"""Pixels of the input between two cells of a convolutional stem's map."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class D2VPRConfig:
         fusion_hidden: channels inside the top-down fusion.
         position_hidden: channels inside the encoding of a region's geometry.
         position_grid: side of the grid of position embeddings the backbone was trained with.
+        stem: channels of the convolutional stem's blocks (`ConvStem`); empty: DINOv2's patch embedding.
     """
 
     name: str = "small"
@@ -58,6 +62,12 @@ class D2VPRConfig:
     fusion_hidden: int = 256
     position_hidden: int = 128
     position_grid: int = 37
+    stem: tuple[int, ...] = ()
+
+    @property
+    def cell(self) -> int:
+        """Side in pixels of the part of the image that a token stands for; an input side is a multiple of it."""
+        return STEM_CELL if self.stem else PATCH
 
     @property
     def descriptor_width(self) -> int:

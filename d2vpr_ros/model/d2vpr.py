@@ -22,7 +22,8 @@ class Backbone(AdapterViT):
     """The adapted ViT with the Distillation Recovery Module: shallow and deep blocks joined, brought to one width."""
 
     def __init__(self, config: D2VPRConfig) -> None:
-        super().__init__(config.width, config.depth, config.heads, config.adapter, config.position_grid, config.taps)
+        sizes = (config.width, config.depth, config.heads, config.adapter, config.position_grid)
+        super().__init__(*sizes, taps=config.taps, stem=config.stem)
         self.lin = nn.Linear(len(config.taps) * config.width, config.output_width)
         self.up_norm = nn.LayerNorm(config.output_width, eps=1e-6)
 

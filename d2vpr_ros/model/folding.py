@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from d2vpr_ros.model.stem import StemUnit
 from d2vpr_ros.model.vit import ConvUnit
 
 
@@ -29,18 +30,24 @@ def norm(plain: nn.LayerNorm) -> nn.LayerNorm:
     return copy.requires_grad_(False)
 
 
-def conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution of these (outputs, inputs, k, k) weights that keeps the map's size; channels last, like tokens."""
+def conv(weight: Tensor, bias: Tensor, stride: int = 1, groups: int = 1, padding: int | None = None) -> nn.Conv2d:
+    """A convolution of these (outputs, inputs / groups, k, k) weights; channels last, like tokens.
+
+    Args:
+        padding: such that stride 1 keeps the map's size, unless given.
+    """
     outputs, inputs, kernel, _ = weight.shape
-    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    padded = kernel // 2 if padding is None else padding
+    layer = nn.Conv2d(inputs * groups, outputs, kernel, stride, padded, groups=groups)
     layer.load_state_dict({"weight": weight, "bias": bias})
     layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return layer.requires_grad_(False)
 
 
-def without_batch_norm(unit: ConvUnit) -> tuple[Tensor, Tensor]:
+def without_batch_norm(unit: ConvUnit | StemUnit) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that equals `unit` before its ReLU."""
     state = unit.state_dict()
     factor = state["bn.weight"] / torch.sqrt(state["bn.running_var"] + unit.bn.eps)
     weight = state["conv.weight"] * factor.view(-1, 1, 1, 1)
-    return weight, (state["conv.bias"] - state["bn.running_mean"]) * factor + state["bn.bias"]
+    bias = state.get("conv.bias", torch.zeros_like(factor))
+    return weight, (bias - state["bn.running_mean"]) * factor + state["bn.bias"]

@@ -18,6 +18,7 @@ from d2vpr_ros.model.config import PATCH
 from d2vpr_ros.model.d2vpr import D2VPR
 from d2vpr_ros.model.folding import conv, linear, norm, scaled, without_batch_norm
 from d2vpr_ros.model.fused_aggregation import FusedAggregation
+from d2vpr_ros.model.stem import ConvStem, StemUnit
 from d2vpr_ros.model.vit import ADAPTER_SCALE, Adapter, Block, ConvUnit
 
 
@@ -28,14 +29,15 @@ def fuse(model: D2VPR, side: int = 224) -> FusedD2VPR:
 
     Raises:
         ValueError: the network has a cross-image encoder (it is for offline evaluation only), or `side` is no
-            multiple of 14.
+            multiple of the side of a token's cell.
     """
     if model.encoder is not None:
         raise ValueError("a network with a cross-image encoder has no inference form")
-    if side % PATCH:
-        raise ValueError(f"an input side is a multiple of {PATCH}, not {side}")
+    cell = model.config.cell
+    if side % cell:
+        raise ValueError(f"an input side is a multiple of {cell}, not {side}")
     with torch.no_grad():
-        return FusedD2VPR(copy.deepcopy(model).cpu(), side // PATCH).eval()
+        return FusedD2VPR(copy.deepcopy(model).cpu().eval(), side // cell).eval()
 
 
 class FusedD2VPR(nn.Module):
@@ -55,7 +57,7 @@ class FusedD2VPR(nn.Module):
 
 
 class FusedBackbone(nn.Module):
-    """(N, 3, S, S) -> the recovered tokens (N, 1 + (S / 14)², output_width), the class token first."""
+    """(N, 3, S, S) -> the recovered tokens (N, 1 + side², output_width), the class token first."""
 
     cls_token: Tensor
     positions: Tensor
@@ -66,20 +68,20 @@ class FusedBackbone(nn.Module):
         self.taps = plain.taps
         self.side = side
         embedding = plain.position_embedding(side)
-        weight, bias = plain.patch_embed.proj.state_dict().values()
+        embed = plain.patch_embed
+        weight, bias = embed.proj.state_dict().values()
         self.register_buffer("cls_token", plain.cls_token + embedding[:, :1])
         self.register_buffer("positions", embedding[:, 1:] + bias)
+        self.cells = FusedStem(embed) if isinstance(embed, ConvStem) else CutPatches(side)
         self.patches = linear(weight.reshape(len(weight), -1), None)
         self.blocks = nn.ModuleList(FusedBlock(block, side) for block in plain.blocks if isinstance(block, Block))
         self.lin = linear(plain.lin.weight, plain.lin.bias)
         self.up_norm = norm(plain.up_norm)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) -> the first block's tokens (N, 1 + (S / 14)², C)."""
-        batch = images.shape[0]
-        cut = images.reshape(batch, 3, self.side, PATCH, self.side, PATCH).permute(0, 2, 4, 1, 3, 5)
-        patches = self.patches(cut.reshape(batch, self.side**2, 3 * PATCH**2)) + self.positions
-        return torch.cat([self.cls_token.expand(batch, -1, -1), patches], dim=1)
+        """(N, 3, S, S) -> the first block's tokens (N, 1 + side², C)."""
+        patches = self.patches(self.cells(images)) + self.positions
+        return torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.embed(images)
@@ -89,6 +91,38 @@ class FusedBackbone(nn.Module):
             if number in self.taps:
                 tapped.append(tokens)
         return self.up_norm(self.lin(torch.cat(tapped, dim=-1)))
+
+
+class CutPatches(nn.Module):
+    """(N, 3, S, S) -> the patches of a patch embedding as rows (N, side², 3 * 14²)."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        batch, side = images.shape[0], self.side
+        cut = images.reshape(batch, 3, side, PATCH, side, PATCH).permute(0, 2, 4, 1, 3, 5)
+        return cut.reshape(batch, side**2, 3 * PATCH**2)
+
+
+class FusedStem(nn.Module):
+    """(N, 3, S, S) -> the cells of a stem's last map as rows (N, side², channels); no BatchNorm is left."""
+
+    def __init__(self, stem: ConvStem) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for unit in (module for module in stem.modules() if isinstance(module, StemUnit)):
+            stride, (before, after) = unit.conv.stride[0], unit.padding
+            if before != after:
+                layers.append(nn.ZeroPad2d((before, after, before, after)))
+            padding = before if before == after else 0
+            layers += [conv(*without_batch_norm(unit), stride, unit.conv.groups, padding), nn.ReLU6()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.layers(images.contiguous(memory_format=torch.channels_last))
+        return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, maps.shape[1])
 
 
 class FusedBlock(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from d2vpr_ros.model.config import PATCH, AdapterWidths
+from d2vpr_ros.model.stem import ConvStem
 
 ADAPTER_SCALE = 0.2
 """Weight of an adapter beside the MLP it runs parallel to."""
@@ -112,7 +113,14 @@ class AdapterViT(nn.Module):
     """Patch embedding, position embedding, blocks; `forward` gives what the blocks at `taps` put out."""
 
     def __init__(
-        self, width: int, depth: int, heads: int, adapter: AdapterWidths, position_grid: int, taps: tuple[int, ...]
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        adapter: AdapterWidths,
+        position_grid: int,
+        taps: tuple[int, ...],
+        stem: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.taps = taps
@@ -120,7 +128,7 @@ class AdapterViT(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + position_grid**2, width))
         self.mask_token = nn.Parameter(torch.zeros(1, width))  # unused here, part of every released file
-        self.patch_embed = PatchEmbed(width)
+        self.patch_embed: ConvStem | PatchEmbed = ConvStem(stem, width) if stem else PatchEmbed(width)
         self.blocks = nn.ModuleList(Block(width, heads, adapter) for _ in range(depth))
 
     def position_embedding(self, side: int) -> Tensor:
@@ -138,10 +146,10 @@ class AdapterViT(nn.Module):
         return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, S, S) normalised images -> one (N, 1 + (S / 14)², C) tensor for each tap."""
+        """(N, 3, S, S) normalised images -> one (N, 1 + (S / 14)², C) tensor for each tap; a stem's cell is 16 wide."""
         patches = self.patch_embed(images)
         tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
-        tokens = tokens + self.position_embedding(images.shape[-1] // PATCH)
+        tokens = tokens + self.position_embedding(int(patches.shape[1] ** 0.5))
         tapped = []
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from d2vpr_ros.model import D2VPR
-from d2vpr_ros.model.config import PATCH
 from d2vpr_ros.model.d2vpr import MAX_SHIFT
 from d2vpr_ros.model.regions import REGIONS, Region
 from d2vpr_ros.model.vit import ADAPTER_SCALE, Attention, Block
@@ -21,7 +20,7 @@ def reference_forward(model: D2VPR, images: Tensor) -> Tensor:
     """(N, 3, S, S) normalised images -> (N, descriptor_width); equals `model(images)` to rounding."""
     backbone = model.backbone
     tokens = torch.cat([backbone.cls_token.expand(len(images), -1, -1), backbone.patch_embed(images)], dim=1)
-    tokens = tokens + backbone.position_embedding(images.shape[-1] // PATCH)
+    tokens = tokens + backbone.position_embedding(images.shape[-1] // model.config.cell)
     tapped = []
     for number, block in enumerate(backbone.blocks, start=1):
         tokens = _block(block, tokens)
