@@ -30,6 +30,7 @@ class RejectReason(str, Enum):
     OFF_MAP = "off map"
     VERIFICATION_FAILED = "verification failed"
     MOTION_CONTRADICTS = "motion contradicts"
+    GPS_CONTRADICTS = "GPS contradicts"
     NO_METRES = "map without metres"
     STALE_IMAGE = "stale image"
 

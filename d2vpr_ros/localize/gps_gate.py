@@ -1,9 +1,17 @@
-"""GPS says roughly where the robot is; only places thereabouts come into question."""
+"""GPS says roughly where the robot is: only places thereabouts come into question, and belief elsewhere fades.
+
+A fix can be wrong by more than its receiver knows, as where houses reflect, so that it never rules a place out: beyond
+its region the likelihood falls with a power of the distance, and not below a hundredth. A belief that fixes contradict
+all along the way is gone within some spacings; a single fix is outlived.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.mapping.earth import Earth
@@ -11,6 +19,8 @@ from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 
 _KEPT_S = 3.0  # receivers give a fix a second or more; an older one says too little of a car
 _UNKNOWN_M = 15.0  # standard deviation where the receiver does not say, as among houses
+_FALLS = 4.0  # power of the distance, in radii, with which a fix's likelihood falls beyond its region
+_WRONG = 0.01  # of the likelihood within it: at most so often fixes are that far off
 
 
 @dataclass(frozen=True)
@@ -55,4 +65,23 @@ class GpsGate:
         if fix is None or earth is None:
             return UNRESTRICTED
         region = self.region(fix, stamp_ns, earth)
-        return UNRESTRICTED if region is None else Restriction(region)
+        return UNRESTRICTED if region is None else Restriction(region, measured=fix.sigma_m is not None)
+
+
+def log_likelihood(region: Region, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How likely a fix is to have this region where the robot is elsewhere.
+
+    Args:
+        positions: (N, 2 or 3) of robots, metres in the map frame.
+
+    Returns:
+        (N,) logarithms, against a robot within it: 0 there, never under that of a hundredth.
+    """
+    radii = np.hypot(positions[:, 0] - region.x, positions[:, 1] - region.y) / max(region.radius_m, 1e-6)
+    likelihood: npt.NDArray[np.float64] = np.maximum(-_FALLS * np.log(np.maximum(radii, 1.0)), np.log(_WRONG))
+    return likelihood
+
+
+def chance(fix: Region | None, position: npt.NDArray[np.float64]) -> float:
+    """Of an answer at a (3,) position by what a fix says of it: 1 within its region or without a fix, less beyond."""
+    return 1.0 if fix is None else float(np.exp(log_likelihood(fix, position[None])[0]))

@@ -11,9 +11,11 @@ from d2vpr_ros.localize.agreement import LEAST, MOST, Agreement, Compared
 from d2vpr_ros.localize.calibration import Calibrations
 from d2vpr_ros.localize.decision import decide
 from d2vpr_ros.localize.estimate import RejectReason
+from d2vpr_ros.localize.gps_gate import chance
 from d2vpr_ros.localize.options import LocalizerOptions, Verify
 from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.mapping.restriction import Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +53,22 @@ class Judge:
         *,
         by_odometry: bool,
         localized: bool,
+        fix: Region | None = None,
     ) -> Judgement:
         """Judge the answer to an image; pictures are compared only where that decides, for it takes its time.
 
         Args:
             rgb: the image; None is not compared.
             localized: whether the last answer counted.
+            fix: where a receiver says the robot is; an answer elsewhere does not count.
         """
         acceptance, sequence = self._options.acceptance, self._options.sequence
         calibration = self.calibrations.of(sequence=sequence, odometry=by_odometry)
         compared = self.calibrations.of(sequence=sequence, odometry=by_odometry, compared=True)
         alone = calibration.probability(standing, self._spacing_m)
         probability, agreement = alone, None
+        if (by_fix := chance(fix, standing.position)) < 1:
+            return Judgement(alone * by_fix, RejectReason.GPS_CONTRADICTS)
         if rgb is not None and self._options.verify is not Verify.NEVER:
             worst, best = (compared.probability(standing, self._spacing_m, one) for one in (LEAST, MOST))
             needed = acceptance.needed(localized)

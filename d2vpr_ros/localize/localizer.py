@@ -19,6 +19,7 @@ from d2vpr_ros.localize.cameras import Cameras
 from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.doubt import Doubt
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
+from d2vpr_ros.localize.gps_gate import chance
 from d2vpr_ros.localize.judge import Judge, Judgement
 from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions
@@ -140,13 +141,17 @@ class Localizer:
             camera: its number among the mounts.
         """
         similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
-        if not len(rows):  # what was believed stays: the next image goes on from the last one that was looked at
-            self._localized = False
-            return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
+        fix = restriction.region if restriction.measured else None
         scores = self.background.standardise(descriptor, similarities)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
-        image, remembered = self.cameras.take(camera, Observation(stamp_ns, descriptor, rows, scores, odometry))
+        seen = Observation(stamp_ns, descriptor, rows, scores, odometry, fix=fix)
+        image, remembered = self.cameras.take(camera, seen)
+        if not len(rows):
+            if remembered:
+                self._tracker.miss(image)
+            self._localized = False
+            return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
         tracker = self._tracker if remembered else copy(self._tracker)
         believed = tracker.update(image)
         objection = self._doubt.last
@@ -160,13 +165,16 @@ class Localizer:
             rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
             by_odometry=odometry is not None,
             localized=self._localized and objection is None,
+            fix=fix,
         )
         carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
         if carried:
             self._tracker = self._doubt.settled()
         elif objection is not None:
             standing, seeing = self.cameras.seen(camera, image, believed)
-            judged = Judgement(judged.probability * objection.chance, RejectReason.MOTION_CONTRADICTS)
+            by_fix = chance(fix, standing.position)
+            reason = RejectReason.MOTION_CONTRADICTS if by_fix == 1 else RejectReason.GPS_CONTRADICTS
+            judged = Judgement(judged.probability * objection.chance * by_fix, reason)
         self._localized = judged.reason is RejectReason.NONE
         answer = Estimate(
             stamp_ns,

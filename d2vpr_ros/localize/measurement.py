@@ -1,4 +1,4 @@
-"""What an image does to the belief: raises the places it resembles."""
+"""What an image does to the belief: raises the places it resembles; and what a fix does: lowers those far from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from d2vpr_ros.localize.belief import Belief, Places, normalised
+from d2vpr_ros.localize.gps_gate import log_likelihood
 from d2vpr_ros.localize.likelihood import Likelihood
+from d2vpr_ros.mapping.restriction import Region
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -22,7 +24,7 @@ _OFF_CENTRE = 0.25  # standard deviations of similarity lost a spacing off
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What one image says about the states of a belief.
+    """What one image, and the fix at its time, say about the states of a belief.
 
     Attributes:
         belief: with a state for every place that the image resembles.
@@ -37,17 +39,35 @@ class Evidence:
 
 
 def look(
-    belief: Belief, places: Places, candidates: Rows, scores: Array, likelihood: Likelihood, shared: bool
+    belief: Belief,
+    places: Places,
+    candidates: Rows,
+    scores: Array,
+    likelihood: Likelihood,
+    shared: bool,
+    fix: Region | None = None,
 ) -> Evidence:
     """What an image says.
 
     Args:
         candidates: (C,) rows of the places most like the image, and their standardised similarities `scores` (C,).
         shared: whether a state also takes candidates near where its robot is, not only its own place.
+        fix: where a receiver says the robot is. It says nothing of the places that share the rest: they lie about it
+            as well as elsewhere.
     """
     wide = _widened(belief, len(places), candidates)
     similar = _similar(places, wide.rows, wide.offsets, candidates, scores, shared)
-    return Evidence(wide, likelihood.log_ratio(similar), float(likelihood.log_ratio(np.zeros(()))), similar)
+    log_ratio = likelihood.log_ratio(similar)
+    if fix is not None:
+        log_ratio = log_ratio + log_likelihood(fix, places.positions[wide.rows] + wide.offsets)
+    return Evidence(wide, log_ratio, float(likelihood.log_ratio(np.zeros(()))), similar)
+
+
+def without_image(belief: Belief, places: Places, fix: Region) -> Evidence:
+    """What a fix says about which there are no places: all are as far off as they are, none resembles anything."""
+    of_states = log_likelihood(fix, places.positions[belief.rows] + belief.offsets)
+    nearest = float(log_likelihood(fix, places.positions).max())
+    return Evidence(belief, of_states, nearest, np.zeros(len(belief.rows)))
 
 
 def weigh(evidence: Evidence, weight: float, new: float) -> Belief:

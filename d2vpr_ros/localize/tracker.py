@@ -11,8 +11,9 @@ from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
 from d2vpr_ros.localize.likelihood import Likelihood, softened
-from d2vpr_ros.localize.measurement import Evidence, look, weigh
+from d2vpr_ros.localize.measurement import Evidence, look, weigh, without_image
 from d2vpr_ros.localize.transition import SHORTEST_S, coast, move
+from d2vpr_ros.mapping.restriction import Region
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -36,6 +37,7 @@ class Observation:
         candidates, scores: (C,) rows of the places most like it and their standardised similarities.
         odometry: T_odom_base at the stamp, or None.
         deviation_m: standard deviation of the odometry since the last image.
+        fix: where a receiver says that the robot was; None without one that says how exactly.
     """
 
     stamp_ns: int
@@ -44,6 +46,7 @@ class Observation:
     scores: Array
     odometry: Pose | None
     deviation_m: float = 0.0
+    fix: Region | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +135,27 @@ class Tracker:
             self.reset()
         step = self._step(image)
         scores = softened(image.scores) if self._sequence else image.scores
-        evidence = look(step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence)
+        evidence = look(
+            step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence, image.fix
+        )
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
         if step.counts:
             self.belief = weigh(evidence, step.weight, step.new)
             self._last = image
         shown = _WEIGHT if image.odometry is not None and self._sequence else 1.0
         return self._standing(weigh(evidence, shown, step.new), evidence, step.new)
+
+    def miss(self, image: Observation) -> None:
+        """Take an image into account that no place comes into question for.
+
+        Without a fix that says so nothing changes: the next image goes on from the last one that was looked at.
+        """
+        if image.fix is None or not self._sequence:
+            return
+        step = self._step(image)
+        if step.counts:
+            self.belief = weigh(without_image(step.belief, self._places, image.fix), step.weight, step.new)
+            self._last = image
 
     def _step(self, image: Observation) -> _Step:
         """From the last image that counted to this one."""
@@ -159,7 +176,7 @@ class Tracker:
         if change < _NEWS:
             return _Step(self.belief, 0.0, 0.0, counts=False)
         # Pictures of nothing differ, too, but all resemble the same place: such ones are no more than one image.
-        other = last.candidates[0] != image.candidates[0]
+        other = last.candidates[:1].tolist() != image.candidates[:1].tolist()
         return _Step(coast(self.belief, self._places, seconds, fastest_mps), _WEIGHT_BY_SIGHT, float(other))
 
     def _standing(self, belief: Belief, evidence: Evidence, new: float) -> Standing:

@@ -43,10 +43,12 @@ class Restriction:
     Attributes:
         region: where the camera stood.
         sessions: keys of the map's `session_table`.
+        measured: the region was measured as exactly as its radius says, so what is believed already is held against it.
     """
 
     region: Region | None = None
     sessions: frozenset[int] | None = None
+    measured: bool = False
 
     def rows(self, place_map: PlaceMap) -> npt.NDArray[np.int64] | None:
         """(M,) the rows that a search is to look at; None stands for all."""

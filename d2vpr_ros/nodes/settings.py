@@ -88,7 +88,7 @@ PARAMETERS = (
     Parameter(
         "use_gps",
         True,
-        "Look only at places near the last fix on `gps/fix`, where there is any and the map is geo-tagged.",
+        "Look and answer only near the last fix on `gps/fix`, where there is any and the map is geo-tagged.",
     ),
     Parameter("gps_gate_sigmas", 5.0, "How many of its standard deviations the robot may be from a fix.", 1.0, 100.0),
     Parameter("gps_gate_least_m", 30.0, "And how many metres at least, however exact the fix says it is.", 1.0, 1e5),

@@ -1,0 +1,109 @@
+"""What a GPS fix does to what is believed already: what lies far from it fades, and no answer is given there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, unit_rows, write_places
+
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
+from d2vpr_ros.localize.gps_gate import log_likelihood
+from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
+
+SECOND = 1_000_000_000
+STREET = 60
+APART_M = 200.0
+
+
+class Describes:
+    """What a localizer asks of an extractor that is never given a picture."""
+
+    identity = IDENTITY
+    width = WIDTH
+
+
+@pytest.fixture(scope="module")
+def two_streets(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
+    """Two streets along x that look the same, the second one 200 m to the north."""
+    street = alike_along_the_way(STREET, seed=4, width=WIDTH)
+    poses = straight_street(STREET) + [Pose.planar(float(x), APART_M, 0.0) for x in range(STREET)]
+    return write_places(tmp_path_factory.mktemp("maps") / "m.d2map", poses, np.concatenate([street] * 2))
+
+
+def fix(x: float, y: float, radius_m: float = 30.0) -> Restriction:
+    return Restriction(Region(x, y, radius_m), measured=True)
+
+
+def drive(
+    localizer: Localizer, metres: range, restrictions: list[Restriction], with_odometry: bool = True
+) -> list[Estimate]:
+    """One image a metre and a second, each much changed, with what GPS says at it."""
+    seen = localizer.map.descriptors[list(metres)] + 0.7 * unit_rows(len(metres), seed=metres.start + 9)
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    return [
+        localizer.match(image, at * SECOND, Pose.planar(float(at), 0.0, 0.0) if with_odometry else None, restriction)
+        for at, image, restriction in zip(metres, seen, restrictions, strict=True)
+    ]
+
+
+def north(estimate: Estimate) -> float:
+    assert estimate.pose is not None
+    return float(estimate.pose.position[1])
+
+
+def test_a_fix_says_nothing_within_its_region_and_rules_nothing_out_beyond() -> None:
+    positions = np.array([[0.0, 29.0, 5.0], [0.0, 33.0, 0.0], [0.0, 60.0, 0.0], [0.0, 1e6, 0.0]])
+    found = log_likelihood(Region(0.0, 0.0, 30.0), positions)
+    assert found[0] == 0.0
+    assert -0.5 < found[1] < 0.0
+    assert found[1] > found[2] > found[3]
+    assert np.exp(found[3]) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("with_odometry", [True, False])
+def test_a_belief_in_a_look_alike_street_is_dropped_when_gps_contradicts(
+    two_streets: PlaceMap, with_odometry: bool
+) -> None:
+    localizer = Localizer(two_streets, Describes())
+    led_astray = drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15, with_odometry)
+    assert led_astray[-1].state is State.LOCALIZED and north(led_astray[-1]) == pytest.approx(0.0, abs=1.0)
+    put_right = drive(localizer, range(20, 45), [fix(30.0, APART_M)] * 25, with_odometry)
+    assert put_right[0].reject_reason is RejectReason.GPS_CONTRADICTS
+    assert put_right[0].probability < 0.05
+    answers = [estimate for estimate in put_right if estimate.state is State.LOCALIZED]
+    assert len(answers) > 8
+    assert min(map(north, answers)) > APART_M - 2.0
+    # And it is gone for good: without GPS the answer stays where the fixes were.
+    onward = drive(localizer, range(45, 55), [UNRESTRICTED] * 10, with_odometry)
+    assert all(north(estimate) > APART_M - 2.0 for estimate in onward if estimate.pose is not None)
+
+
+def test_a_single_fix_from_elsewhere_is_outlived(two_streets: PlaceMap) -> None:
+    localizer = Localizer(two_streets, Describes())
+    assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
+    echo, *after = drive(localizer, range(20, 24), [fix(20.0, APART_M), *[fix(20.0, 0.0)] * 3])
+    assert echo.reject_reason is RejectReason.GPS_CONTRADICTS and echo.state is State.CANDIDATE
+    assert {estimate.state for estimate in after} == {State.LOCALIZED}
+    assert north(after[-1]) == pytest.approx(0.0, abs=1.0)
+
+
+def test_a_fix_off_the_map_takes_the_belief_off_it(two_streets: PlaceMap) -> None:
+    """The robot has left the map for a street that nobody mapped; then GPS fails, in a street that looks like one."""
+    localizer = Localizer(two_streets, Describes())
+    assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
+    away = drive(localizer, range(20, 35), [fix(30.0, 1000.0)] * 15)
+    assert {(one.state, one.reject_reason, one.matches) for one in away} == {(State.LOST, RejectReason.OFF_MAP, ())}
+    assert drive(localizer, range(35, 36), [UNRESTRICTED])[0].state is not State.LOCALIZED
+    # Without the fixes the belief would have gone on.
+    assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
+    assert drive(localizer, range(21, 22), [UNRESTRICTED])[0].state is State.LOCALIZED
+
+
+def test_a_region_that_was_not_measured_restricts_the_search_alone(two_streets: PlaceMap) -> None:
+    localizer = Localizer(two_streets, Describes())
+    assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
+    said = drive(localizer, range(20, 21), [Restriction(Region(30.0, APART_M, 30.0))])[0]
+    assert said.reject_reason is not RejectReason.GPS_CONTRADICTS
+    assert said.standing is not None and said.standing.position[1] == pytest.approx(0.0, abs=1.0)
