@@ -7,24 +7,32 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, write_places
 
+from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.cli.main import main as d2vpr
+from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
 from d2vpr_ros.evaluation.kidnapping import Kidnapping, Recovery, Remembered, kidnap, recovery, remembering
 from d2vpr_ros.evaluation.measures import Measures, ScoredDrive, measure
 from d2vpr_ros.evaluation.offline import Described, answer_drive
 from d2vpr_ros.evaluation.scoring import ScoredQuery
-from d2vpr_ros.geometry import Pose, distance
+from d2vpr_ros.geodesy import LocalFrame
+from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer
+from d2vpr_ros.mapping import Camera, MapHeader, Session
+from d2vpr_ros.mapping.store import NewPlace, create_map
 from d2vpr_ros.sim.drive import record_drive
 
 SECOND = 1_000_000_000
+ON_EARTH = LocalFrame(55.7, 13.2, 0.0)
 
 
 def asked(
@@ -235,3 +243,59 @@ def test_a_kidnapped_robot_is_followed_to_where_it_knows(tmp_path: Path) -> None
     assert carried == kidnap(localizer, judge, every, again, 2), "the same places each time"
     with pytest.raises(UserError, match="no two places of the map 20 m apart with 50 m to go"):
         kidnap(localizer, judge, every[:40], again[:40], 2)
+
+
+@pytest.fixture(scope="module")
+def look_alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A street in a map of two that look the same, 200 m apart; and a drive through the second one, with GPS."""
+    folder = tmp_path_factory.mktemp("alike")
+    extractor = Extractor.open("nano", device="cpu")
+    walls = np.random.default_rng(3).integers(0, 256, (16, 30, 3), dtype=np.uint8)
+    wall = cv2.resize(walls, (600, 96), interpolation=cv2.INTER_CUBIC)
+    views = [wall[:, 12 * metre : 12 * metre + 128] for metre in range(30)]
+    rows = extractor.describe(views)
+    header = MapHeader(extractor.identity, extractor.width, "map", 1.0, None, geo_tagged=True)
+    with create_map(folder / "m.d2map", header) as writer:
+        session = writer.begin_session(Session("streets"))
+        camera = writer.add_camera(session, Camera("front", 128, 96, FORWARD_MOUNT))
+        for number, (north, metre) in enumerate((n, m) for n in (0.0, 200.0) for m in range(30)):
+            geo = ON_EARTH.to_geo(np.array([[float(metre), north, 0.0]]))[0]
+            pose = Pose.planar(float(metre), north, 0.0) @ FORWARD_MOUNT
+            writer.add_place(session, camera, NewPlace(number * SECOND, pose, rows[metre], geo=tuple(geo)))
+    for name, off_m, images in (("drive", 0.0, 20), ("elsewhere", 5000.0, 4)):
+        with BagWriter(folder / name) as bag:
+            for metre, view in enumerate(views[:images]):
+                stamp = metre * SECOND
+                latitude, longitude, height = ON_EARTH.to_geo(np.array([[metre + off_m, 200.0, 0.0]]))[0]
+                bag.fix("/gps/fix", stamp, "gps", latitude, longitude, height, 2.0)
+                bag.pose("/ground_truth/pose", stamp, "map", Pose.planar(float(metre), 200.0, 0.0))
+                odometry = Pose.planar(float(metre), 0.0, 0.0)
+                bag.odometry("/odom", stamp, "odom", "base_link", odometry, np.zeros(6), np.eye(6).ravel())
+                bag.image("/camera/image", stamp, np.ascontiguousarray(view), "camera_optical_frame")
+    return folder
+
+
+def test_gps_counts_in_an_evaluation_as_on_a_robot(look_alike: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    told = ["evaluate", str(look_alike / "m.d2map"), str(look_alike / "drive"), "--json", str(result)]
+
+    def numbers(*options: str) -> dict[str, Any]:
+        assert d2vpr([*told, *options, "--device", "cpu"]) == 0
+        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        return found
+
+    without, by_gps = numbers("--no-gps"), numbers()
+    assert (without["accepted"], without["bags"][0]["gps"]) == (0, None)
+    assert by_gps["accepted"] == by_gps["correct"] > 10
+    assert by_gps["bags"][0]["gps"] == "/gps/fix"
+    assert numbers("--gps-gate-least-m", "500")["accepted"] == 0  # has both streets in it
+
+
+def test_images_for_which_gps_leaves_no_place_are_counted_as_not_answered(look_alike: Path, tmp_path: Path) -> None:
+    result, page = tmp_path / "result.json", tmp_path / "page.html"
+    told = ["evaluate", str(look_alike / "m.d2map"), str(look_alike / "elsewhere"), "--json", str(result)]
+    for options in (["--page", str(page)], ["--off-map"], ["--truth", "index"]):
+        assert d2vpr([*told, *options, "--device", "cpu"]) == 0
+        numbers = json.loads(result.read_text(encoding="utf-8"))
+        assert (numbers["frames"], numbers["accepted"], numbers["recall_at_1"]) == (4, 0, 0.0)
+    assert "no candidate" in page.read_text(encoding="utf-8")

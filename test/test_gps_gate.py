@@ -10,10 +10,9 @@ import pytest
 
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate
+from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import UNRESTRICTED
-from d2vpr_ros.nodes.side_inputs import read_fix
 
 SECOND = 1_000_000_000
 FRAME = LocalFrame(48.7758, 9.1829, 245.0)

@@ -1,8 +1,8 @@
 """Hold a localizer's answers to recorded drives against the truth.
 
-Images and odometry of the bags go through the localizer as on a robot, without ROS and as fast as it can. The truth is
-a pose topic in the frame of the map (--truth pose), or each image's number along the drive, its `place` where the bag
-has one (--truth index); or the drive is one through places that are not in the map (--off-map).
+Images, odometry and GPS of the bags go through the localizer as on a robot, without ROS and as fast as it can. The
+truth is a pose topic in the frame of the map (--truth pose), or each image's number along the drive, its `place` where
+the bag has one (--truth index); or the drive is one through places that are not in the map (--off-map).
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from d2vpr_ros.cli.truth_options import (
 )
 
 if TYPE_CHECKING:
+    from d2vpr_ros.bags.reader import Bag
     from d2vpr_ros.evaluation.measures import ScoredDrive
+    from d2vpr_ros.evaluation.offline import Gps
     from d2vpr_ros.localize import Localizer
+    from d2vpr_ros.mapping import PlaceMap
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare images with the pictures of their places (default: when it decides)",
     )  # fmt: skip
     parser.add_argument("--min-probability", type=float, metavar="P", help="that an answer needs (default: the node's)")
+    gps = parser.add_argument_group("GPS, if the bag has it and the map is geo-tagged")
+    which = gps.add_mutually_exclusive_group()
+    which.add_argument("--gps-topic", metavar="TOPIC", help="of NavSatFix (default: /gps/fix, or the only one)")
+    which.add_argument("--no-gps", action="store_true", help="leave it out (use_gps:=false)")
+    gps.add_argument(
+        "--gps-gate-sigmas", type=float, metavar="N", help="as the node's parameter gps_gate_sigmas (default: its)"
+    )
+    gps.add_argument(
+        "--gps-gate-least-m", type=float, metavar="M", help="as the node's parameter gps_gate_least_m (default: its)"
+    )
     results = parser.add_argument_group("results, written anew if they exist")
     results.add_argument("--json", type=Path, metavar="FILE", help="all numbers, together and for each bag")
     results.add_argument("--csv", type=Path, metavar="FILE", help="a line for each image")
@@ -53,6 +66,9 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.outfile import new_file
 
     check_truth_arguments(args)
+    for option, value in (("sigmas", args.gps_gate_sigmas), ("least-m", args.gps_gate_least_m)):
+        if value is not None and not 1 <= value < float("inf"):
+            raise UserError(f"--gps-gate-{option} {value:g}: expected 1 or more")
     if args.min_probability is not None and not 0 < args.min_probability < 1:
         raise UserError(f"--min-probability {args.min_probability:g}: expected a number between 0 and 1")
     if args.kidnap and args.truth != "pose":
@@ -94,11 +110,35 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
 
     with open_asked(localizer, path, name, off_map, args) as asked:
         drive = asked.drive
-        images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor)
+        gps = asked_gps(drive.bag, localizer.map, args)
+        images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor, gps)
         again: list[Remembered] = []
         every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images)
         kidnappings = kidnap(localizer, asked.judge, every, again, args.kidnap) if args.kidnap and not off_map else []
     queries = [answered.query for answered in every if answered.query]
     unscored = len(every) - len(queries)
     topics = tuple(drive.image_topics)
-    return ScoredDrive(name, queries, unscored, path, topics, asked.truth, asked.odometry, kidnappings)
+    gps_topic = gps.topic if gps else None
+    return ScoredDrive(name, queries, unscored, path, topics, asked.truth, asked.odometry, gps_topic, kidnappings)
+
+
+def asked_gps(bag: Bag, place_map: PlaceMap, args: argparse.Namespace) -> Gps | None:
+    """The receiver that the options name, or the one there is; what becomes of it is said.
+
+    Raises:
+        UserError: there is no such topic, or one was named and the map does not lie on the earth.
+    """
+    from d2vpr_ros.errors import UserError
+    from d2vpr_ros.evaluation.offline import Gps, choose_gps
+    from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
+    from d2vpr_ros.mapping.earth import earth_of
+
+    earth = None if args.no_gps else earth_of(place_map)
+    if earth is None and args.gps_topic:
+        raise UserError(f"--gps-topic {args.gps_topic}: map {place_map.path} does not say where it lies on the earth")
+    topic = None if earth is None else choose_gps(bag, args.gps_topic)
+    if earth is None or topic is None:
+        return None
+    print(f"{bag.path}: GPS on {topic} counts, as on a robot; --no-gps measures without")
+    sigmas, least_m = args.gps_gate_sigmas or SIGMAS, args.gps_gate_least_m or LEAST_RADIUS_M
+    return Gps(topic, GpsGate(sigmas, least_m, args.top_speed), earth)

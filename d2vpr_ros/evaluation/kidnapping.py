@@ -14,6 +14,7 @@ from d2vpr_ros.evaluation.truth import Judge
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg
 from d2vpr_ros.localize import Localizer
+from d2vpr_ros.mapping.restriction import Restriction
 
 FOLLOWED_M = 50.0
 """How far each kidnapped robot is watched."""
@@ -85,13 +86,16 @@ class Remembered:
     jpeg: bytes
     descriptor: npt.NDArray[np.float32]
     odometry: Pose | None
+    restriction: Restriction
 
 
 def remembering(images: Iterable[Described], kept: list[Remembered]) -> Iterator[Described]:
     """The same images, each of which is put into the list, too."""
     for image in images:
         frame = image.frame
-        kept.append(Remembered(frame.stamp_ns, frame.camera, encode_jpeg(frame.rgb), image.descriptor, image.odometry))
+        jpeg = encode_jpeg(frame.rgb)
+        known = image.odometry, image.restriction
+        kept.append(Remembered(frame.stamp_ns, frame.camera, jpeg, image.descriptor, *known))
         yield image
 
 
@@ -141,7 +145,8 @@ def _follow(
         if image is first:  # odometry that began anew tells no motion since the image before, as in the node
             odometry = None
         stamp_ns = clock_ns + image.stamp_ns - first.stamp_ns
-        estimate = localizer.match(image.descriptor, stamp_ns, odometry, rgb=decode_jpeg(image.jpeg))
+        rgb = decode_jpeg(image.jpeg)
+        estimate = localizer.match(image.descriptor, stamp_ns, odometry, image.restriction, rgb)
         query = judge(image.camera, replace(estimate, stamp_ns=image.stamp_ns))
         if query and query.accepted and query.right and found_m is None:
             found_m = float(driven_m)

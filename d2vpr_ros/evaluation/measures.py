@@ -31,7 +31,7 @@ class ScoredDrive:
         unscored: how many have none.
         path, image_topics: where the images are.
         truth: what they were judged by, in words.
-        odometry: the topic, None without.
+        odometry, gps: the topics, None without.
         kidnappings: on this drive, if any were asked for.
     """
 
@@ -42,6 +42,7 @@ class ScoredDrive:
     image_topics: tuple[str, ...] = ()
     truth: str = ""
     odometry: str | None = None
+    gps: str | None = None
     kidnappings: Sequence[Kidnapping] = ()
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.stream import Drive
-from d2vpr_ros.bags.topics import full_name
+from d2vpr_ros.bags.topics import NAVSATFIX, full_name
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.scoring import ScoredQuery
@@ -23,12 +23,24 @@ from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer
 from d2vpr_ros.localize.freshness import StampWatch
+from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
 from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.mapping.earth import Earth
+from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
 
 log = logging.getLogger(__name__)
 
 ODOMETRY = "nav_msgs/msg/Odometry"
-_DEFAULT_ODOMETRY = "/odom"
+_DEFAULT_ODOMETRY, _DEFAULT_GPS = "/odom", "/gps/fix"
+
+
+@dataclass(frozen=True, eq=False)
+class Gps:
+    """A receiver's fixes: their topic, how far from one the robot may be, and where the map lies on the earth."""
+
+    topic: str
+    gate: GpsGate
+    earth: Earth
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +52,7 @@ class Described:
         odometry: T_odom_base at its stamp, None where not known.
         jumped_back: its stamp lies before those of earlier images: the belief starts anew.
         seconds: that decoding and describing it took.
+        restriction: the places that come into question by GPS.
     """
 
     frame: Frame
@@ -47,6 +60,7 @@ class Described:
     odometry: Pose | None
     jumped_back: bool
     seconds: dict[str, float]
+    restriction: Restriction = UNRESTRICTED
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,28 +87,47 @@ def choose_odometry(bag: Bag, wanted: str | None) -> str | None:
     Raises:
         UserError: it is not in the bag or of another type; several would do.
     """
-    fitting = [t.name for t in bag.topics.values() if t.msgtype == ODOMETRY and "ground_truth" not in t.name]
+    return _choose(bag, wanted, ODOMETRY, _DEFAULT_ODOMETRY, "odometry", "--odom-topic", "--no-odometry")
+
+
+def choose_gps(bag: Bag, wanted: str | None) -> str | None:
+    """The topic of a GPS receiver: as `choose_odometry`, with /gps/fix first.
+
+    Raises:
+        UserError: as `choose_odometry`.
+    """
+    return _choose(bag, wanted, NAVSATFIX, _DEFAULT_GPS, "NavSatFix", "--gps-topic", "--no-gps")
+
+
+def _choose(
+    bag: Bag, wanted: str | None, msgtype: str, default: str, kind: str, option: str, without: str
+) -> str | None:
+    fitting = [t.name for t in bag.topics.values() if t.msgtype == msgtype and "ground_truth" not in t.name]
     if wanted is not None:
         name = full_name(bag, wanted)
-        if name not in bag.topics or bag.topics[name].msgtype != ODOMETRY:
+        if name not in bag.topics or bag.topics[name].msgtype != msgtype:
             have = ", ".join(fitting) or "none"
-            raise UserError(f"{bag.path}: {name} is no topic of {ODOMETRY}; those are: {have} (see --odom-topic)")
+            raise UserError(f"{bag.path}: {name} is no topic of {msgtype}; those are: {have} (see {option})")
         return name
-    if _DEFAULT_ODOMETRY in fitting or len(fitting) < 2:
-        return _DEFAULT_ODOMETRY if _DEFAULT_ODOMETRY in fitting else next(iter(fitting), None)
-    raise UserError(
-        f"{bag.path}: several odometry topics; choose one with --odom-topic: {', '.join(fitting)}, or --no-odometry"
-    )
+    if default in fitting or len(fitting) < 2:
+        return default if default in fitting else next(iter(fitting), None)
+    raise UserError(f"{bag.path}: several {kind} topics; choose one with {option}: {', '.join(fitting)}, or {without}")
 
 
-def describe_drive(drive: Drive, odometry_topic: str | None, extractor: Extractor) -> Iterator[Described]:
-    """Every image of a drive that can be decoded, in the recorded order, with the odometry known by then."""
+def describe_drive(
+    drive: Drive, odometry_topic: str | None, extractor: Extractor, gps: Gps | None = None
+) -> Iterator[Described]:
+    """Every image of a drive that can be decoded, in the recorded order, with the odometry and fix known by then."""
     of_topic = {camera.topic: camera for camera in drive.cameras.values()}
     motion, watch, epoch = MotionBuffer(), StampWatch(), 0
-    topics = [*drive.image_topics, *([odometry_topic] if odometry_topic else [])]
+    fix: GpsFix | None = None
+    topics = [*drive.image_topics, *([odometry_topic] if odometry_topic else []), *([gps.topic] if gps else [])]
     for topic, _, message in drive.bag.messages(topics):
         if topic == odometry_topic:
             _add_odometry(motion, message, topic)
+            continue
+        if gps and topic == gps.topic:
+            fix = read_fix(message) or fix
             continue
         began = time.perf_counter()
         try:
@@ -110,7 +143,8 @@ def describe_drive(drive: Drive, odometry_topic: str | None, extractor: Extracto
         # Where odometry began anew the motion since the last image is not known: as the node does.
         odometry = motion.at(frame.stamp_ns) if motion.epoch == epoch else None
         epoch = motion.epoch
-        yield Described(frame, descriptor, odometry, jumped_back, seconds)
+        restriction = gps.gate.restriction(fix, frame.stamp_ns, gps.earth) if gps else UNRESTRICTED
+        yield Described(frame, descriptor, odometry, jumped_back, seconds, restriction)
 
 
 def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge, name: str) -> Iterator[Answered]:
@@ -120,9 +154,10 @@ def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge
         if image.jumped_back:
             localizer.reset()
         began = time.perf_counter()
-        estimate = localizer.match(image.descriptor, image.frame.stamp_ns, image.odometry, rgb=image.frame.rgb)
+        frame = image.frame
+        estimate = localizer.match(image.descriptor, frame.stamp_ns, image.odometry, image.restriction, frame.rgb)
         seconds = {**image.seconds, "match": time.perf_counter() - began}
-        query = judge(image.frame.camera, estimate)
+        query = judge(frame.camera, estimate)
         query = query and replace(query, drive=name, seconds=seconds)
         yield Answered(estimate, image.odometry is not None, query)
 

@@ -123,7 +123,13 @@ def write_json(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
         "kidnapping": evaluation.recovery and asdict(evaluation.recovery),
         "reliability": [asdict(one) for one in evaluation.bins],
         "bags": [
-            {"bag": drive.name, "truth": drive.truth, "odometry": drive.odometry, **measures.as_json()}
+            {
+                "bag": drive.name,
+                "truth": drive.truth,
+                "odometry": drive.odometry,
+                "gps": drive.gps,
+                **measures.as_json(),
+            }
             for drive, measures in zip(evaluation.drives, evaluation.of_each, strict=True)
         ],
     }
@@ -181,7 +187,11 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
     rows = {int(number): row for row, number in enumerate(place_map.ids)}
     together = evaluation.together
     recordings = [
-        (drive.name, f"images on {', '.join(drive.image_topics)}, odometry {drive.odometry or 'none'}, {drive.truth}")
+        (
+            drive.name,
+            f"images on {', '.join(drive.image_topics)}, odometry {drive.odometry or 'none'}, GPS "
+            f"{drive.gps or 'none'}, {drive.truth}",
+        )
         for drive in evaluation.drives
     ]
     carried = [("kidnapping", evaluation.recovery.line())] if evaluation.recovery else []

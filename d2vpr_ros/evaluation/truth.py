@@ -52,6 +52,8 @@ def judge_by_pose(localizer: Localizer, drive: Drive, radius_m: float, tolerance
         if tolerance_deg is not None:
             right_rows &= _turned_deg(rotations, truth) <= tolerance_deg
         answer = estimate.pose or _would_be(localizer, estimate)
+        if answer is None:
+            return replace(_said(localizer, estimate, right_rows), truth=truth)
         off = off_by(answer, truth)
         turned_deg = np.degrees(turn(answer, truth))
         right = off <= radius_m and (tolerance_deg is None or bool(turned_deg <= tolerance_deg))
@@ -75,7 +77,7 @@ def judge_by_number(
         if number is None:
             return None
         off = np.abs(place_numbers - number)
-        best = float(off[estimate.matches[0].row])
+        best = float(off[estimate.matches[0].row]) if estimate.matches else np.nan
         scored = _said(localizer, estimate, off <= radius_frames)
         return replace(scored, right=best <= radius_frames, off=best if np.isfinite(best) else None, answer=None)
 
@@ -90,26 +92,27 @@ def judge_off_map(localizer: Localizer) -> Judge:
 
 def _said(localizer: Localizer, estimate: Estimate, right_rows: Right) -> ScoredQuery:
     """What the localizer said, without what depends on the kind of truth."""
-    best = estimate.matches[0]
+    best = estimate.matches[0] if estimate.matches else None  # GPS may leave no place that comes into question
     return ScoredQuery(
         estimate.stamp_ns,
         answerable=bool(right_rows.any()),
-        accepted=best.accepted,  # a map without metres is answered with a place alone
+        accepted=best is not None and best.accepted,  # a map without metres is answered with a place alone
         found=tuple(bool(right_rows[match.row]) for match in estimate.matches),
         probability=estimate.probability,
-        place_id=int(localizer.map.ids[best.row]),
+        place_id=None if best is None else int(localizer.map.ids[best.row]),
         answer=estimate.pose,
         covariance=estimate.covariance,
         state=estimate.state.value,
         reject_reason=estimate.reject_reason.value,
-        similarity=best.similarity,
+        similarity=None if best is None else best.similarity,
     )
 
 
-def _would_be(localizer: Localizer, estimate: Estimate) -> Pose:
-    """T_map_base that the localizer would have answered, had it been surer."""
+def _would_be(localizer: Localizer, estimate: Estimate) -> Pose | None:
+    """T_map_base that the localizer would have answered, had it been surer; None where no place came into question."""
     standing = estimate.standing
-    assert standing is not None, "an image that was looked at has a standing"
+    if standing is None:
+        return None
     return replace(localizer.map.base_pose(standing.best, localizer.mount), position=standing.position)
 
 

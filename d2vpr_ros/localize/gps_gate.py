@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from d2vpr_ros.fields import NANOSECONDS
+from d2vpr_ros.bags.gps import on_earth
+from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
+
+SIGMAS, LEAST_RADIUS_M = 5.0, 30.0
+"""Of a gate, where nobody says otherwise."""
 
 _KEPT_S = 3.0  # receivers give a fix a second or more; an older one says too little of a car
 _UNKNOWN_M = 15.0  # standard deviation where the receiver does not say, as among houses
@@ -35,6 +40,18 @@ class GpsFix:
     latitude: float
     longitude: float
     sigma_m: float | None
+
+
+def read_fix(message: Any) -> GpsFix | None:
+    """Where a sensor_msgs/NavSatFix says the receiver is; None without a fix."""
+    if message.status.status < 0 or not on_earth((message.latitude, message.longitude, message.altitude)):
+        return None
+    east_north = np.asarray(message.position_covariance, np.float64).reshape(3, 3)[:2, :2]
+    sigma = None
+    if message.position_covariance_type != 0 and np.isfinite(east_north).all():
+        variance = float(np.linalg.eigvalsh((east_north + east_north.T) / 2)[-1])
+        sigma = float(np.sqrt(variance)) if 0 < variance < np.inf else None
+    return GpsFix(stamp_ns(message.header), float(message.latitude), float(message.longitude), sigma)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
-from d2vpr_ros.localize.gps_gate import GpsGate
+from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
 from d2vpr_ros.localize.options import Verify
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
@@ -90,8 +90,16 @@ PARAMETERS = (
         True,
         "Look and answer only near the last fix on `gps/fix`, where there is any and the map is geo-tagged.",
     ),
-    Parameter("gps_gate_sigmas", 5.0, "How many of its standard deviations the robot may be from a fix.", 1.0, 100.0),
-    Parameter("gps_gate_least_m", 30.0, "And how many metres at least, however exact the fix says it is.", 1.0, 1e5),
+    Parameter(
+        "gps_gate_sigmas", SIGMAS, "How many of its standard deviations the robot may be from a fix.", 1.0, 100.0
+    ),
+    Parameter(
+        "gps_gate_least_m",
+        LEAST_RADIUS_M,
+        "And how many metres at least, however exact the fix says it is.",
+        1.0,
+        1e5,
+    ),
     Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
     Parameter(
         "publish_tf",

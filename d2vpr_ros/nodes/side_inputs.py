@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from d2vpr_ros.bags.calibration import Calibration, calibration_of
-from d2vpr_ros.bags.gps import on_earth
 from d2vpr_ros.fields import NANOSECONDS, read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate
+from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
 from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import Restriction
@@ -129,15 +128,3 @@ def too_fast(speed_mps: float, top_speed_mps: float) -> str:
         f"has driven {speed_mps:.1f} m/s, more than top_speed_mps ({top_speed_mps:g}): set that higher, or the robot "
         "is lost wherever odometry fails"
     )
-
-
-def read_fix(message: Any) -> GpsFix | None:
-    """Where a sensor_msgs/NavSatFix says the receiver is; None without a fix."""
-    if message.status.status < 0 or not on_earth((message.latitude, message.longitude, message.altitude)):
-        return None
-    east_north = np.asarray(message.position_covariance, np.float64).reshape(3, 3)[:2, :2]
-    sigma = None
-    if message.position_covariance_type != 0 and np.isfinite(east_north).all():
-        variance = float(np.linalg.eigvalsh((east_north + east_north.T) / 2)[-1])
-        sigma = float(np.sqrt(variance)) if 0 < variance < np.inf else None
-    return GpsFix(stamp_ns(message.header), float(message.latitude), float(message.longitude), sigma)
