@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
-from places import alike_along_the_way, straight_street, write_places
+from places import alike_along_the_way, straight_street, write_places, write_sessions
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 
@@ -26,7 +27,7 @@ from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes import settings as node_settings
 from d2vpr_ros.nodes.judging import Judging
-from d2vpr_ros.nodes.loading import Loaded
+from d2vpr_ros.nodes.loading import Loaded, some_pictures
 from d2vpr_ros.nodes.side_inputs import SideInputs
 
 SECOND = 1_000_000_000
@@ -47,6 +48,14 @@ def judging(inputs: SideInputs) -> Judging:
     """As the node makes one, with tf that knows nothing."""
     values = {parameter.name: parameter.default for parameter in node_settings.PARAMETERS}
     return Judging(node_settings.of_values(values), inputs, lambda base, camera: None, lambda said: None)
+
+
+def test_a_precision_is_tried_on_pictures_from_all_over_the_map(tmp_path: Path, loaded: Loaded) -> None:
+    place_map = write_sessions(tmp_path / "town.d2map", ["monday", "tuesday"], 20)
+    levels = [int(picture.mean()) for picture in some_pictures(place_map) or []]
+    assert len(levels) == 16
+    assert (levels[0], levels[-1]) == (0, 20 * 19 % 256)  # the first place and the last
+    assert some_pictures(loaded.localizer.map) is None  # it holds none
 
 
 numbers = st.one_of(

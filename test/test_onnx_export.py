@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from d2vpr_ros.cli.main import main
-from d2vpr_ros.describe import Extractor, onnx_export
+from d2vpr_ros.describe import Extractor, gate
 from d2vpr_ros.describe.gate_pictures import gate_pictures
 from d2vpr_ros.describe.onnx_export import export
 from d2vpr_ros.describe.onnx_file import metadata_of, read_onnx
@@ -52,7 +52,7 @@ def test_the_verb_says_how_near_the_file_is_to_torch(tmp_path: Path, capsys: pyt
 def test_a_reduced_file_is_near_enough_and_not_taken_for_an_exact_one(precision: str, tmp_path: Path) -> None:
     path = tmp_path / "nano.onnx"
     exact = NANO.stat().st_size
-    assert export(NANO, path, precision=precision, images=PICTURES).cosine > 0.999
+    assert export(NANO, path, precision=precision, images=PICTURES).kept.refusal == ""
     assert path.stat().st_size < 2 * exact  # the weights file is float16
     with pytest.raises(UserError, match=f"exported with precision '{precision}'; use precision 'fast'"):
         Extractor.open(str(path), precision="exact")
@@ -69,8 +69,8 @@ def test_in_half_precision_norms_softmax_and_the_aggregator_stay_float32(tmp_pat
 
 
 def test_a_file_that_differs_too_much_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(onnx_export.LEAST_COSINE, "int8", 0.99999)
-    with pytest.raises(UserError, match=r"is not written: .* cosine 0\.99.* expected 0\.99999"):
+    monkeypatch.setattr(gate, "MIN_COSINE", 0.99999)
+    with pytest.raises(UserError, match=r"is not written: .* cosine to float32 0\.99.* less than 0\.99999"):
         export(NANO, tmp_path / "nano.onnx", precision="int8", images=PICTURES)
     assert not list(tmp_path.iterdir())
 

@@ -71,6 +71,7 @@ class Extractor:
         precision: str = "exact",
         device: str = "auto",
         projection: str = "default",
+        images: Sequence[npt.NDArray[np.uint8]] | None = None,
     ) -> Extractor:
         """Load weights and everything that goes with them.
 
@@ -82,6 +83,8 @@ class Extractor:
             device: `auto` takes the GPU where there is one; `tensorrt` is for onnxruntime only.
             projection: what shortens descriptors: `default`, the file beside the weights (`<name>.pca512.safetensors`)
                 where there is one; `none`; or a file of models/fit_pca.py. An exported file has its own.
+            images: RGB pictures (H, W, 3) uint8 of different places, the map's at best, to try `fast` on; without them
+                it is tried on drawn ones.
 
         Raises:
             UserError: no such weights, backend, precision or device, or a file that is something else.
@@ -98,7 +101,7 @@ class Extractor:
             if precision == "fast" and Path(weights).suffix != ".onnx":
                 from d2vpr_ros.describe.onnx_fast import open_fast
 
-                network = open_fast(weights, device, projection, preprocessor)
+                network = open_fast(weights, device, projection, preprocessor, images)
             else:
                 from d2vpr_ros.describe.onnx_network import open_onnx
 
@@ -106,7 +109,7 @@ class Extractor:
         else:
             from d2vpr_ros.describe.torch_network import open_torch
 
-            network = open_torch(weights, precision, device, projection, preprocessor)
+            network = open_torch(weights, precision, device, projection, preprocessor, images)
         return Extractor(network, preprocessor)
 
     @property

@@ -7,6 +7,9 @@ flat surfaces beside fine texture, a power spectrum of 1/f² and a few activatio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +21,37 @@ _SMALLEST, _LARGEST = 0.03, 0.6  # radius of a leaf in parts of the picture's si
 def gate_pictures(count: int = 12, side: int = 224) -> npt.NDArray[np.uint8]:
     """(count, side, side, 3) uint8 RGB; the first is the same whatever the count. Some are dark, some flat."""
     return np.stack([_picture(np.random.default_rng([7, number]), side) for number in range(count)])
+
+
+def gate_places(side: int = 224) -> list[npt.NDArray[np.uint8]]:
+    """16 places, (side, side, 3) uint8 RGB each: four ways, on each the next place shows seven eighths of the last."""
+    return list(_along_the_ways(side))
+
+
+def _along_the_ways(side: int) -> Iterator[npt.NDArray[np.uint8]]:
+    step = side // 8
+    for way in gate_pictures(4, side + 4 * step):
+        for start in range(0, 4 * step, step):
+            yield way[2 * step : 2 * step + side, start : start + side]
+
+
+def changed_view(picture: npt.NDArray[np.uint8], number: int) -> npt.NDArray[np.uint8]:
+    """The same place seen again: nearer and from aside, in another light, with a camera's noise.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        number: the same always gives the same change.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    draw = np.random.default_rng([11, number])
+    height, width = picture.shape[:2]
+    high, wide = max(1, round(height * 0.9)), max(1, round(width * 0.9))
+    top, left = draw.integers(0, height - high + 1), draw.integers(0, width - wide + 1)
+    seen = cv2.resize(picture[top : top + high, left : left + wide], (width, height), interpolation=cv2.INTER_LINEAR)
+    lit = (seen / 255.0) ** draw.uniform(0.7, 1.4) * draw.uniform(0.7, 1.0, 3)
+    return (255 * np.clip(lit + draw.normal(0, 0.015, picture.shape), 0, 1)).astype(np.uint8)
 
 
 def _picture(draw: np.random.Generator, side: int) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from d2vpr_ros.describe.gate_pictures import gate_pictures
+from d2vpr_ros.describe.gate import compare, described, trial
 from d2vpr_ros.describe.identity import ModelIdentity
 from d2vpr_ros.describe.onnx_file import PRECISION_KEY, WAY_OUT, identity_of, read_onnx
 from d2vpr_ros.describe.preprocess import Preprocessor, check_image
@@ -30,13 +30,17 @@ _PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
-LEAST_COSINE = 0.999  # of what a device computes to what the processor does
 _DEVICES = {providers[0]: device for device, providers in _PROVIDERS.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxNetwork:
-    """See `extractor.Network`."""
+    """See `extractor.Network`.
+
+    Attributes:
+        path: the exported file.
+        form: what it counts in, by its own account: exact, fp16, int8.
+    """
 
     session: onnxruntime.InferenceSession
     identity: ModelIdentity
@@ -44,6 +48,7 @@ class OnnxNetwork:
     device: str
     size: int
     path: Path
+    form: str
 
     @property
     def library(self) -> str:
@@ -90,7 +95,7 @@ def open_exported(path: Path, precision: str, device: str, preprocessor: Preproc
             f"{preprocessor.hash} here); {WAY_OUT}"
         )
     width = _width(session, preprocessor.size, path)
-    network = OnnxNetwork(session, identity, width, running_device(session), preprocessor.size, path)
+    network = OnnxNetwork(session, identity, width, running_device(session), preprocessor.size, path, made)
     try:
         tried = network(np.zeros((1, preprocessor.size, preprocessor.size, 3), np.uint8))
     except Exception as error:  # ONNX Runtime's own exceptions have no common base
@@ -108,14 +113,13 @@ def _check_device(network: OnnxNetwork) -> None:
     Raises:
         UserError: they differ too much: half precision lost something on the way.
     """
-    pictures = gate_pictures(side=network.size)
-    processor = open_session(read_onnx(network.path), network.path, "cpu")
-    (expected,) = processor.run(None, {processor.get_inputs()[0].name: pictures})
-    cosine = float(np.einsum("nd,nd->n", expected, network(pictures)).min())
-    if not cosine >= LEAST_COSINE:
+    pictures = trial(network.squash)
+    processor = replace(network, session=open_session(read_onnx(network.path), network.path, "cpu"), device="cpu")
+    kept = compare(described(processor, pictures), described(network, pictures))
+    if kept.refusal:
         raise UserError(
-            f"ONNX file {network.path} on {network.device} agrees with the processor only to cosine {cosine:.4f}, "
-            f"expected {LEAST_COSINE:g}; use device 'cuda' or 'cpu', or export with --precision exact"
+            f"ONNX file {network.path} on {network.device} does not agree with the processor ({kept.refusal}); use "
+            "device 'cuda' or 'cpu', or export with --precision exact"
         )
 
 

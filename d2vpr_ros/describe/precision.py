@@ -9,18 +9,15 @@ torch, weights and pictures, so the next start finds it there.
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from d2vpr_ros.describe.findings import PrecisionReport, read_findings, write_finding
+from d2vpr_ros.describe.findings import PrecisionReport, finding_key, read_findings, write_finding
 from d2vpr_ros.describe.gate import Float32, Image, compare, described, trial
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.describe.projection import Projection
@@ -86,7 +83,10 @@ def apply(
     device = torch.device(device)
     file = cache or cache_folder() / "precision.json"
     known = dict(refused or {})
-    key = _key(weights_sha256 or _weights_hash(model), device, projection, known, images)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else " ".join(processor_flags())
+    libraries = (torch.__version__, torch.get_num_threads())
+    weights = (weights_sha256 or _weights_hash(model), projection.hash if projection else "")
+    key = finding_key(_REVISION, where, libraries, weights, known, images=images)
     found = read_findings(file).get(key)
     if found is None or found.form not in FORMS:
         found = _best(model, device, images, projection, known)
@@ -179,24 +179,6 @@ def _seconds(model: FusedD2VPR, image: Tensor) -> float:
     started = time.perf_counter()
     model(image).cpu()
     return time.perf_counter() - started
-
-
-def _key(
-    weights: str,
-    device: torch.device,
-    projection: Projection | None,
-    known: Mapping[str, str],
-    images: Sequence[Image] | None,
-) -> str:
-    """What a finding depends on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
-    processor = next((line for line in lines if line.startswith("model name")), platform.processor())
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor} {processor_flags()}"
-    shortened = projection.hash if projection else ""
-    seen = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images or ()]
-    parts = (_REVISION, where, torch.get_num_threads(), torch.__version__, weights, shortened, dict(known), seen)
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _weights_hash(model: FusedD2VPR) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from d2vpr_ros.describe import precision as precisions
+from d2vpr_ros.describe.gate import footage_refusals
 from d2vpr_ros.describe.identity import ModelIdentity
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.describe.projection import Projection
@@ -77,7 +78,14 @@ class TorchNetwork:
             return self.whole(torch.from_numpy(images).to(self.device)).cpu().numpy()
 
 
-def open_torch(weights: str, precision: str, device: str, projection: str, preprocessor: Preprocessor) -> TorchNetwork:
+def open_torch(
+    weights: str,
+    precision: str,
+    device: str,
+    projection: str,
+    preprocessor: Preprocessor,
+    images: Sequence[npt.NDArray[np.uint8]] | None = None,
+) -> TorchNetwork:
     """What `Extractor.open` asks of torch; the arguments are its.
 
     Raises:
@@ -96,7 +104,11 @@ def open_torch(weights: str, precision: str, device: str, projection: str, prepr
     weights_sha256 = file_sha256(path)
     shortened = projection_of(projection, path, weights_sha256)
     fused = fuse(model, preprocessor.size).to(device)
-    network, report = precisions.apply(fused, precision, device, weights_sha256=weights_sha256)
+    refused = footage_refusals(path, weights_sha256) if precision == "fast" else {}
+    network, report = precisions.apply(
+        fused, precision, device,
+        images=images, weights_sha256=weights_sha256, projection=shortened, refused=refused,
+    )  # fmt: skip
     if report.reason and precision != "exact":
         log.info("precision %s: %s", precision, report.reason)
     whole = Whole(network, preprocessor, shortened).eval().to(device)

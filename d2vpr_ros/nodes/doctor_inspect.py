@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -56,8 +56,9 @@ def inspect_device(parameters: Mapping[str, object], map_path: str) -> tuple[Dev
     from d2vpr_ros.describe import Extractor
 
     names = ("weights", "backend", "precision", "device", "projection")
+    chosen: dict[str, Any] = {name: str(parameters[name]) for name in names if name in parameters}
     try:
-        extractor = Extractor.open(**{name: str(parameters[name]) for name in names if name in parameters})
+        extractor = Extractor.open(**chosen)
     except UserError as error:
         return DeviceFacts(trouble=str(error)), inspect_map(map_path, None) if map_path else None
     network = extractor.network

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.compose import decode_jpeg
 from d2vpr_ros.localize import Localizer
 from d2vpr_ros.localize.still import neighbour_similarity
-from d2vpr_ros.mapping import read_map
+from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.earth import Earth, earth_of
 from d2vpr_ros.mapping.search import open_search
 from d2vpr_ros.nodes.settings import Settings
@@ -32,19 +36,33 @@ class Loaded:
         self.localizer.search.close()
 
 
+_TRIED_ON = 16  # pictures of a map
+
+
+def some_pictures(place_map: PlaceMap) -> list[npt.NDArray[np.uint8]] | None:
+    """Of 16 places all over a map, (H, W, 3) uint8 RGB; None where it has fewer."""
+    rows = np.linspace(0, len(place_map) - 1, _TRIED_ON).astype(int)
+    jpegs = [place_map.picture(row) for row in rows] if len(place_map) >= _TRIED_ON else []
+    pictures = [picture for jpeg in jpegs if jpeg and (picture := decode_jpeg(jpeg)) is not None]
+    return pictures if len(pictures) == _TRIED_ON else None
+
+
 def load(
-    path: str, extractor: Extractor, settings: Settings, mounts: Sequence[Pose | None], say: Callable[[str], object]
+    place_map: PlaceMap,
+    extractor: Extractor,
+    settings: Settings,
+    mounts: Sequence[Pose | None],
+    say: Callable[[str], object],
 ) -> Loaded:
-    """Read a map and set a localizer up on it.
+    """Set a localizer up on a map.
 
     Args:
         mounts: T_base_cameraOptical of each camera; of several only where all are known, else None alone.
         say: takes one line each time the connection to a shared database is lost or found again.
 
     Raises:
-        UserError: there is no such map, it is damaged, or another model made it.
+        UserError: another model made the map.
     """
-    place_map = read_map(path)
     search = open_search(settings.search_backend, settings.search_collection, place_map, say)
     try:
         localizer = Localizer(place_map, extractor, settings.options, mounts[0], search)

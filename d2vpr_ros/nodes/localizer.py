@@ -23,9 +23,10 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, State
+from d2vpr_ros.mapping import read_map
 from d2vpr_ros.nodes import messages, settings
 from d2vpr_ros.nodes.answering import Answering
-from d2vpr_ros.nodes.loading import Loaded, load
+from d2vpr_ros.nodes.loading import Loaded, load, some_pictures
 from d2vpr_ros.nodes.outputs import Outputs
 from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.reporting import report_values
@@ -72,11 +73,13 @@ class LocalizerNode(LifecycleNode):
         check_mounts(values.cameras)
         if values.publish_tf:
             tf_message()  # better missed now than when it is activated
+        place_map = read_map(values.map)
+        pictures = some_pictures(place_map) if values.precision == "fast" else None
         self._extractor = Extractor.open(
-            values.weights, values.backend, values.precision, values.device, values.projection
+            values.weights, values.backend, values.precision, values.device, values.projection, pictures
         )
         mounts = [camera.mount for camera in values.cameras]
-        loaded = load(values.map, self._extractor, values, known(mounts), self.get_logger().warning)
+        loaded = load(place_map, self._extractor, values, known(mounts), self.get_logger().warning)
         self._extractor.describe([np.zeros((480, 640, 3), np.uint8)])  # the first pass is slow: not on the first image
         self._loaded = loaded
         self._outputs = Outputs(self, values)
@@ -183,7 +186,7 @@ class LocalizerNode(LifecycleNode):
             raise UserError("the node is not active; activate it first")
         path = str(self.get_parameter("map").value)
         mounts = old.localizer.cameras.mounts
-        self._loaded = load(path, self._extractor, self._settings, mounts, self.get_logger().warning)
+        self._loaded = load(read_map(path), self._extractor, self._settings, mounts, self.get_logger().warning)
         answering.use(self._loaded)
         self._belief_dropped()
         old.close()
