@@ -104,7 +104,7 @@ def test_fast_is_a_reduced_form_or_float32_and_the_same_model(tmp_path: Path, mo
     assert len(list((tmp_path / "d2vpr_ros" / "onnx").iterdir())) == 2
 
 
-@pytest.mark.parametrize("size", [(1080, 1920), (480, 640), (224, 224), (100, 333), (7, 5)])
+@pytest.mark.parametrize("size", [(720, 1280), (480, 640), (901, 1203), (224, 224), (100, 333), (7, 5)])
 def test_images_are_squashed_without_torch_as_with_it(size: tuple[int, int]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     there = Preprocessor().resize(image).permute(1, 2, 0).numpy().astype(int)
