@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from d2vpr_ros.describe import Extractor
 from d2vpr_ros.describe.gate_pictures import gate_pictures
-from d2vpr_ros.describe.preprocess import Preprocessor
+from d2vpr_ros.describe.preprocess import Preprocessor, resampled
 from d2vpr_ros.describe.resample import squash
 from d2vpr_ros.describe.weights import weights_path
 from d2vpr_ros.model import FusedD2VPR, fuse, load_checkpoint
@@ -45,6 +46,52 @@ def test_it_is_the_resampling_of_pil_to_a_level(width: int, height: int) -> None
     by_pil = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), np.int16)
     ours = Preprocessor().resize(image).permute(1, 2, 0).numpy().astype(np.int16)
     assert np.abs(ours - by_pil).max() <= 1
+
+
+@torch.inference_mode()
+def descriptors_agree(network: FusedD2VPR, ours: torch.Tensor, other: torch.Tensor) -> None:
+    prepare = Preprocessor()
+    assert int((ours.int() - other.int()).abs().max()) <= 1
+    first, second = (network(prepare.normalise(image[None])) for image in (ours, other))
+    assert float((first * second).sum()) >= MIN_COSINE
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_device_without_eight_bit_resampling_rounds_to_the_same_levels(
+    network: FusedD2VPR, width: int, height: int
+) -> None:
+    image = scene(width, height)
+    by_float = resampled(torch.from_numpy(image).float(), 224)
+    assert by_float.dtype == torch.uint8
+    descriptors_agree(network, Preprocessor().resize(image), by_float)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_images_are_prepared_on_the_gpu_where_the_network_is(network: FusedD2VPR, width: int, height: int) -> None:
+    image = scene(width, height)
+    on_gpu = Preprocessor().resize(image, "cuda")
+    assert on_gpu.is_cuda
+    descriptors_agree(network, Preprocessor().resize(image), on_gpu.cpu())
+
+
+def test_what_waits_for_the_network_is_small_and_on_the_host_wherever_it_was_prepared() -> None:
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    image = scene(641, 479)
+    prepared = [Extractor.open("nano", "torch", device=device).prepare(image) for device in devices]
+    for one in prepared:
+        assert one.shape == (224, 224, 3)
+        assert one.dtype == np.uint8
+        assert np.abs(one.astype(int) - prepared[0]).max() <= 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1936, 1216), (3840, 2160)])
+def test_a_large_image_is_squashed_without_torch_nearly_to_the_same_levels(width: int, height: int) -> None:
+    image = scene(width, height)
+    off = squash(image, 224).astype(int) - Preprocessor().resize(image).permute(1, 2, 0).numpy()
+    assert np.abs(off).mean() < 0.3
+    assert abs(off.mean()) < 0.05
 
 
 def test_a_view_of_an_image_is_as_good_as_a_copy() -> None:

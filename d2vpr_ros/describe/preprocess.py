@@ -38,19 +38,18 @@ class Preprocessor:
         recipe = {"resample": "bilinear antialias uint8", "fit": "squash", **asdict(self)}
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
-    def resize(self, image: npt.NDArray[np.uint8]) -> Tensor:
-        """(H, W, 3) uint8 RGB -> (3, size, size) uint8.
+    def resize(self, image: npt.NDArray[np.uint8], device: str = "cpu") -> Tensor:
+        """(H, W, 3) uint8 RGB -> (3, size, size) uint8 on the device, which does the work.
+
+        A device that cannot resample 8-bit values does it in float32 and rounds: within a level of the processor.
 
         Raises:
             UserError: the picture is not such an array, or empty.
         """
         import torch
-        from torch.nn import functional
 
         check_image(image)
-        channels_first = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-        side = (self.size, self.size)
-        return functional.interpolate(channels_first, side, mode="bilinear", antialias=True)[0]
+        return resampled(torch.from_numpy(np.ascontiguousarray(image)).to(device), self.size)
 
     def normalise(self, resized: Tensor) -> Tensor:
         """(N, 3, size, size) uint8 -> float32, zero mean and unit variance over ImageNet."""
@@ -65,6 +64,19 @@ class Preprocessor:
         import torch
 
         return self.normalise(torch.stack([self.resize(image) for image in images]))
+
+
+def resampled(image: Tensor, size: int) -> Tensor:
+    """(H, W, 3) uint8 or float on any device -> (3, size, size) uint8: by antialiased bilinear interpolation."""
+    import torch
+    from torch.nn import functional
+
+    channels_first = image.permute(2, 0, 1)[None]
+    in_bytes = image.dtype == torch.uint8 and image.device.type == "cpu"  # torch's kernels elsewhere take floats only
+    squashed = functional.interpolate(
+        channels_first if in_bytes else channels_first.float(), (size, size), mode="bilinear", antialias=True
+    )[0]
+    return squashed if in_bytes else squashed.round().clamp(0, 255).to(torch.uint8)
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:
