@@ -85,7 +85,8 @@ def answer_bag(localizer: Localizer, path: Path, name: str, off_map: bool, args:
     from d2vpr_ros.evaluation.offline import describe_drive
 
     with open_asked(localizer, path, name, off_map, args) as asked:
-        every = answers_to(localizer, asked, describe_drive(asked.drive, asked.odometry, localizer.extractor))
+        images = describe_drive(asked.drive, asked.odometry, localizer.extractor, unseeing=asked.unseeing)
+        every = answers_to(localizer, asked, images)
     return [answered for answered in every if answered.by_odometry == (asked.odometry is not None)]
 
 

@@ -16,20 +16,7 @@ SEVEN = ("X", "Y", "Z", "QX", "QY", "QZ", "QW")
 
 def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", type=Path, help="a rosbag2 folder, an .mcap or .db3 file, or a rosbag1 .bag")
-    cameras = parser.add_argument_group("cameras")
-    cameras.add_argument(
-        "--image-topic", action="append", metavar="TOPIC",
-        help="once for each camera; found by itself where the bag leaves no choice",
-    )  # fmt: skip
-    cameras.add_argument(
-        "--mount", type=float, nargs=7, metavar=SEVEN,
-        help="the only camera on the base; default: tf_static, else level and looking forward",
-    )  # fmt: skip
-    cameras.add_argument(
-        "--mount-of", action="append", metavar="NAME=X,Y,Z,QX,QY,QZ,QW",
-        help="a camera on the base by its name, the namespace of its topic (front for /front/image); may be repeated",
-    )  # fmt: skip
-    cameras.add_argument("--base-frame", default="base_link", metavar="FRAME", help="of the robot (default: base_link)")
+    add_camera_arguments(parser)
     poses = parser.add_argument_group("poses")
     poses.add_argument(
         "--pose-topic", metavar="TOPIC",
@@ -56,6 +43,24 @@ def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which images, and where their cameras are on the robot."""
+    cameras = parser.add_argument_group("cameras")
+    cameras.add_argument(
+        "--image-topic", action="append", metavar="TOPIC",
+        help="once for each camera; found by itself where the bag leaves no choice",
+    )  # fmt: skip
+    cameras.add_argument(
+        "--mount", type=float, nargs=7, metavar=SEVEN,
+        help="the only camera on the base; default: tf_static, else level and looking forward",
+    )  # fmt: skip
+    cameras.add_argument(
+        "--mount-of", action="append", metavar="NAME=X,Y,Z,QX,QY,QZ,QW",
+        help="a camera on the base by its name, the namespace of its topic (front for /front/image); may be repeated",
+    )  # fmt: skip
+    cameras.add_argument("--base-frame", default="base_link", metavar="FRAME", help="of the robot (default: base_link)")
+
+
 def open_asked_drive(bag: Bag, args: argparse.Namespace, with_poses: bool = True) -> Drive:
     """The drive that these options name.
 
@@ -67,17 +72,12 @@ def open_asked_drive(bag: Bag, args: argparse.Namespace, with_poses: bool = True
 
     if not args.max_gap > 0:
         raise UserError(f"--max-gap {args.max_gap:g}: expected seconds above 0")
-    mounts = {}
-    for text in args.mount_of or []:
-        name, equals, numbers = text.partition("=")
-        if not name or not equals:
-            raise UserError(f"--mount-of {text}: expected NAME=x,y,z,qx,qy,qz,qw")
-        mounts[name] = read_mount(f"--mount-of {name}", numbers.split(","))
+    mount, mounts = read_mounts(args)
     return open_drive(
         bag,
         args.image_topic,
         args.pose_topic,
-        None if args.mount is None else read_mount("--mount", args.mount),
+        mount,
         args.pose_of,
         args.max_gap,
         mounts=mounts,
@@ -89,6 +89,23 @@ def open_asked_drive(bag: Bag, args: argparse.Namespace, with_poses: bool = True
         base_frame=args.base_frame,
         with_poses=with_poses,
     )
+
+
+def read_mounts(args: argparse.Namespace) -> tuple[Pose | None, dict[str, Pose]]:
+    """The mount of the only camera, and those of cameras by name, as far as they are given.
+
+    Raises:
+        UserError: one is no pose.
+    """
+    from d2vpr_ros.errors import UserError
+
+    mounts = {}
+    for text in args.mount_of or []:
+        name, equals, numbers = text.partition("=")
+        if not name or not equals:
+            raise UserError(f"--mount-of {text}: expected NAME=x,y,z,qx,qy,qz,qw")
+        mounts[name] = read_mount(f"--mount-of {name}", numbers.split(","))
+    return None if args.mount is None else read_mount("--mount", args.mount), mounts
 
 
 def read_mount(option: str, numbers: list[str] | list[float]) -> Pose:

@@ -111,7 +111,7 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
     with open_asked(localizer, path, name, off_map, args) as asked:
         drive = asked.drive
         gps = asked_gps(drive.bag, localizer.map, args)
-        images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor, gps)
+        images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor, gps, asked.unseeing)
         again: list[Remembered] = []
         every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images)
         kidnappings = kidnap(localizer, asked.judge, every, again, args.kidnap) if args.kidnap and not off_map else []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2vpr_ros.cli.drive_options import SEVEN, read_mount
+from d2vpr_ros.cli.drive_options import add_camera_arguments, read_mounts
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.stream import Drive
@@ -33,6 +33,7 @@ class Asked:
         name: of the recording, another for each.
         truth: what it is judged by, in words; judge: tells right answers from wrong ones.
         odometry: the topic, or None.
+        unseeing: names of the cameras that see nothing of the map, so that their images are left out, as by the node.
         on_map: whether any answer can be right.
     """
 
@@ -41,6 +42,7 @@ class Asked:
     truth: str
     judge: Judge
     odometry: str | None
+    unseeing: frozenset[str]
     on_map: bool
 
 
@@ -74,16 +76,12 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--off-map-bag", type=Path, action="append", default=[], metavar="BAG",
         help="one more recording, of somewhere else: every answer to it is wrong; may be repeated",
     )  # fmt: skip
+    add_camera_arguments(parser)
     drive = parser.add_argument_group("drive")
-    drive.add_argument("--image-topic", metavar="TOPIC", help="found by itself where a bag leaves no choice")
     odometry = drive.add_mutually_exclusive_group()
     odometry.add_argument("--odom-topic", metavar="TOPIC", help="default: /odom, or the only Odometry")
     odometry.add_argument("--no-odometry", action="store_true", help="leave it out, where the bag has it")
     drive.add_argument("--single", action="store_true", help="answer every image by itself (sequence:=false)")
-    drive.add_argument(
-        "--mount", type=float, nargs=7, metavar=SEVEN,
-        help="the camera on the base; default: tf_static, else level and looking forward",
-    )  # fmt: skip
     drive.add_argument("--top-speed", type=float, default=2.0, metavar="M/S", help="where there is no odometry (2)")
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
@@ -149,36 +147,41 @@ def asked_bags(args: argparse.Namespace) -> list[tuple[Path, str, bool]]:
 
 @contextmanager
 def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args: argparse.Namespace) -> Iterator[Asked]:
-    """A recording with its topics and its truth; the localizer is told where its camera is.
+    """A recording with its topics and its truth; the localizer is told where its cameras are.
 
     Raises:
         UserError: as `open_drive`, there is no such odometry, or the map and the recording do not go together.
     """
-    import numpy as np
-
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
     from d2vpr_ros.evaluation.offline import choose_odometry
 
-    mount = None if args.mount is None else read_mount("--mount", args.mount)
+    mount, mounts = read_mounts(args)
     with_poses = args.truth == "pose" and not off_map
     with open_bag(path) as bag:
         topic = args.truth_topic or (TRUTH if TRUTH in bag.topics and bag.topics[TRUTH].count else None)
         drive = open_drive(
-            bag, args.image_topic, topic, mount, args.pose_of, args.max_gap, with_poses=with_poses, geo_topic="none"
+            bag,
+            args.image_topic,
+            topic,
+            mount,
+            args.pose_of,
+            args.max_gap,
+            mounts=mounts,
+            base_frame=args.base_frame,
+            with_poses=with_poses,
+            geo_topic="none",
         )
         truth = "off the map" if off_map else f"poses on {drive.pose_source}" if with_poses else "numbers"
         odometry = None if args.no_odometry or args.single else choose_odometry(bag, args.odom_topic)
-        localizer.use_mount(drive.mount)
-        camera = next(iter(drive.cameras.values())).calibration
-        if camera is None:
-            localizer.use_camera_matrix(None)
-        else:
-            k = np.reshape(camera.k, (3, 3))
-            localizer.use_camera_matrix(k, camera.width, camera.height, camera.distortion_model, camera.d)
+        localizer.use_mounts([camera.mount for camera in drive.cameras.values()])
+        unseeing = [camera for number, camera in enumerate(drive.cameras) if not localizer.cameras.sees_map(number)]
+        for camera in unseeing:
+            log.warning("%s: camera %s sees nothing of what was mapped: its images are left out", path, camera)
         judge = _judge(localizer, drive, off_map, args)
-        print(f"{path}: {drive.total} images on {drive.image_topic}, odometry {odometry or 'none'}, truth: {truth}")
-        yield Asked(name, drive, truth, judge, odometry, not off_map)
+        topics = ", ".join(drive.image_topics)
+        print(f"{path}: {drive.total} images on {topics}, odometry {odometry or 'none'}, truth: {truth}")
+        yield Asked(name, drive, truth, judge, odometry, frozenset(unseeing), not off_map)
 
 
 def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) -> list[Answered]:

@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.evaluation.offline import Answered, Described
+from d2vpr_ros.evaluation.offline import Answered, Described, ask
 from d2vpr_ros.evaluation.truth import Judge
-from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg
 from d2vpr_ros.localize import Localizer
-from d2vpr_ros.mapping.restriction import Restriction
 
 FOLLOWED_M = 50.0
 """How far each kidnapped robot is watched."""
@@ -22,6 +20,7 @@ FOLLOWED_M = 50.0
 _AWAY_M = 20.0  # at least, from where it was
 _CARRIED_NS = 1_000_000_000
 _SEED = 4
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -79,23 +78,21 @@ def recovery(kidnappings: Sequence[Kidnapping]) -> Recovery:
 
 @dataclass(frozen=True, eq=False)
 class Remembered:
-    """One image of a drive, kept to drive there again; as JPEG: the pixels of a long drive would fill the memory."""
+    """One image of a drive, kept to drive there again; its pixels as JPEG: those of a long drive would fill the memory.
 
-    stamp_ns: int
-    camera: str
+    Attributes:
+        image: without its pixels.
+    """
+
+    image: Described
     jpeg: bytes
-    descriptor: npt.NDArray[np.float32]
-    odometry: Pose | None
-    restriction: Restriction
 
 
 def remembering(images: Iterable[Described], kept: list[Remembered]) -> Iterator[Described]:
     """The same images, each of which is put into the list, too."""
     for image in images:
-        frame = image.frame
-        jpeg = encode_jpeg(frame.rgb)
-        known = image.odometry, image.restriction
-        kept.append(Remembered(frame.stamp_ns, frame.camera, jpeg, image.descriptor, *known))
+        without = replace(image, frame=replace(image.frame, rgb=_NO_PIXELS))
+        kept.append(Remembered(without, encode_jpeg(image.frame.rgb)))
         yield image
 
 
@@ -117,7 +114,7 @@ def kidnap(
     metres = np.concatenate([[0.0], np.cumsum(np.nan_to_num(steps))])
     answerable = np.array([bool(a.query and a.query.answerable) for a in every])
     possible = np.flatnonzero(answerable & (metres <= metres[-1] - FOLLOWED_M))
-    draw, was, clock_ns = np.random.default_rng(_SEED), np.full(3, np.inf), images[0].stamp_ns
+    draw, was, clock_ns = np.random.default_rng(_SEED), np.full(3, np.inf), images[0].image.frame.stamp_ns
     kidnappings = []
     localizer.reset()
     for _ in range(count + 1):  # the first one is no kidnapping: where the robot is before
@@ -130,7 +127,8 @@ def kidnap(
         start = int(draw.choice(away))
         end = int(np.searchsorted(metres, metres[start] + FOLLOWED_M, side="right"))
         kidnappings.append(_follow(localizer, judge, images[start:end], metres[start:end] - metres[start], clock_ns))
-        clock_ns += images[end - 1].stamp_ns - images[start].stamp_ns + _CARRIED_NS
+        followed_ns = images[end - 1].image.frame.stamp_ns - images[start].image.frame.stamp_ns
+        clock_ns += followed_ns + _CARRIED_NS
         was = positions[start:end][~np.isnan(positions[start:end, 0])][-1]
     return kidnappings[1:]
 
@@ -139,15 +137,18 @@ def _follow(
     localizer: Localizer, judge: Judge, images: Sequence[Remembered], metres: npt.NDArray[np.float64], clock_ns: int
 ) -> Kidnapping:
     """Drive through these images, of which the first is taken at `clock_ns`."""
-    found_m, wrong, first = None, 0, images[0]
-    for image, driven_m in zip(images, metres, strict=True):
+    found_m, wrong, first = None, 0, images[0].image
+    for remembered, driven_m in zip(images, metres, strict=True):
+        image = remembered.image
         odometry = first.odometry.inverse() @ image.odometry if first.odometry and image.odometry else None
         if image is first:  # odometry that began anew tells no motion since the image before, as in the node
             odometry = None
-        stamp_ns = clock_ns + image.stamp_ns - first.stamp_ns
-        rgb = decode_jpeg(image.jpeg)
-        estimate = localizer.match(image.descriptor, stamp_ns, odometry, image.restriction, rgb)
-        query = judge(image.camera, replace(estimate, stamp_ns=image.stamp_ns))
+        stamp_ns = image.frame.stamp_ns
+        now = replace(
+            image.frame, rgb=decode_jpeg(remembered.jpeg), stamp_ns=clock_ns + stamp_ns - first.frame.stamp_ns
+        )
+        estimate = ask(localizer, replace(image, frame=now, odometry=odometry))
+        query = judge(image.frame.camera, replace(estimate, stamp_ns=stamp_ns))
         if query and query.accepted and query.right and found_m is None:
             found_m = float(driven_m)
         wrong += bool(query and query.accepted and not query.right)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from d2vpr_ros.bags.calibration import Calibration
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.bags.topics import NAVSATFIX, full_name
@@ -48,6 +49,7 @@ class Described:
     """One image of a drive as a localizer gets it.
 
     Attributes:
+        topic, camera: of its camera, and the camera's number; calibration: that camera's, None where not known.
         descriptor: (D,) float32 of unit length.
         odometry: T_odom_base at its stamp, None where not known.
         jumped_back: its stamp lies before those of earlier images: the belief starts anew.
@@ -61,6 +63,9 @@ class Described:
     jumped_back: bool
     seconds: dict[str, float]
     restriction: Restriction = UNRESTRICTED
+    topic: str = ""
+    camera: int = 0
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +120,22 @@ def _choose(
 
 
 def describe_drive(
-    drive: Drive, odometry_topic: str | None, extractor: Extractor, gps: Gps | None = None
+    drive: Drive,
+    odometry_topic: str | None,
+    extractor: Extractor,
+    gps: Gps | None = None,
+    unseeing: Collection[str] = (),
 ) -> Iterator[Described]:
-    """Every image of a drive that can be decoded, in the recorded order, with the odometry and fix known by then."""
-    of_topic = {camera.topic: camera for camera in drive.cameras.values()}
-    motion, watch, epoch = MotionBuffer(), StampWatch(), 0
+    """Every image of a drive that can be decoded, in the recorded order, with the odometry and fix known by then.
+
+    Args:
+        unseeing: names of cameras that are left out.
+    """
+    numbers = {camera.topic: number for number, camera in enumerate(drive.cameras.values())}
+    of_topic = {camera.topic: camera for camera in drive.cameras.values() if camera.name not in unseeing}
+    motion, watches, epoch = MotionBuffer(), {topic: StampWatch() for topic in of_topic}, 0
     fix: GpsFix | None = None
-    topics = [*drive.image_topics, *([odometry_topic] if odometry_topic else []), *([gps.topic] if gps else [])]
+    topics = [*of_topic, *([odometry_topic] if odometry_topic else []), *([gps.topic] if gps else [])]
     for topic, _, message in drive.bag.messages(topics):
         if topic == odometry_topic:
             _add_odometry(motion, message, topic)
@@ -129,9 +143,9 @@ def describe_drive(
         if gps and topic == gps.topic:
             fix = read_fix(message) or fix
             continue
-        began = time.perf_counter()
+        began, camera = time.perf_counter(), of_topic[topic]
         try:
-            frame = read_frame(message, of_topic[topic].name)
+            frame = read_frame(message, camera.name)
         except UserError as error:
             drive.unreadable += 1
             log.warning("%s: an image on %s is left out: %s", drive.bag.path, topic, error)
@@ -139,12 +153,27 @@ def describe_drive(
         decoded = time.perf_counter()
         descriptor = extractor.describe([frame.rgb])[0]
         seconds = {"decode": decoded - began, "describe": time.perf_counter() - decoded}
-        jumped_back = watch.jumped_back(frame.stamp_ns)
+        jumped_back = watches[topic].jumped_back(frame.stamp_ns)
+        if jumped_back:  # the other cameras' images will, too, and are not to start anew again
+            for other in watches.keys() - {topic}:
+                watches[other].forget_newest()
         # Where odometry began anew the motion since the last image is not known: as the node does.
         odometry = motion.at(frame.stamp_ns) if motion.epoch == epoch else None
         epoch = motion.epoch
         restriction = gps.gate.restriction(fix, frame.stamp_ns, gps.earth) if gps else UNRESTRICTED
-        yield Described(frame, descriptor, odometry, jumped_back, seconds, restriction)
+        known = odometry, jumped_back, seconds, restriction
+        yield Described(frame, descriptor, *known, topic, numbers[topic], camera.calibration)
+
+
+def ask(localizer: Localizer, image: Described) -> Estimate:
+    """What a localizer says to an image, told what camera it is from."""
+    known, frame = image.calibration, image.frame
+    if known is None:
+        localizer.use_camera_matrix(None)
+    else:
+        k = np.reshape(known.k, (3, 3))
+        localizer.use_camera_matrix(k, known.width, known.height, known.distortion_model, known.d)
+    return localizer.match(image.descriptor, frame.stamp_ns, image.odometry, image.restriction, frame.rgb, image.camera)
 
 
 def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge, name: str) -> Iterator[Answered]:
@@ -154,22 +183,21 @@ def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge
         if image.jumped_back:
             localizer.reset()
         began = time.perf_counter()
-        frame = image.frame
-        estimate = localizer.match(image.descriptor, frame.stamp_ns, image.odometry, image.restriction, frame.rgb)
+        estimate = ask(localizer, image)
         seconds = {**image.seconds, "match": time.perf_counter() - began}
-        query = judge(frame.camera, estimate)
-        query = query and replace(query, drive=name, seconds=seconds)
+        query = judge(image.frame.camera, estimate)
+        query = query and replace(query, drive=name, image_topic=image.topic, seconds=seconds)
         yield Answered(estimate, image.odometry is not None, query)
 
 
-def pictures(bag: Bag, image_topics: Sequence[str], stamps_ns: set[int]) -> dict[int, bytes]:
-    """JPEGs of the images with these stamps, as small as a map's."""
+def pictures(bag: Bag, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
+    """JPEGs of the images with these topics and stamps, as small as a map's."""
     from d2vpr_ros.mapping.picture import encode_picture
 
     return {
-        stamp: encode_picture(read_frame(message).rgb)
-        for _, _, message in bag.messages(image_topics)
-        if (stamp := stamp_ns(message.header)) in stamps_ns
+        (topic, stamp): encode_picture(read_frame(message).rgb)
+        for topic, _, message in bag.messages(sorted({topic for topic, _ in wanted}))
+        if (topic, stamp := stamp_ns(message.header)) in wanted
     }
 
 

@@ -155,6 +155,7 @@ def _columns(query: ScoredQuery) -> dict[str, object]:
     truth, answer = (pose.numbers if pose else (None,) * 7 for pose in (query.truth, query.answer))
     return {
         "bag": query.drive,
+        "image_topic": query.image_topic,
         "stamp_ns": query.stamp_ns,
         "state": query.state,
         "reject_reason": query.reject_reason,
@@ -180,10 +181,10 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
     shown = [query for group in groups for query in group.queries]
     jpegs = {}
     for drive in evaluation.drives:
-        wanted = {query.stamp_ns for query in shown if query.drive == drive.name}
+        wanted = {(query.image_topic, query.stamp_ns) for query in shown if query.drive == drive.name}
         with open_bag(drive.path) as bag:
-            found = pictures(bag, drive.image_topics, wanted)
-        jpegs.update({(drive.name, stamp): jpeg for stamp, jpeg in found.items()})
+            found = pictures(bag, wanted)
+        jpegs.update({(drive.name, *image): jpeg for image, jpeg in found.items()})
     rows = {int(number): row for row, number in enumerate(place_map.ids)}
     together = evaluation.together
     recordings = [
@@ -204,7 +205,7 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
         groups,
         [*recordings, *carried, *facts(place_map).items()],
         evaluation.unit,
-        query_jpeg=lambda query: jpegs.get((query.drive, query.stamp_ns)),
+        query_jpeg=lambda query: jpegs.get((query.drive, query.image_topic, query.stamp_ns)),
         place_jpeg=lambda place_id: place_map.picture(rows[place_id]),
     )
 

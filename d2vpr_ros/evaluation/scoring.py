@@ -34,7 +34,7 @@ class ScoredQuery:
         truth: T_map_base, None where it is not known in metres.
         answer: T_map_base if it was accepted, None in a map without metres.
         covariance: (6, 6) that came with it, in the order of geometry_msgs.
-        drive: the recording it is from.
+        drive, image_topic: the recording it is from, and of that the camera.
         state, reject_reason, similarity: as the localizer said; the similarity is the best candidate's.
         seconds: how long it took, by stage.
     """
@@ -51,6 +51,7 @@ class ScoredQuery:
     answer: Pose | None = None
     covariance: Array | None = None
     drive: str = ""
+    image_topic: str = ""
     state: str = ""
     reject_reason: str = ""
     similarity: float | None = None

@@ -34,13 +34,17 @@ def judge_by_pose(localizer: Localizer, drive: Drive, radius_m: float, tolerance
     Raises:
         UserError: the map has no metres, or the poses are in another frame than the map's.
     """
-    place_map, mount = localizer.map, localizer.mount
+    place_map = localizer.map
     into_map = _into_map(localizer, drive)
-    positions, rotations = place_map.base_poses(mount)
+    bases = [place_map.base_poses(mount) for mount in localizer.cameras.mounts]
     axes = 2 if place_map.header.origin else 3
 
     def off_by(a: Pose, b: Pose) -> float:
         return float(np.linalg.norm((a.position - b.position)[:axes]))
+
+    def right_of(positions: Array, rotations: Array, truth: Pose) -> Right:
+        rows: Right = np.linalg.norm((positions - truth.position)[:, :axes], axis=1) <= radius_m
+        return rows if tolerance_deg is None else rows & (_turned_deg(rotations, truth) <= tolerance_deg)
 
     def judge(camera: str, estimate: Estimate) -> ScoredQuery | None:
         seen_by = drive.cameras[camera]
@@ -48,16 +52,16 @@ def judge_by_pose(localizer: Localizer, drive: Drive, radius_m: float, tolerance
         if at is None:
             return None
         truth = into_map @ at @ seen_by.mount.inverse()
-        right_rows = np.linalg.norm((positions - truth.position)[:, :axes], axis=1) <= radius_m
-        if tolerance_deg is not None:
-            right_rows &= _turned_deg(rotations, truth) <= tolerance_deg
+        of_cameras = [right_of(positions, rotations, truth) for positions, rotations in bases]
+        said = _said(localizer, estimate, of_cameras[estimate.camera])
+        said = replace(said, answerable=any(bool(rows.any()) for rows in of_cameras), truth=truth)
         answer = estimate.pose or _would_be(localizer, estimate)
         if answer is None:
-            return replace(_said(localizer, estimate, right_rows), truth=truth)
+            return said
         off = off_by(answer, truth)
         turned_deg = np.degrees(turn(answer, truth))
         right = off <= radius_m and (tolerance_deg is None or bool(turned_deg <= tolerance_deg))
-        return replace(_said(localizer, estimate, right_rows), right=right, off=off, truth=truth)
+        return replace(said, right=right, off=off)
 
     return judge
 
@@ -113,7 +117,8 @@ def _would_be(localizer: Localizer, estimate: Estimate) -> Pose | None:
     standing = estimate.standing
     if standing is None:
         return None
-    return replace(localizer.map.base_pose(standing.best, localizer.mount), position=standing.position)
+    mount = localizer.cameras.mounts[estimate.camera]
+    return replace(localizer.map.base_pose(standing.best, mount), position=standing.position)
 
 
 def _turned_deg(rotations: Array, truth: Pose) -> Array:

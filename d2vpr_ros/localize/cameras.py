@@ -24,6 +24,7 @@ Descriptor = npt.NDArray[np.float32]
 
 _NEAR, _ALIKE_RAD = 3.0, np.radians(40.0)  # spacings and turn, within which two states are one answer
 _VIEW, _VIEW_RAD = 2.0, np.radians(30.0)  # the same of two camera poses that see about the same
+_LEAST_COVERAGE = 0.1  # of the map's places
 _SAMPLE, _AROUND = 1000, 32  # places looked at, and neighbours of each
 _OTHER_SEQUENCE = 1e6  # places; sets the sessions of a map without metres apart
 # After how much it is another camera's turn: spacings, turn; by sight the share of a neighbouring place's change.
@@ -112,6 +113,15 @@ class Cameras:
     def forget(self) -> None:
         """Begin a new way."""
         self._turns.forget()
+
+    def sees_map(self, camera: int) -> bool:
+        """Whether a camera sees enough of what was mapped; images of one that does not only speak against the map.
+
+        One camera's always count, and those of several of which none sees the map: their mounts may be wrong.
+        """
+        if not self.coverage:
+            return True
+        return self.coverage[camera] >= _LEAST_COVERAGE or max(self.coverage) < _LEAST_COVERAGE
 
     def take(self, camera: int, image: Observation) -> tuple[Observation, bool]:
         """An image of a camera with states for its candidates, rows of the map; and whether it is to be remembered."""

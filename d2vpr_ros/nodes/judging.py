@@ -19,7 +19,6 @@ from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
 
 _WAIT_FOR_MOUNT_S = 5.0
-_LEAST_COVERAGE = 0.1  # of the map's places; a camera that sees fewer of them would only speak against the map
 _NOT_COVERED = "; the map has nothing that it sees"
 
 FindMount = Callable[[str, str], "Pose | None"]
@@ -78,12 +77,12 @@ class Judging:
             return False
         if len(localizer.cameras.mounts) == 1:
             localizer.use_mounts(self._mounts)
-        share, best = localizer.cameras.coverage[camera], max(localizer.cameras.coverage)
-        if share >= _LEAST_COVERAGE or best < _LEAST_COVERAGE:
+        if localizer.cameras.sees_map(camera):
             self.mounts_from[camera] = self.mounts_from[camera].removesuffix(_NOT_COVERED)  # of another map
             return True
         if not self.mounts_from[camera].endswith(_NOT_COVERED):
             self.mounts_from[camera] += _NOT_COVERED
+            share = localizer.cameras.coverage[camera]
             self._say(
                 f"camera {names[camera]} sees what was mapped at {share:.0%} of the map's places, so its images are "
                 "not answered; add a drive with that camera by d2vpr map append, or correct its mount"
