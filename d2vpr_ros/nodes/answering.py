@@ -1,4 +1,4 @@
-"""The localizer's worker thread: takes the newest image of each camera in turn, answers it, hands the estimate on."""
+"""The localizer's work on images: takes the newest of each camera in turn, answers it, hands the estimate on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from rclpy.node import Node
 
 from d2vpr_ros.errors import UserError
@@ -18,10 +21,13 @@ from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.nodes.judging import Judging
 from d2vpr_ros.nodes.loading import Loaded
 from d2vpr_ros.nodes.mount import MountListener
-from d2vpr_ros.nodes.newest import Newest
 from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
+from d2vpr_ros.nodes.stages import Stages, Step
 from d2vpr_ros.nodes.status import InputStatus
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,48 @@ class Arrival:
     camera: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """An image on its way to an answer.
+
+    Attributes:
+        arrival: what it was made of.
+        frame: the picture.
+        started_s: when it was taken up, by the steady clock.
+        loaded: the map that was in use then.
+        now_ns, now_s: the node's clock and the steady one before it was described: its age then is what counts, not
+            with the time that the network takes.
+        descriptor: (D,) float32; None as long as it is not described.
+    """
+
+    arrival: Arrival
+    frame: Frame
+    started_s: float
+    loaded: Loaded
+    now_ns: int
+    now_s: float
+    descriptor: npt.NDArray[np.float32] | None = None
+
+
+def _or_left_out(step: Callable[[Answering, Item], Result]) -> Callable[[Answering, Item], Result | None]:
+    """A step that tells of an image that cannot be answered instead of raising."""
+
+    @wraps(step)
+    def guarded(self: Answering, item: Item) -> Result | None:
+        try:
+            return step(self, item)
+        except Exception as error:
+            self.left_out(error)
+            return None
+
+    return guarded
+
+
 class Answering:
     """Runs from construction to `stop`; callbacks only hand over to it.
+
+    Where the network runs beside the processor, an image is decoded and another matched while one is described. Where
+    it needs every core itself, one thread does all, so that the image taken up is the newest there is.
 
     Attributes:
         inputs: what comes in beside the images.
@@ -44,8 +90,18 @@ class Answering:
     """
 
     def __init__(
-        self, node: Node, loaded: Loaded, settings: Settings, on_answer: Callable[[Loaded, Frame, Estimate], None]
+        self,
+        node: Node,
+        loaded: Loaded,
+        settings: Settings,
+        on_answer: Callable[[Loaded, Frame, Estimate], None],
+        overlap: bool | None = None,
     ) -> None:
+        """
+        Args:
+            on_answer: called for each answer, by one thread at a time.
+            overlap: whether decoding, describing and matching have a thread each; None has it by the device.
+        """
         self.inputs = SideInputs(
             settings.gps_gate, lambda said: node.get_logger().warning(said, throttle_duration_sec=10.0)
         )
@@ -58,16 +114,18 @@ class Answering:
         mounts = MountListener(node)
         find_mount = mounts.lookup if mounts.can_know else None
         self.judging = Judging(settings, self.inputs, find_mount, node.get_logger().warning)
-        self._images: Newest[Arrival] = Newest()
         self._answered = threading.Condition()  # guards what is loaded and the newest estimate
         self._answers = 0
         self._stopped = False
-        self._thread = threading.Thread(target=self._work, name="localize")
-        self._thread.start()
+        if overlap is None:
+            overlap = loaded.localizer.extractor.device != "cpu"
+        several: dict[str, Step] = {"decode": self._decode, "describe": self._describe, "localize": self._answer}
+        one: dict[str, Step] = {"localize": lambda arrival: self._answer(self._decode(arrival))}
+        self._stages = Stages(several if overlap else one)
 
     def put(self, message: Any, camera: int = 0) -> None:
         """Answer this image at that camera's next turn, in place of any of its that still waits."""
-        self._images.put(Arrival(message, time.monotonic(), camera), camera)
+        self._stages.put(Arrival(message, time.monotonic(), camera), camera)
 
     def arrived(self, camera: int = 0) -> None:
         """An image came in, whether or not it is to be answered."""
@@ -85,12 +143,11 @@ class Answering:
         return "; ".join(filter(None, every)), all(every)
 
     def stop(self) -> None:
-        """Finish the image in hand and end; whoever waits for an answer is let go."""
-        self._images.close()
+        """Finish the images in hand and end; whoever waits for an answer is let go."""
         with self._answered:
             self._stopped = True
             self._answered.notify_all()
-        self._thread.join()
+        self._stages.stop()
 
     def forget(self) -> None:
         """Drop what was believed so far."""
@@ -114,38 +171,56 @@ class Answering:
     def _is_localized(self) -> bool:
         return self.newest is not None and self.newest.state is State.LOCALIZED
 
-    def _work(self) -> None:
-        log = self._node.get_logger()
-        while (arrival := self._images.take()) is not None:
-            try:
-                self._answer(arrival)
-            except UserError as error:
-                log.error(f"image left out: {error}", throttle_duration_sec=5.0)
-                self._leave_out(str(error))
-            except (
-                Exception
-            ) as error:  # a defect of ours; a robot that goes on with the next image beats one that stops
-                log.error(f"image left out: {traceback.format_exc()}", throttle_duration_sec=5.0)
-                self._leave_out(repr(error))
-
-    def _answer(self, arrival: Arrival) -> None:
+    @_or_left_out
+    def _decode(self, arrival: Arrival) -> Seen | None:
         started_s = time.monotonic()
         frame = read_frame(arrival.message)
         with self._answered:
             loaded = self._loaded
-            if not self.judging.has_mounts(loaded.localizer, frame, time.monotonic(), arrival.camera):
+            if not self._has_mounts(loaded, frame, arrival.camera):
+                return None
+        return Seen(arrival, frame, started_s, loaded, *self._now())
+
+    @_or_left_out
+    def _describe(self, seen: Seen) -> Seen:
+        now_ns, now_s = self._now()
+        (descriptor,) = seen.loaded.localizer.extractor.describe([seen.frame.rgb])
+        return replace(seen, now_ns=now_ns, now_s=now_s, descriptor=descriptor)
+
+    @_or_left_out
+    def _answer(self, seen: Seen | None) -> None:
+        if seen is None:
+            return
+        with self._answered:
+            arrival, frame, loaded = seen.arrival, seen.frame, self._loaded
+            if loaded is not seen.loaded and not self._has_mounts(loaded, frame, arrival.camera):  # another map by now
                 return
-            now_ns = self._node.get_clock().now().nanoseconds
-            estimate = self.judging.estimate(loaded, frame, arrival.steady_s, now_ns, time.monotonic(), arrival.camera)
+            estimate = self.judging.estimate(
+                loaded, frame, arrival.steady_s, seen.now_ns, seen.now_s, arrival.camera, seen.descriptor
+            )
             self.newest = estimate
             self._answers += 1
             for status in (self.status, self.statuses[arrival.camera]):
                 status.age_s = self.judging.age_s
-                status.answered(time.monotonic() - started_s)
+                status.answered(time.monotonic() - seen.started_s)
             # Before anyone may forget or change the map: an answer from before must not count as one from after.
             self._on_answer(loaded, frame, estimate)
             self._answered.notify_all()
 
-    def _leave_out(self, why: str) -> None:
+    def _now(self) -> tuple[int, float]:
+        return self._node.get_clock().now().nanoseconds, time.monotonic()
+
+    def _has_mounts(self, loaded: Loaded, frame: Frame, camera: int) -> bool:
+        return self.judging.has_mounts(loaded.localizer, frame, time.monotonic(), camera)
+
+    def left_out(self, error: Exception) -> None:
+        """Say why an image is not answered, and let /diagnostics say it."""
+        log = self._node.get_logger()
+        if isinstance(error, UserError):
+            log.error(f"image left out: {error}", throttle_duration_sec=5.0)
+            why = str(error)
+        else:  # a defect of ours; a robot that goes on with the next image beats one that stops
+            log.error(f"image left out: {traceback.format_exc()}", throttle_duration_sec=5.0)
+            why = repr(error)
         with self._answered:
             self.newest, self.judging.problem = None, f"image left out: {why}"

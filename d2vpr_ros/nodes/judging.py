@@ -90,13 +90,21 @@ class Judging:
         return False
 
     def estimate(
-        self, loaded: Loaded, frame: Frame, arrived_s: float, now_ns: int, now_s: float, camera: int = 0
+        self,
+        loaded: Loaded,
+        frame: Frame,
+        arrived_s: float,
+        now_ns: int,
+        now_s: float,
+        camera: int = 0,
+        descriptor: npt.NDArray[np.float32] | None = None,
     ) -> Estimate:
         """The answer to an image of a camera.
 
         Args:
             arrived_s: when it came, and now_s the time now, by a steady clock.
             now_ns: the node's clock; 0 as long as simulated time has not begun.
+            descriptor: of the image, where it is described already.
         """
         self._tell_calibration(loaded.localizer, camera)
         watch = self._watches[camera]
@@ -120,7 +128,8 @@ class Judging:
                 if other is not watch:
                     other.forget_newest()
         # First described, then looked up: odometry and GPS of the image's time often come a little after it.
-        descriptor = loaded.localizer.extractor.describe([frame.rgb])[0]
+        if descriptor is None:
+            (descriptor,) = loaded.localizer.extractor.describe([frame.rgb])
         odometry = self._moving(loaded, camera, descriptor, self._inputs.odometry_at(frame.stamp_ns), now_s)
         restriction = self._inputs.restriction_at(frame.stamp_ns, loaded.earth)
         return loaded.localizer.match(descriptor, frame.stamp_ns, odometry, restriction, frame.rgb, camera)

@@ -43,9 +43,9 @@ def directions(random: np.random.Generator, count: int, numbers: int) -> npt.NDA
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def write_street(path: Path, descriptors: npt.NDArray[np.float32]) -> None:
+def write_street(path: Path, descriptors: npt.NDArray[np.float32], identity: ModelIdentity = IDENTITY) -> None:
     """A map with a place every metre along a straight street."""
-    with create_map(path, MapHeader(IDENTITY, descriptors.shape[1], "map", 1.0)) as writer:
+    with create_map(path, MapHeader(identity, descriptors.shape[1], "map", 1.0)) as writer:
         writer.connection.execute("PRAGMA synchronous=OFF")  # nobody would miss this map
         session = writer.begin_session(Session("benchmark"))
         camera = writer.add_camera(session, Camera("front", 640, 480, FORWARD_MOUNT))
