@@ -1,7 +1,7 @@
 """The node `d2vpr_localizer`: images in, place matches and pose priors out.
 
 A lifecycle node: configure loads and checks model and map, activate subscribes, deactivate unsubscribes, cleanup frees.
-Callbacks only hand over; images are described and matched on a worker thread, the newest first and only.
+Callbacks only hand over; images are described and matched on worker threads, the newest first and only.
 """
 
 from __future__ import annotations
