@@ -143,10 +143,9 @@ def _follow(
         odometry = first.odometry.inverse() @ image.odometry if first.odometry and image.odometry else None
         if image is first:  # odometry that began anew tells no motion since the image before, as in the node
             odometry = None
-        stamp_ns = image.frame.stamp_ns
-        now = replace(
-            image.frame, rgb=decode_jpeg(remembered.jpeg), stamp_ns=clock_ns + stamp_ns - first.frame.stamp_ns
-        )
+        rgb, stamp_ns = decode_jpeg(remembered.jpeg), image.frame.stamp_ns
+        assert rgb is not None, "it was encoded above"
+        now = replace(image.frame, rgb=rgb, stamp_ns=clock_ns + stamp_ns - first.frame.stamp_ns)
         estimate = ask(localizer, replace(image, frame=now, odometry=odometry))
         query = judge(image.frame.camera, replace(estimate, stamp_ns=stamp_ns))
         if query and query.accepted and query.right and found_m is None:
