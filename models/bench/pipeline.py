@@ -76,9 +76,10 @@ def main() -> None:
                     turns[name].append(turn(node, loaded, values, overlap, image, hz, args.seconds))
             for name, done in turns.items():
                 p50, p95, rate = np.median(
-                    [[*np.percentile(waits, [50, 95]), len(waits) / args.seconds] for waits, _ in done], axis=0
+                    [[*np.percentile(waits or [np.nan], [50, 95]), len(waits) / args.seconds] for waits, _ in done],
+                    axis=0,
                 )
-                busy = np.median([1e3 * spent / len(waits) for waits, spent in done])
+                busy = np.median([1e3 * spent / max(len(waits), 1) for waits, spent in done])
                 print(f"| {hz:g} | {name} | {rate:.1f} | {1e3 * p50:.1f} | {1e3 * p95:.1f} | {busy:.1f} |", flush=True)
     node.destroy_node()
     rclpy.try_shutdown()
