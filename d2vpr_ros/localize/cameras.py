@@ -142,7 +142,9 @@ class Turns:
     """Whose image the belief remembers: the cameras take turns along the way.
 
     Together they bring as much evidence as one camera would: pictures taken at one spot are not independent, and what
-    makes streets look alike makes them so on every side. Images out of turn are answered all the same.
+    makes streets look alike makes them so on every side. Tried with each camera counting in full (front and left in the
+    calibration towns, with odometry), the robot was found sooner, and off the map it was given over ten times as many
+    wrong answers. Images out of turn are answered all the same.
     """
 
     def __init__(self, cameras: int, spacing_m: float, alike: float) -> None:
