@@ -125,7 +125,8 @@ def fit(
         pca.partial_fit(rest)
     relative = pca.explained_variance_ / pca.explained_variance_[0]
     components = pca.components_ * relative[:, None] ** (-whitening / 2)
-    return pca.mean_.astype(np.float32), components.astype(np.float16)
+    # In C order: safetensors writes the memory as it lies, whatever the order of the axes.
+    return pca.mean_.astype(np.float32), np.ascontiguousarray(components, np.float16)
 
 
 def recalls(

@@ -11,6 +11,8 @@ from places import straight_street, unit_rows, write_places
 from sklearn.decomposition import PCA
 
 from d2vpr_ros.describe import Extractor
+from d2vpr_ros.describe.projection import Projection
+from d2vpr_ros.describe.weights import weights_path
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.mapping import check_model
 from models.fit_pca import fit, main
@@ -62,6 +64,14 @@ def test_half_whitening_leaves_the_square_root_of_a_direction_s_spread() -> None
     mean, components = fit(iter([rows]), 4, whitening=0.5)
     spreads = ((rows - mean) @ components.astype(float).T).std(axis=0)
     assert spreads / spreads[0] == pytest.approx([1, 1 / 2, 1 / 4, 1 / 8], rel=0.1)
+
+
+def test_a_projection_s_file_holds_directions_at_right_angles(folder: Path, tmp_path: Path) -> None:
+    own, bundled = fitted(folder, tmp_path / "own.safetensors"), weights_path("nano").with_suffix(".pca512.safetensors")
+    for file in (own, bundled):
+        components = Projection.load(file).components
+        directions = components / np.linalg.norm(components, axis=1, keepdims=True)
+        assert np.allclose(directions @ directions.T, np.eye(len(directions)), atol=0.01)
 
 
 def test_a_map_made_with_a_projection_of_its_own_is_refused_without_it(folder: Path, tmp_path: Path) -> None:
