@@ -43,7 +43,7 @@ class Finetuning(LightningModule):
         super().__init__()
         self.student, self.rate, self.weight_decay = student, rate, weight_decay
         blocks = list(student.backbone.blocks)
-        self.frozen_blocks = blocks[: len(blocks) - trained_blocks]
+        self.frozen = [student.backbone.patch_embed, *blocks[: len(blocks) - trained_blocks]]
         student.requires_grad_(False)
         for part in (
             *blocks[len(blocks) - trained_blocks :],
@@ -59,8 +59,8 @@ class Finetuning(LightningModule):
 
     def train(self, mode: bool = True) -> Finetuning:
         super().train(mode)
-        for block in self.frozen_blocks:  # the released run let their BatchNorm statistics drift: a defect
-            block.eval()
+        for part in self.frozen:  # the released run let their BatchNorm statistics drift: a defect
+            part.eval()
         return self
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

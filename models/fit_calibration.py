@@ -139,7 +139,8 @@ def described_town(cache: Path, extractor: Extractor, seed: int, condition: str,
 
 def described(name: Path, extractor: Extractor, images: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
     """Descriptors, from the cache where they are known."""
-    known = name.with_name(f"{name.name}.{extractor.identity.weights_sha256[:8]}.npy")
+    identity = extractor.identity
+    known = name.with_name(f"{name.name}.{identity.weights_sha256[:8]}.{identity.projection[:8]}.npy")
     if not known.exists():
         np.save(known, extractor.describe(images))
     return np.asarray(np.load(known), np.float32)

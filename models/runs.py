@@ -76,14 +76,17 @@ class Bar(TQDMProgressBar):
 
 
 class EachStep(Callback):
-    """Learning rate and random numbers are functions of the step alone, so a kill does not change them."""
+    """Learning rate and random numbers are functions of the step alone, so a kill does not change them.
+
+    A parameter group may ask for a `share` of the rate.
+    """
 
     def __init__(self, rate_at: Callable[[int], float], seed: int) -> None:
         self.rate_at, self.seed = rate_at, seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.rate_at(trainer.global_step)
+            group["lr"] = self.rate_at(trainer.global_step) * group.get("share", 1.0)
         drawn = np.random.SeedSequence((self.seed, trainer.global_step, trainer.global_rank)).generate_state(1)
         torch.manual_seed(int(drawn[0]))
 

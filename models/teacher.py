@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +21,28 @@ SIDE = 7
 """The teacher's map is SIDE x SIDE cells of 1024 channels."""
 
 
+def interpreter(path: Path, threads: int = 1) -> Any:
+    """The interpreter of a TFLite file, ready to run.
+
+    Raises:
+        UserError: there is no such file, or ai-edge-litert is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise UserError("the teacher needs ai-edge-litert: pip install ai-edge-litert") from error
+    if not path.is_file():
+        raise UserError(f"{path}: no such teacher; expected {FILE} of google-coral/test_data")
+    ready = Interpreter(str(path), num_threads=threads)
+    ready.allocate_tensors()
+    return ready
+
+
 class Teacher:
     """Runs the network up to the map in front of its average pooling."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise UserError("the teacher needs ai-edge-litert: pip install ai-edge-litert") from error
-        if not path.is_file():
-            raise UserError(f"{path}: no such teacher; expected {FILE} of google-coral/test_data")
-        self._interpreter = Interpreter(str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        self._interpreter = interpreter(path, threads)
         self._input = self._interpreter.get_input_details()[0]["index"]
         maps = [
             tensor

@@ -3,7 +3,7 @@
     python -m models.train_nano --footage FOOTAGE --teacher-folder TEACHERS --cache FOLDER
 
 FOLDER holds everything that is made on the way (crops, town views, teacher features, checkpoints); what is already
-there is used again, and a killed run continues from its last checkpoint. Two and a half hours on two CPU cores.
+there is used again, and a killed run continues from its last checkpoint. About an hour on two CPU cores.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pytorch_lightning import seed_everything
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, NANO
+from d2vpr_ros.model.stem import ConvStem
 from models import data, teacher
 from models.augment import Viewpoint
 from models.commands import CONFIGS, report
@@ -29,11 +31,14 @@ from models.export_weights import export_weights
 from models.fit_pca import fit_pca
 from models.initialise import initialised
 from models.nano_data import Pool, Student
-from models.nano_stages import Schedule, Stage, run_stage
+from models.nano_stages import Stage, run_stage
 from models.places import fingerprint_of
 from models.recipes import filled, read_yaml
 from models.run_folder import describe_run
 from models.runs import Machine
+from models.stem_stage import StemModule, StemStage, begin_stem, distil_stem
+from models.teacher_layers import read_layers
+from models.timed_stage import Schedule
 from models.town_views import TownViews, cache_town_views
 
 log = logging.getLogger(__name__)
@@ -50,7 +55,7 @@ def read_stages(recipe: dict[str, Any], config: Path) -> list[Stage]:
     Raises:
         UserError: the recipe lacks a part, or a stage has a field that is none.
     """
-    missing = [key for key in ("data", "stages", "projection", "seed", "threads") if key not in recipe]
+    missing = [key for key in ("data", "stem", "stages", "projection", "seed", "threads") if key not in recipe]
     if missing:
         raise UserError(f"{config}: the recipe lacks {', '.join(missing)}; compare models/configs/nano.yaml")
     stages = []
@@ -61,6 +66,37 @@ def read_stages(recipe: dict[str, Any], config: Path) -> list[Stage]:
             parts["viewpoint"] = filled(Viewpoint, given["viewpoint"], f"{where}: viewpoint")
         stages.append(filled(Stage, given | parts, where))
     return stages
+
+
+def read_stem_stages(recipe: dict[str, Any], config: Path) -> list[StemStage]:
+    """The recipe's stages of the stem in their order; raises like `read_stages`."""
+    stages = []
+    for number, given in enumerate(recipe["stem"]):
+        where = f"{config}: stem: stage {number + 1}"
+        schedule = filled(Schedule, given.get("schedule"), f"{where}: schedule")
+        stages.append(filled(StemStage, given | {"schedule": schedule}, where))
+    return stages
+
+
+def distilled(
+    model: D2VPR,
+    pool: Pool,
+    town: npt.NDArray[np.uint8],
+    stages: list[StemStage],
+    teacher_folder: Path,
+    cache: Path,
+    seed: int,
+    machine: Machine,
+) -> None:
+    """Distils the model's stem from the teacher's first layers, in place."""
+    stem = model.backbone.patch_embed
+    assert isinstance(stem, ConvStem)
+    layers = read_layers(teacher_folder / teacher.FILE, len(stem.blocks))
+    torch.manual_seed(seed)
+    begin_stem(stem, layers, torch.from_numpy(np.array(pool.images[::200])).float() / 255)
+    for number, stage in enumerate(stages):
+        log.info("stage %s", stage.name)
+        distil_stem(StemModule(stem, layers, pool.images, town, stage, seed + number), cache / stage.name, machine)
 
 
 def real_pool(footage: Path, teacher_folder: Path, cache: Path, settings: dict[str, Any]) -> Pool:
@@ -97,7 +133,9 @@ def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, o
     if not machine.fast_dev_run:
         describe_run(cache, recipe, facts)
 
-    model = initialised(D2VPR(NANO), torch.from_numpy(np.array(pool.images[::20][:500])), recipe["seed"])
+    model = D2VPR(NANO)
+    distilled(model, pool, town, read_stem_stages(recipe, config), teacher_folder, cache, recipe["seed"], machine)
+    model = initialised(model, torch.from_numpy(np.array(pool.images[::20][:500])), recipe["seed"])
     student = Student(model, recipe["data"]["teacher_channels"])
     for number, stage in enumerate(stages):
         log.info("stage %s", stage.name)

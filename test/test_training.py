@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -17,17 +18,22 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.recall import recall_at
 from d2vpr_ros.model import D2VPR, NANO, D2VPRConfig
 from d2vpr_ros.model.config import AdapterWidths
+from d2vpr_ros.model.stem import ConvStem
 from d2vpr_ros.sim.town import seed_purpose
-from models import augment
+from models import augment, teacher
 from models.commands import CONFIGS
+from models.data import read_rgb
 from models.initialise import initialised
 from models.nano_data import Pool, Student
-from models.nano_stages import Schedule, Stage, run_stage
+from models.nano_stages import Stage, run_stage
 from models.recipes import read_yaml
 from models.runs import Machine
+from models.stem_stage import StemModule, StemStage, begin_stem, distil_stem, unexplained_variance
+from models.teacher_layers import Layer, SeparableBlock, TeacherLayers, read_layers
 from models.thumbnail import describe_thumbnails
+from models.timed_stage import Schedule
 from models.town_views import TownViews, cache_town_views
-from models.train_nano import read_stages
+from models.train_nano import read_stages, read_stem_stages
 
 WEIGHTS = Path(__file__).parent.parent / "models" / "weights"
 TINY = D2VPRConfig("tiny", 48, 2, 3, (1, 2), AdapterWidths(24, 12, 3, 6), 48, 16, 16, 8, 16)
@@ -123,10 +129,56 @@ def test_a_stage_of_nano_ends_with_its_minutes(tmp_path: Path, one_thread: None)
     assert json.loads(line)["step"] == 1
 
 
+def random_layers(widths: tuple[int, ...]) -> TeacherLayers:
+    def layer(outputs: int, inputs: int, kernel: int, stride: int, groups: int) -> Layer:
+        weight = torch.randn(outputs, inputs, kernel, kernel) * (2 / (inputs * kernel**2)) ** 0.5
+        return Layer(weight, torch.rand(outputs), stride, groups)
+
+    blocks = [
+        SeparableBlock(layer(one, 1, 3, 2 if number and two > one else 1, one), layer(two, one, 1, 1, 1))
+        for number, (one, two) in enumerate(itertools.pairwise(widths))
+    ]
+    return TeacherLayers(layer(widths[0], 3, 3, 2, 1), blocks)
+
+
+@pytest.mark.parametrize("in_a_row", [False, True], ids=["block by block", "in a row"])
+def test_a_stem_learns_what_the_teachers_layers_give(tmp_path: Path, one_thread: None, in_a_row: bool) -> None:
+    torch.manual_seed(0)
+    widths, pictures = (8, 16, 16, 24), small_pool().images
+    layers, stem = random_layers(widths), ConvStem(widths, 12)
+    seen = torch.from_numpy(pictures).float() / 255
+    begin_stem(stem, layers, seen)
+    stage = StemStage("small", Schedule(40, 1e-2, warm_up=3), side=64, pictures=6, in_a_row=in_a_row)
+
+    def left(learner: ConvStem) -> float:
+        with torch.no_grad():
+            module = StemModule(learner.eval(), layers, pictures, pictures, stage, 0)
+            return float(sum(unexplained_variance(given, wanted) for given, wanted in module.pairs(seen)))
+
+    before = left(stem)
+    distil_stem(StemModule(stem.train(), layers, pictures, pictures, stage, 0), tmp_path, Machine("cpu", "1"))
+    assert left(stem) < 0.6 * before
+    again = ConvStem(widths, 12)
+    distil_stem(StemModule(again, layers, pictures, pictures, stage, 0), tmp_path, Machine("cpu", "1"))
+    assert left(again) == left(stem)
+
+
+def test_the_teachers_first_layers_give_what_its_interpreter_gives(footage: Path) -> None:
+    file = footage.parent / "teachers" / teacher.FILE
+    if not file.is_file():
+        pytest.skip(f"no teacher at {file}")
+    picture = Preprocessor().resize(read_rgb(footage / "opensfm_lund" / "images" / "01.jpg"))
+    layers = read_layers(file, 13)
+    (last,) = layers(picture[None].float() / 255)[-1]
+    given = teacher.Teacher(file)(picture.numpy()).astype(np.float32)
+    assert np.corrcoef(last.flatten(1).T.flatten().numpy(), given.flatten())[0, 1] > 0.98
+
+
 def test_the_recipe_of_nano_is_one_that_the_script_reads() -> None:
     config = CONFIGS / "nano.yaml"
-    stages = read_stages(read_yaml(config), config)
-    assert [stage.side for stage in stages] == [112, 224, 112, 224]
+    recipe = read_yaml(config)
+    assert [stage.in_a_row for stage in read_stem_stages(recipe, config)] == [False, True]
+    assert [(stage.side, stage.stem) for stage in read_stages(recipe, config)] == [(160, 0)]
 
 
 def test_the_bundled_weights_were_trained_on_training_towns_only() -> None:

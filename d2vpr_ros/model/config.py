@@ -80,16 +80,17 @@ SMALL = D2VPRConfig()
 NANO = D2VPRConfig(
     name="nano",
     width=192,
-    depth=6,
+    depth=4,
     heads=3,
-    taps=(1, 2, 4, 6),
+    taps=(1, 2, 3, 4),
     adapter=AdapterWidths(96, 48, 6, 24),
     output_width=192,
     offset_hidden=128,
     fusion_hidden=64,
     position_hidden=32,
-    position_grid=16,
+    position_grid=14,
+    stem=(32, 64, 128, 128, 256, 256, 512, 512, 512, 512),
 )
-"""For laptops: the paper's parts at a width that fits 4 M parameters and 2 GFLOP."""
+"""For laptops: the paper's parts at a width that fits 4 M parameters and 2 GFLOP, behind a convolutional stem."""
 
 CONFIGS = {config.name: config for config in (SMALL, NANO)}
