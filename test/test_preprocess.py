@@ -18,7 +18,7 @@ from d2vpr_ros.model import FusedD2VPR, fuse, load_checkpoint
 from models.bench.preprocess import in_float32
 
 SIZES = [(1920, 1080), (641, 479), (320, 240), (100, 300), (224, 224)]
-MIN_COSINE = 0.9999
+MIN_COSINE = 0.9995  # nano feels a single level in soft, grey pictures
 
 
 def scene(width: int, height: int) -> npt.NDArray[np.uint8]:

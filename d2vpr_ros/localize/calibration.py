@@ -68,12 +68,12 @@ class Calibrations:
     and on floors of a tower that are not in the map.
     """
 
-    with_odometry: Calibration = Calibration(0.29, 7.51, -7.86, 0.0, 0.0, -3.94)
-    without_odometry: Calibration = Calibration(0.0, 5.15, -5.54, 0.0, 0.0, -3.12)
-    single_image: Calibration = Calibration(1.35, 4.22, 0.0, -2.75, 0.0, 4.55)
-    with_odometry_compared: Calibration = Calibration(0.28, 6.94, -7.85, 0.0, 7.89, -26.02)
-    without_odometry_compared: Calibration = Calibration(0.0, 4.97, -7.07, 0.0, 6.57, -20.1)
-    single_image_compared: Calibration = Calibration(1.35, 0.06, -3.44, -1.79, 6.6, -11.33)
+    with_odometry: Calibration = Calibration(0.0, 3.22, -4.7, 0.0, 0.0, -4.42)
+    without_odometry: Calibration = Calibration(0.0, 3.29, -4.7, 0.0, 0.0, -5.11)
+    single_image: Calibration = Calibration(0.68, 2.88, 0.0, 0.0, 0.0, -3.53)
+    with_odometry_compared: Calibration = Calibration(0.0, 3.31, -3.71, 0.0, 5.6, -22.45)
+    without_odometry_compared: Calibration = Calibration(0.0, 2.96, -3.46, 0.0, 3.93, -17.47)
+    single_image_compared: Calibration = Calibration(0.9, 0.0, 0.0, 0.0, 3.03, -9.23)
 
     def of(self, *, sequence: bool, odometry: bool, compared: bool = False) -> Calibration:
         """The one for answers from images with or without what came before, odometry, and comparing pictures."""

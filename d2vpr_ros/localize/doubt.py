@@ -21,7 +21,8 @@ from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 _BELIEVED = 0.5  # mass of an answer that can be doubted
 _STARTS = 1.5  # standard deviations by which an image resembles another place more than the answer's
 _SAME_PLACE = 6.0  # spacings; nearer, the two beliefs say the same
-_WORSE = 0.5  # standard deviations by which all of a history fits worse than its newest part, if it is of elsewhere
+_WORSE = 1.0  # standard deviations by which all of a history fits worse than its newest part, if it is of elsewhere
+_ENOUGH = 2.5  # images of that part
 _LONGEST = 20.0  # images
 
 
@@ -69,7 +70,11 @@ class Doubt:
     def update(self, image: Observation, standing: Standing) -> Objection | None:
         """Take an image into account that the belief was updated with; None where nothing speaks against the answer."""
         if self._other is None:
-            if standing.mass < _BELIEVED or self._elsewhere(image, standing) < standing.similar + _STARTS:
+            if standing.mass < _BELIEVED:
+                return None
+            # The belief may have followed the robot at once, and then what it saw elsewhere speaks against the answer.
+            foreign = standing.similar > standing.fit + _STARTS
+            if not foreign and self._elsewhere(image, standing) < standing.similar + _STARTS:
                 return None
             self._other = self._make()
         other = self._other.update(image)
@@ -80,7 +85,7 @@ class Doubt:
             self.last = Objection(other, against)
             return self.last
         if apart_m <= _SAME_PLACE * self._places.spacing_m and standing.fit < other.fit - _WORSE:
-            return Objection(other, against, agreed=True)
+            return Objection(other, against, agreed=True) if other.images >= _ENOUGH else None
         self.reset()
         return None
 

@@ -77,6 +77,8 @@ class Judge:
                 agreement = self.agreement.take(self.agreement.seen(rgb), descriptor, standing)
                 if agreement is not None:
                     probability = compared.probability(standing, self._spacing_m, agreement)
+                    # By night pictures of one place agree little: they have to let a robot in, not to keep it.
+                    probability = max(probability, alone) if localized else probability
             else:
                 probability = min(alone, best) if hopeless else max(alone, worst)
         reason = decide(probability, standing, acceptance, localized=localized, sequence=sequence, alone=alone)

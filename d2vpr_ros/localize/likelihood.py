@@ -10,8 +10,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 _QUALITIES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-_SOFT_FROM, _SOFT_SLOPE = 3.0, 0.25  # standard deviations
-_SCALES = (1.0, 3.0)
+_SOFT_FROM, _SOFT_SLOPE = 5.0, 0.25  # standard deviations
+_SCALES = (1.0, 5.0)
 _PAIRS, _SAMPLE = 2000, 1000
 
 
@@ -71,5 +71,5 @@ class Likelihood:
 
 
 def softened(scores: Array) -> Array:
-    """Standardised similarities, growing more slowly from 3 on: of many images no single one decides."""
+    """Standardised similarities, growing more slowly from 5 on: of many images no single one decides."""
     return np.where(scores > _SOFT_FROM, _SOFT_FROM + _SOFT_SLOPE * (scores - _SOFT_FROM), scores)
