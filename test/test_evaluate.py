@@ -175,7 +175,7 @@ def test_without_metres_images_are_held_against_their_numbers(town: Path, tmp_pa
 
 def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    assert evaluate(town, str(town / "noon"), "--off-map", "--no-odometry", "--json", str(result)) == 0
+    assert evaluate(town, str(town / "noon"), "--off-map", "--min-probability", "0.5", "--json", str(result)) == 0
     numbers = json.loads(result.read_text(encoding="utf-8"))
     assert (numbers["answerable"], numbers["correct"]) == (0, 0)
     assert numbers["false_accepts"] == numbers["accepted"] > 0
@@ -277,7 +277,8 @@ def look_alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_gps_counts_in_an_evaluation_as_on_a_robot(look_alike: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    told = ["evaluate", str(look_alike / "m.d2map"), str(look_alike / "drive"), "--json", str(result)]
+    drive = str(look_alike / "drive")
+    told = ["evaluate", str(look_alike / "m.d2map"), drive, "--min-probability", "0.5", "--json", str(result)]
 
     def numbers(*options: str) -> dict[str, Any]:
         assert d2vpr([*told, *options, "--device", "cpu"]) == 0
