@@ -57,7 +57,7 @@ def stamps(received: list[Any]) -> set[tuple[int, int]]:
 def test_a_geo_tagged_map_gives_a_fix_where_the_robot_is(live: tuple[LocalizerNode, Robot]) -> None:
     _, robot = live
     known = [fix for fix in robot.received(FIX) if fix.status.status == NavSatStatus.STATUS_FIX]
-    assert len(known) >= 3
+    assert known
     robot.wait_until(lambda: stamps(known) == stamps(robot.received(PRIOR)))
     for fix, prior in zip(known, robot.received(PRIOR), strict=True):
         east, north, up = ORIGIN.to_enu(np.array([[fix.latitude, fix.longitude, fix.altitude]]))[0]

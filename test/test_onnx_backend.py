@@ -150,7 +150,7 @@ def test_the_node_localizes_on_a_machine_without_torch(
     site = map_street(tmp_path / "street.d2map", street())
     node = subprocess.Popen(
         [sys.executable, "-m", "d2vpr_ros.nodes.localizer", "--ros-args",
-         "-p", f"map:={site}", "-p", f"weights:={exported}", "-p", "min_probability:=0.6", "-p", "top_speed_mps:=5.0"],
+         "-p", f"map:={site}", "-p", f"weights:={exported}", "-p", "min_probability:=0.5", "-p", "top_speed_mps:=5.0"],
         env=without_torch | {"ROS_DOMAIN_ID": str(domain_id)},
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
