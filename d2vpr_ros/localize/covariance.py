@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 # What the belief cannot see, such as a robot that drives a lane further to the side: of the distance over which places
 # look alike, and of the spacing. Measured on the calibration towns (models/fit_calibration.py), as is the next.
-_SIGMA, _SIGMA_SPACINGS = 0.075, 0.55
+_SIGMA, _SIGMA_SPACINGS = 0.14, 0.55
 _SCATTER = 0.3  # the mass lies wider around the answer than the robot does
 _SIGMA_TURN = np.radians(10.0)
 
