@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.model.stem import block_strides
 from models.teacher import interpreter
 
 WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -76,9 +77,8 @@ def read_layers(path: Path, blocks: int) -> TeacherLayers:
     if missing:
         raise UserError(f"{path}: expected a MobileNet v1, found no weights called {missing[0]}")
     separable = []
-    for number in range(1, blocks + 1):
+    for number, stride in enumerate(block_strides(WIDTHS[: blocks + 1]), start=1):
         deep, across = found[f"Conv2d_{number}_depthwise"], found[f"Conv2d_{number}_pointwise"]
-        stride = 2 if WIDTHS[number] > WIDTHS[number - 1] and number > 1 else 1
         separable.append(
             SeparableBlock(
                 Layer(deep["weight"].permute(3, 0, 1, 2), deep["bias"], stride, len(deep["bias"])),

@@ -18,7 +18,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.recall import recall_at
 from d2vpr_ros.model import D2VPR, NANO, D2VPRConfig
 from d2vpr_ros.model.config import AdapterWidths
-from d2vpr_ros.model.stem import ConvStem
+from d2vpr_ros.model.stem import ConvStem, block_strides
 from d2vpr_ros.sim.town import seed_purpose
 from models import augment, teacher
 from models.commands import CONFIGS
@@ -135,8 +135,8 @@ def random_layers(widths: tuple[int, ...]) -> TeacherLayers:
         return Layer(weight, torch.rand(outputs), stride, groups)
 
     blocks = [
-        SeparableBlock(layer(one, 1, 3, 2 if number and two > one else 1, one), layer(two, one, 1, 1, 1))
-        for number, (one, two) in enumerate(itertools.pairwise(widths))
+        SeparableBlock(layer(one, 1, 3, stride, one), layer(two, one, 1, 1, 1))
+        for (one, two), stride in zip(itertools.pairwise(widths), block_strides(widths), strict=True)
     ]
     return TeacherLayers(layer(widths[0], 3, 3, 2, 1), blocks)
 

@@ -24,7 +24,7 @@ class Preprocessor:
     The resampling is antialiased bilinear on 8-bit values, which is what PIL does and what costs least.
 
     Attributes:
-        size: side of the network's input in pixels, a multiple of 14.
+        size: side of the network's input in pixels, a multiple of its cell (`D2VPRConfig.cell`).
         mean, std: of ImageNet, per channel, for values in 0..1.
     """
 

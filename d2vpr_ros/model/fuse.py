@@ -37,7 +37,7 @@ def fuse(model: D2VPR, side: int = 224) -> FusedD2VPR:
     if side % cell:
         raise ValueError(f"an input side is a multiple of {cell}, not {side}")
     with torch.no_grad():
-        return FusedD2VPR(copy.deepcopy(model).cpu().eval(), side // cell).eval()
+        return FusedD2VPR(copy.deepcopy(model).cpu(), side // cell).eval()
 
 
 class FusedD2VPR(nn.Module):

@@ -27,25 +27,31 @@ class StemUnit(nn.Module):
         return functional.relu6(self.bn(self.conv(functional.pad(maps, (before, after, before, after)))))
 
 
+def block_strides(widths: Sequence[int]) -> list[int]:
+    """Of each block behind the first convolution: one that widens halves the map, but for the first of them."""
+    return [
+        2 if outputs > inputs and number > 0 else 1
+        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths))
+    ]
+
+
 class ConvStem(nn.Module):
     """A convolution, then separable blocks (3x3 on each channel, 1x1 across them), then one 1x1 to the tokens' width.
 
     Args:
-        widths: channels of the first convolution and of each block. The first convolution halves the map, and so does
-            every later block that is wider than the one before it; the first block alone widens at the same size.
+        widths: channels of the first convolution, which halves the map, and of each block (`block_strides`).
         width: channels of a token.
     """
 
     def __init__(self, widths: Sequence[int], width: int) -> None:
         super().__init__()
         self.first = StemUnit(3, widths[0], 3, stride=2)
-        blocks = []
-        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
-            stride = 2 if outputs > inputs and number > 0 else 1
-            blocks.append(
+        self.blocks = nn.Sequential(
+            *(
                 nn.Sequential(StemUnit(inputs, inputs, 3, stride, groups=inputs), StemUnit(inputs, outputs, 1))
+                for (inputs, outputs), stride in zip(itertools.pairwise(widths), block_strides(widths), strict=True)
             )
-        self.blocks = nn.Sequential(*blocks)
+        )
         self.proj = nn.Conv2d(widths[-1], width, 1)
 
     def maps(self, images: Tensor) -> Tensor:
