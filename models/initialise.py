@@ -29,8 +29,9 @@ def initialised(model: D2VPR, pictures: Tensor, seed: int = 0) -> D2VPR:
     """
     torch.manual_seed(seed)
     embed = model.backbone.patch_embed
+    kept = set(embed.modules())
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d) and module not in embed.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and module not in kept:
             fan_in = module.weight[0].numel()
             nn.init.trunc_normal_(module.weight, std=math.sqrt(1 / fan_in))
             if module.bias is not None:
@@ -44,8 +45,9 @@ def initialised(model: D2VPR, pictures: Tensor, seed: int = 0) -> D2VPR:
         vit = model.backbone
         vit.pos_embed[0, 1:] = 0.15 * sinusoids(vit.position_grid, vit.pos_embed.shape[-1])
         nn.init.trunc_normal_(vit.cls_token, std=0.02)
-        if isinstance(embed, ConvStem):
-            set_whitening(embed.proj, stem_cells(embed, pictures))
+        cells = stem_cells(embed, pictures) if isinstance(embed, ConvStem) else None
+        if cells is not None:
+            set_whitening(embed.proj, cells)
         else:
             set_whitening(embed.proj, pixel_patches(pictures))
             for parameter in embed.proj.parameters():
@@ -56,8 +58,8 @@ def initialised(model: D2VPR, pictures: Tensor, seed: int = 0) -> D2VPR:
             if isinstance(module, Block):
                 module.ls1.gamma.fill_(0.3)
                 module.ls2.gamma.fill_(0.1)
-        if isinstance(embed, ConvStem):
-            read_stem_channels(model, stem_cells(embed, pictures[:100]))
+        if cells is not None:
+            read_stem_channels(model, cells[: len(cells) // len(pictures) * 100])
         # The global feature begins as little: random numbers in it would drown the regions, which are of use at once.
         for bottleneck in (model.topdown_fusion.small_to_medium, model.topdown_fusion.medium_to_global):
             for parameter in bottleneck[-1].parameters():

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+MIN_GAIN = 1.1
+"""Times float32's speed that a form is taken with; less is not worth another rounding."""
+
 
 @dataclass(frozen=True)
 class PrecisionReport:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from d2vpr_ros.describe.findings import PrecisionReport, finding_key, read_findings, write_finding
+from d2vpr_ros.describe.findings import MIN_GAIN, PrecisionReport, finding_key, read_findings, write_finding
 from d2vpr_ros.describe.gate import Image, compare, described, footage_refusals, trial
 from d2vpr_ros.describe.onnx_network import OnnxNetwork, open_exported
 from d2vpr_ros.describe.preprocess import Preprocessor
@@ -21,9 +21,6 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.share import cache_folder
 
 log = logging.getLogger(__name__)
-
-MIN_GAIN = 1.1
-"""Times float32's speed that a reduced form is taken with; less is not worth another rounding."""
 
 _ROUNDS, _WARM_UP = 9, 2
 _REVISION = 1  # of what is measured, as precision.py's

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from d2vpr_ros.describe.findings import PrecisionReport, finding_key, read_findings, write_finding
+from d2vpr_ros.describe.findings import MIN_GAIN, PrecisionReport, finding_key, read_findings, write_finding
 from d2vpr_ros.describe.gate import Float32, Image, compare, described, trial
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.describe.projection import Projection
@@ -27,9 +27,6 @@ from d2vpr_ros.model.reduced import half, int8
 from d2vpr_ros.share import cache_folder
 
 PRESETS = ("exact", "fast")
-MIN_GAIN = 1.1
-"""Times float32's speed that a form is accepted with; less is not worth another rounding."""
-
 MATRIX_UNITS = {
     "amx_bf16": "bfloat16",
     "avx512_bf16": "bfloat16",
