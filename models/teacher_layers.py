@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.model.stem import block_strides
+from d2vpr_ros.model.config import block_strides
 from models.teacher import interpreter
 
 WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)

@@ -7,6 +7,7 @@ import json
 import pickle
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -207,3 +208,22 @@ def test_an_unknown_architecture_is_refused_in_one_line(tmp_path: Path, note: st
 def test_the_default_config_is_the_papers() -> None:
     assert D2VPRConfig() == SMALL
     assert SMALL.descriptor_width == 10752
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        ({"heads": 5}, "5 heads"),
+        ({"taps": (1, 2, 3, 9)}, "taps"),
+        ({"taps": (4, 2)}, "taps"),
+        ({"stem": (8, 16, 16)}, "cells of 2 pixels"),
+        ({"stem": (True, 64)}, "not a whole number"),
+    ],
+)
+def test_sizes_that_do_not_fit_one_another_are_refused_in_one_line(
+    tmp_path: Path, sizes: dict[str, Any], found: str
+) -> None:
+    note = json.dumps({**dataclasses.asdict(NANO), **sizes})
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors", {"architecture": note})
+    with pytest.raises(UserError, match=f"architecture this version does not know.*{found}"):
+        load_checkpoint(tmp_path / "w.safetensors")

@@ -17,8 +17,8 @@ from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.recall import recall_at
 from d2vpr_ros.model import D2VPR, NANO, D2VPRConfig
-from d2vpr_ros.model.config import AdapterWidths
-from d2vpr_ros.model.stem import ConvStem, block_strides
+from d2vpr_ros.model.config import AdapterWidths, block_strides
+from d2vpr_ros.model.stem import ConvStem
 from d2vpr_ros.sim.town import seed_purpose
 from models import augment, teacher
 from models.commands import CONFIGS

@@ -105,7 +105,7 @@ def parse_architecture(text: str, path: Path) -> D2VPRConfig:
         values["taps"] = tuple(int(tap) for tap in values["taps"])
         values["stem"] = tuple(values.get("stem", ()))  # files from before there was one lack it
         numbers = [value for name, value in values.items() if name not in ("name", "adapter", "taps", "stem")]
-        if not all(isinstance(value, int) and 0 < value <= 8192 for value in (*numbers, *values["stem"])):
+        if not all(type(value) is int and 0 < value <= 8192 for value in (*numbers, *values["stem"])):
             raise ValueError("a size is not a whole number between 1 and 8192")
         if set(values) != {field.name for field in fields(D2VPRConfig)}:
             raise ValueError("other fields than this version's")

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PATCH = 14
 """Side in pixels of a patch of DINOv2's patch embedding."""
 
-STEM_CELL = 16
-"""Pixels of the input between two cells of a convolutional stem's map."""
+_STEM_CELLS = (8, 16, 32)
+"""Sides in pixels that a convolutional stem's cell may have: DINOv2's patch is between the first two."""
+
+
+def block_strides(widths: Sequence[int]) -> list[int]:
+    """Of each block behind a stem's first convolution: one that widens halves the map, but for the first of them."""
+    return [
+        2 if outputs > inputs and number > 0 else 1
+        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths))
+    ]
 
 
 @dataclass(frozen=True)
@@ -64,10 +75,19 @@ class D2VPRConfig:
     position_grid: int = 37
     stem: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: sizes that do not fit one another."""
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not share {self.width} channels evenly")
+        if not self.taps or list(self.taps) != sorted({tap for tap in self.taps if 0 < tap <= self.depth}):
+            raise ValueError(f"taps {self.taps} are not some of the blocks 1 to {self.depth}, in order")
+        if self.stem and self.cell not in _STEM_CELLS:
+            raise ValueError(f"a stem of {self.stem} has cells of {self.cell} pixels, not one of {_STEM_CELLS}")
+
     @property
     def cell(self) -> int:
         """Side in pixels of the part of the image that a token stands for; an input side is a multiple of it."""
-        return STEM_CELL if self.stem else PATCH
+        return 2 * math.prod(block_strides(self.stem)) if self.stem else PATCH
 
     @property
     def descriptor_width(self) -> int:

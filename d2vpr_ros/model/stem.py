@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from d2vpr_ros.model.config import block_strides
+
 
 class StemUnit(nn.Module):
     """Convolution, BatchNorm, ReLU6. At stride 2 the map is padded on the far side only."""
@@ -25,14 +27,6 @@ class StemUnit(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         before, after = self.padding
         return functional.relu6(self.bn(self.conv(functional.pad(maps, (before, after, before, after)))))
-
-
-def block_strides(widths: Sequence[int]) -> list[int]:
-    """Of each block behind the first convolution: one that widens halves the map, but for the first of them."""
-    return [
-        2 if outputs > inputs and number > 0 else 1
-        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths))
-    ]
 
 
 class ConvStem(nn.Module):
@@ -55,9 +49,9 @@ class ConvStem(nn.Module):
         self.proj = nn.Conv2d(widths[-1], width, 1)
 
     def maps(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, channels, S / 16, S / 16), what the last block gives."""
+        """(N, 3, S, S) -> (N, channels, S / cell, S / cell), what the last block gives (`D2VPRConfig.cell`)."""
         return self.blocks(self.first(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, (S / 16)², C), row by row."""
+        """(N, 3, S, S) -> (N, (S / cell)², C), row by row."""
         return self.proj(self.maps(images)).flatten(2).transpose(1, 2)
