@@ -97,7 +97,7 @@ def answered(
             agreement.forget()
         agrees = agreement.take(drive.features[number], descriptor, standing)
         assert agrees is not None
-        rows.append(features(standing, place_map.spacing_m, agrees))
+        rows.append(features(standing, place_map, agrees))
         shares.append(share(standing))
         doubted.append(estimate.reject_reason is RejectReason.MOTION_CONTRADICTS)
         misses.append(standing.position[:2] - drive.truth[number, :2] if on_map else np.full(2, FAR_M))

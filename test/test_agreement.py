@@ -24,9 +24,10 @@ from d2vpr_ros.mapping.store import NewPlace, create_map
 SECOND = 1_000_000_000
 STREET = 60
 NOISE = 1.0
-PICTURES_DECIDE = Calibration(mass=0.0, fit=0.0, images=0.0, scatter=0.0, agreement=8.0, bias=-26.0)
-DOUBTFUL = Calibration(mass=0.0, fit=0.0, images=0.0, scatter=0.0, agreement=0.0, bias=1.0)
+PICTURES_DECIDE = Calibration(mass=0.0, excess=0.0, images=0.0, scatter=0.0, agreement=8.0, bias=-26.0)
+DOUBTFUL = Calibration(mass=0.0, excess=0.0, images=0.0, scatter=0.0, agreement=0.0, bias=1.0)
 SURE = replace(DOUBTFUL, bias=20.0)
+HARDLY_SURE = replace(DOUBTFUL, bias=4.8)  # probability 0.992
 
 
 def picture(number: int) -> npt.NDArray[np.uint8]:
@@ -86,11 +87,20 @@ def test_pictures_that_agree_make_an_answer_of_a_doubt(street: PlaceMap, extract
     assert all(match.inliers == 0 for one in alone for match in one.matches)
 
 
-def test_pictures_that_disagree_take_an_answer_back(street: PlaceMap, extractor: Extractor) -> None:
-    alone = drive(localizer(street, extractor, SURE, Verify.NEVER), seen=ELSEWHERE)
-    compared = drive(localizer(street, extractor, SURE, Verify.WHEN_IT_DECIDES), seen=ELSEWHERE)
+def test_pictures_that_disagree_take_an_answer_back_that_was_hardly_sure(
+    street: PlaceMap, extractor: Extractor
+) -> None:
+    alone = drive(localizer(street, extractor, HARDLY_SURE, Verify.NEVER), seen=ELSEWHERE)
+    compared = drive(localizer(street, extractor, HARDLY_SURE, Verify.WHEN_IT_DECIDES), seen=ELSEWHERE)
     assert all(one.state is State.LOCALIZED for one in alone[5:])
     assert {one.reject_reason for one in compared[5:]} == {RejectReason.VERIFICATION_FAILED}
+
+
+def test_by_night_pictures_agree_little_and_an_answer_that_is_sure_without_them_stands(
+    street: PlaceMap, extractor: Extractor
+) -> None:
+    compared = drive(localizer(street, extractor, SURE, Verify.WHEN_IT_DECIDES), seen=ELSEWHERE)
+    assert all(one.state is State.LOCALIZED for one in compared[5:])
 
 
 def test_agreement_is_a_mean_along_the_way(street: PlaceMap, extractor: Extractor) -> None:

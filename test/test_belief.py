@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from places import straight_street
+from places import straight_street, unit_rows
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Places, normalised
-from d2vpr_ros.localize.likelihood import Likelihood
+from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.measurement import look, weigh
 from d2vpr_ros.localize.transition import coast, move
 
@@ -150,3 +150,26 @@ def test_a_likelihood_rises_with_similarity_and_never_condemns(score: float, sca
     assert ratios[1] >= ratios[0] >= ratios[3]
     assert ratios[3] >= -np.log(5) - 1e-9  # an image may be of no use: it says little against a place
     assert np.isfinite(ratios[2])
+
+
+def test_a_place_stands_out_in_a_small_map_about_as_much_as_in_a_large_one() -> None:
+    found = []
+    for count in (40, 400):
+        places = unit_rows(count, seed=3)
+        places[18:23] = places[20] + 0.5 * unit_rows(5, seed=4)  # its neighbours look like it
+        places /= np.linalg.norm(places, axis=1, keepdims=True)
+        positions = np.array([pose.position for pose in straight_street(count)])
+        background = Background.of(places, positions, alike_m=2.0)
+        image = places[20] + 0.7 * unit_rows(1, seed=5)[0]
+        image /= np.linalg.norm(image)
+        found.append(background.standardise(image, places @ image, positions[20])[20])
+    assert found[0] > 0.75 * found[1]  # measured against all places it would be half
+    assert found[1] > 5
+
+
+def test_in_a_map_without_an_elsewhere_all_places_are_the_measure() -> None:
+    places, positions = unit_rows(5, seed=1), np.array([pose.position for pose in straight_street(5)])
+    image = unit_rows(1, seed=2)[0]
+    everything = places @ image
+    found = Background.of(places, positions, alike_m=50.0).standardise(image, everything, positions[0])
+    assert found == pytest.approx((everything - everything.mean()) / everything.std(), abs=1e-4)

@@ -20,7 +20,7 @@ from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.store import open_writable
 from d2vpr_ros.sim.drive import record_drive
 
-FITTED = Calibration(mass=1.0, fit=2.0, images=-3.0, scatter=-0.5, agreement=0.5, bias=0.25)
+FITTED = Calibration(mass=1.0, excess=2.0, images=-3.0, scatter=-0.5, agreement=0.5, bias=0.25)
 
 
 class Describes:
@@ -54,7 +54,7 @@ def test_a_fit_is_believed_for_what_it_says_of_images_it_has_not_seen() -> None:
     assert found.after.log_loss < 0.7 * found.before.log_loss
     assert found.after.calibration_error < 0.05
     assert found.calibration.mass == pytest.approx(FITTED.mass, abs=0.3)
-    assert found.calibration.fit == pytest.approx(FITTED.fit, abs=0.5)
+    assert found.calibration.excess == pytest.approx(FITTED.excess, abs=0.5)
 
 
 def test_too_few_wrong_answers_are_refused() -> None:

@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     odometry = have_odometry(answers)
     refits = []
     for compared in (False, True):
-        images = labelled(answers.values(), place_map.spacing_m, compared=compared)
+        images = labelled(answers.values(), place_map, compared=compared)
         if len(images.right):  # of a map without pictures none are compared
             name = way(sequence=not args.single, odometry=odometry, compared=compared)
             refits.append(refit(name, getattr(localizer.judge.calibrations, name), images))

@@ -19,6 +19,7 @@ from d2vpr_ros.localize.calibration import (
     reliability,
     share,
 )
+from d2vpr_ros.mapping import PlaceMap
 
 Array = npt.NDArray[np.float64]
 
@@ -65,11 +66,10 @@ class Quality:
     bins: list[ReliabilityBin]
 
 
-def labelled(drives: Iterable[Iterable[Answered]], spacing_m: float, *, compared: bool) -> Labelled:
+def labelled(drives: Iterable[Iterable[Answered]], place_map: PlaceMap, *, compared: bool) -> Labelled:
     """Of all drives, the images whose truth is known.
 
     Args:
-        spacing_m: of the map.
         compared: those whose picture was compared with their place's, and with what that told; else all, without it.
     """
     rows, shares, right, folds = [], [], [], []
@@ -79,7 +79,7 @@ def labelled(drives: Iterable[Iterable[Answered]], spacing_m: float, *, compared
             assert estimate.standing is not None, "an image that was looked at has a standing"
             if not compared or estimate.agreement is not None:
                 agreement = estimate.agreement if compared else None
-                rows.append(features(estimate.standing, spacing_m, agreement or 0.0))
+                rows.append(features(estimate.standing, place_map, agreement or 0.0))
                 shares.append(share(estimate.standing))
                 right.append(is_right)
                 folds.append(number * _STRETCHES // len(known) % _FOLDS)

@@ -17,7 +17,7 @@ from d2vpr_ros.localize.verification import Features, Picture, compare, extract,
 from d2vpr_ros.mapping import PlaceMap
 
 # Fewer inliers are chance and say no more against a place, more say no more for it (models/bench/verification.py).
-_CHANCE, _PLENTY = 10, 60
+_CHANCE, _PLENTY = 10, 120
 LEAST, MOST = float(np.log1p(_CHANCE)), float(np.log1p(_PLENTY))
 """As little and as much as pictures agree."""
 

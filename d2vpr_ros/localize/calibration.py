@@ -16,13 +16,14 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from d2vpr_ros.localize.tracker import Standing
+from d2vpr_ros.mapping import PlaceMap
 
 Array = npt.NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 
 _LEAST_MASS = 1e-4
-_ENOUGH_IMAGES = 10.0
+_ENOUGH_IMAGES = 20.0
 _LEAST_LABELLED = 50
 
 
@@ -32,7 +33,8 @@ class Calibration:
 
     Attributes:
         mass: of the log odds of the neighbourhood's mass.
-        fit: of how well the images fit, in standard deviations, times the root of how many there are (up to 10).
+        excess: of how much better the images fit than one of elsewhere fits the best of as many places by chance, in
+            standard deviations, times the root of how many there are (up to 20).
         images: of that root.
         scatter: of the mass's standard deviation, in spacings.
         agreement: of how well pictures agree (`agreement.Agreement`); 0 where they are not compared.
@@ -40,15 +42,15 @@ class Calibration:
     """
 
     mass: float
-    fit: float
+    excess: float
     images: float
     scatter: float
     agreement: float
     bias: float
 
-    def probability(self, standing: Standing, spacing_m: float, agreement: float = 0.0) -> float:
+    def probability(self, standing: Standing, place_map: PlaceMap, agreement: float = 0.0) -> float:
         """That the robot is where the answer says."""
-        return float(self.probabilities(features(standing, spacing_m, agreement), share(standing)))
+        return float(self.probabilities(features(standing, place_map, agreement), share(standing)))
 
     def probabilities(self, rows: Array, shares: Array | float) -> Array:
         """(N,) of answers at once, from (N, 6) `features` and (N,) `share`."""
@@ -68,12 +70,12 @@ class Calibrations:
     and on floors of a tower that are not in the map.
     """
 
-    with_odometry: Calibration = Calibration(0.0, 3.22, -4.7, 0.0, 0.0, -4.42)
-    without_odometry: Calibration = Calibration(0.0, 3.29, -4.7, 0.0, 0.0, -5.11)
-    single_image: Calibration = Calibration(0.68, 2.88, 0.0, 0.0, 0.0, -3.53)
-    with_odometry_compared: Calibration = Calibration(0.0, 3.31, -3.71, 0.0, 5.6, -22.45)
-    without_odometry_compared: Calibration = Calibration(0.0, 2.96, -3.46, 0.0, 3.93, -17.47)
-    single_image_compared: Calibration = Calibration(0.9, 0.0, 0.0, 0.0, 3.03, -9.23)
+    with_odometry: Calibration = Calibration(0.0, 3.09, 4.69, 0.0, 0.0, -5.55)
+    without_odometry: Calibration = Calibration(0.0, 2.68, 1.1, 0.0, 0.0, -3.88)
+    single_image: Calibration = Calibration(0.42, 2.13, 0.0, 0.0, 0.0, -2.01)
+    with_odometry_compared: Calibration = Calibration(0.0, 2.23, 4.76, 0.0, 3.48, -15.87)
+    without_odometry_compared: Calibration = Calibration(0.05, 2.04, 1.78, -0.25, 2.55, -11.86)
+    single_image_compared: Calibration = Calibration(0.56, 0.0, 0.0, 0.0, 2.55, -9.19)
 
     def of(self, *, sequence: bool, odometry: bool, compared: bool = False) -> Calibration:
         """The one for answers from images with or without what came before, odometry, and comparing pictures."""
@@ -99,12 +101,13 @@ def way(*, sequence: bool, odometry: bool, compared: bool = False) -> str:
     return f"{name}_compared" if compared else name
 
 
-def features(standing: Standing, spacing_m: float, agreement: float = 0.0) -> Array:
+def features(standing: Standing, place_map: PlaceMap, agreement: float = 0.0) -> Array:
     """(6,) in the order of the calibration's weights, the last one 1."""
     mass = float(np.clip(standing.mass, _LEAST_MASS, 1 - _LEAST_MASS))
+    by_chance = np.sqrt(2 * np.log(max(len(place_map), 2)))  # the largest of so many from N(0, 1), about
     root = np.sqrt(min(1.0, standing.images / _ENOUGH_IMAGES))
-    scatter = np.sqrt(np.trace(standing.scatter)) / spacing_m
-    return np.array([logit(mass), standing.fit * root, root, scatter, agreement, 1.0])
+    scatter = np.sqrt(np.trace(standing.scatter)) / place_map.spacing_m
+    return np.array([logit(mass), (standing.fit - by_chance) * root, root, scatter, agreement, 1.0])
 
 
 def fit_calibration(

@@ -19,10 +19,8 @@ from d2vpr_ros.localize.likelihood import softened
 from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 
 _BELIEVED = 0.5  # mass of an answer that can be doubted
-_STARTS = 1.5  # standard deviations by which an image resembles another place more than the answer's
+_STARTS = 2.5  # standard deviations by which an image resembles another place more than the answer's
 _SAME_PLACE = 6.0  # spacings; nearer, the two beliefs say the same
-_WORSE = 1.0  # standard deviations by which all of a history fits worse than its newest part, if it is of elsewhere
-_ENOUGH = 2.5  # images of that part
 _LONGEST = 20.0  # images
 
 
@@ -67,8 +65,12 @@ class Doubt:
         self._other: Tracker | None = None
         self._here = 0.0
 
-    def update(self, image: Observation, standing: Standing) -> Objection | None:
-        """Take an image into account that the belief was updated with; None where nothing speaks against the answer."""
+    def update(self, image: Observation, standing: Standing, chance: Callable[[Standing], float]) -> Objection | None:
+        """Take an image into account that the belief was updated with; None where nothing speaks against the answer.
+
+        Args:
+            chance: of an answer, as far as descriptors tell (`Judge.alone`).
+        """
         if self._other is None:
             if standing.mass < _BELIEVED:
                 return None
@@ -84,8 +86,8 @@ class Doubt:
         if apart_m > _SAME_PLACE * self._places.spacing_m and against > 0 and other.images <= _LONGEST:
             self.last = Objection(other, against)
             return self.last
-        if apart_m <= _SAME_PLACE * self._places.spacing_m and standing.fit < other.fit - _WORSE:
-            return Objection(other, against, agreed=True) if other.images >= _ENOUGH else None
+        if apart_m <= _SAME_PLACE * self._places.spacing_m and standing.fit < other.fit:
+            return Objection(other, against, agreed=True) if chance(other) > chance(standing) else None
         self.reset()
         return None
 

@@ -17,6 +17,8 @@ from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.restriction import Region
 
+_DISAGREE = 2.0  # times as likely to be wrong is an answer whose pictures agree little, before the robot is localized
+
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
@@ -41,9 +43,14 @@ class Judge:
     """
 
     def __init__(self, place_map: PlaceMap, options: LocalizerOptions) -> None:
-        self._options, self._spacing_m = options, place_map.spacing_m
+        self._options, self._map = options, place_map
         self.calibrations = Calibrations.of_map(place_map.header.calibrations)
         self.agreement = Agreement(place_map)
+
+    def alone(self, standing: Standing, *, by_odometry: bool) -> float:
+        """The probability of an answer as far as descriptors tell: no pictures compared."""
+        calibration = self.calibrations.of(sequence=self._options.sequence, odometry=by_odometry)
+        return calibration.probability(standing, self._map)
 
     def judge(
         self,
@@ -63,22 +70,21 @@ class Judge:
             fix: where a receiver says the robot is; an answer elsewhere does not count.
         """
         acceptance, sequence = self._options.acceptance, self._options.sequence
-        calibration = self.calibrations.of(sequence=sequence, odometry=by_odometry)
         compared = self.calibrations.of(sequence=sequence, odometry=by_odometry, compared=True)
-        alone = calibration.probability(standing, self._spacing_m)
+        alone = self.alone(standing, by_odometry=by_odometry)
         probability, agreement = alone, None
         if (by_fix := chance(fix, standing.position)) < 1:
             return Judgement(alone * by_fix, RejectReason.GPS_CONTRADICTS)
         if rgb is not None and self._options.verify is not Verify.NEVER:
-            worst, best = (compared.probability(standing, self._spacing_m, one) for one in (LEAST, MOST))
+            # By night pictures of one place agree little, too: that makes an answer likelier to be wrong, not wrong.
+            anyway = alone if localized else max(0.0, 1 - _DISAGREE * (1 - alone))
+            worst, best = (max(anyway, compared.probability(standing, self._map, one)) for one in (LEAST, MOST))
             needed = acceptance.needed(localized)
             hopeless = not acceptance.enough(standing, sequence=sequence) or best < needed
             if self._options.verify is Verify.ALWAYS or not (hopeless or worst >= needed):
                 agreement = self.agreement.take(self.agreement.seen(rgb), descriptor, standing)
                 if agreement is not None:
-                    probability = compared.probability(standing, self._spacing_m, agreement)
-                    # By night pictures of one place agree little: they have to let a robot in, not to keep it.
-                    probability = max(probability, alone) if localized else probability
+                    probability = max(anyway, compared.probability(standing, self._map, agreement))
             else:
                 probability = min(alone, best) if hopeless else max(alone, worst)
         reason = decide(probability, standing, acceptance, localized=localized, sequence=sequence, alone=alone)

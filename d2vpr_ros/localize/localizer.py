@@ -59,13 +59,15 @@ class Localizer:
         self.extractor = extractor
         self.options = options
         self.search = search or LocalSearch(place_map)
-        self.background = Background.of(place_map.descriptors)
         self.alike_m = alike_m(place_map)
+        self.background = Background.of(place_map.descriptors, place_map.positions, self.alike_m)
         # One by one: beside a large map there may be no room for a copy of it.
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
         self._alike = float(np.median(neighbours)) if neighbours else 1.0
         self.judge = Judge(place_map, options)
-        self._likelihood = Likelihood.learned(place_map.descriptors, place_map.steps)
+        self._likelihood = Likelihood.learned(
+            self.background, place_map.descriptors, place_map.positions, place_map.steps
+        )
         self.use_mount(mount)
 
     def use_mount(self, mount: Pose | None) -> None:
@@ -142,7 +144,8 @@ class Localizer:
         """
         similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
         fix = restriction.region if restriction.measured else None
-        scores = self.background.standardise(descriptor, similarities)
+        best = self.map.positions[rows[0] if len(rows) else 0]
+        scores = self.background.standardise(descriptor, similarities, best)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
         seen = Observation(stamp_ns, descriptor, rows, scores, odometry, fix=fix)
@@ -156,7 +159,8 @@ class Localizer:
         believed = tracker.update(image)
         objection = self._doubt.last
         if remembered and self.options.sequence:
-            objection = self._doubt.update(image, believed)
+            chance_alone = partial(self.judge.alone, by_odometry=odometry is not None)
+            objection = self._doubt.update(image, believed, chance_alone)
         newest = believed if objection is None else objection.standing
         standing, seeing = self.cameras.seen(camera, image, newest)
         judged = self.judge.judge(
