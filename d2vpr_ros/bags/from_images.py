@@ -115,10 +115,12 @@ def read_camera_matrix(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _find(row: Row, folder: Path, table: Path) -> Path:
-    for place in (table.parent, folder):
+    folders = dict.fromkeys((table.parent, folder))
+    for place in folders:
         if (place / row.filename).is_file():
             return place / row.filename
-    raise UserError(f"{table}:{row.line}: no image {row.filename}; looked in {table.parent} and {folder}")
+    looked = " and ".join(map(str, folders))
+    raise UserError(f"{table}:{row.line}: no image {row.filename}; looked in {looked}; correct the name or add it")
 
 
 def _write_image(bag: BagWriter, row: Row, path: Path, matrix: npt.NDArray[np.float64] | None) -> None:

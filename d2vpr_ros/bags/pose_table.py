@@ -99,7 +99,8 @@ def _read_cells(path: Path, required: str) -> list[tuple[int, dict[str, str]]]:
             cells = []
             for values in lines:
                 if len(values) > len(header):
-                    raise UserError(f"{path}:{lines.line_num}: {len(values)} cells under {len(header)} columns")
+                    counts = f"{len(values)} cells under {len(header)} columns"
+                    raise UserError(f"{path}:{lines.line_num}: {counts}; quote cells with commas")
                 if any(values):
                     cells.append((lines.line_num, dict(zip(header, (v.strip() for v in values), strict=False))))
     except FileNotFoundError as error:

@@ -136,8 +136,11 @@ def asked_gps(bag: Bag, place_map: PlaceMap, args: argparse.Namespace) -> Gps | 
     earth = None if args.no_gps else earth_of(place_map)
     if earth is None and args.gps_topic:
         raise UserError(f"--gps-topic {args.gps_topic}: map {place_map.path} does not say where it lies on the earth")
-    topic = None if earth is None else choose_gps(bag, args.gps_topic)
-    if earth is None or topic is None:
+    topic = None if args.no_gps else choose_gps(bag, args.gps_topic)
+    if topic is None:
+        return None
+    if earth is None:
+        print(f"{bag.path}: GPS on {topic} does not count: {place_map.path} does not say where it lies on the earth")
         return None
     print(f"{bag.path}: GPS on {topic} counts, as on a robot; --no-gps measures without")
     sigmas, least_m = args.gps_gate_sigmas or SIGMAS, args.gps_gate_least_m or LEAST_RADIUS_M

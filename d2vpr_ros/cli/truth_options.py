@@ -82,7 +82,10 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
     odometry.add_argument("--odom-topic", metavar="TOPIC", help="default: /odom, or the only Odometry")
     odometry.add_argument("--no-odometry", action="store_true", help="leave it out, where the bag has it")
     drive.add_argument("--single", action="store_true", help="answer every image by itself (sequence:=false)")
-    drive.add_argument("--top-speed", type=float, default=2.0, metavar="M/S", help="where there is no odometry (2)")
+    drive.add_argument(
+        "--top-speed", type=float, default=2.0, metavar="M/S",
+        help="of the robot (2): bounds its motion where there is no odometry, and widens what an older fix leaves",
+    )  # fmt: skip
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     model.add_argument("--projection", default="default", help="default, none, or a file: what the map was made with")

@@ -3,7 +3,7 @@
 One gate for all of them: the presets of torch, exported files, GPUs and engines. It is tried on places and a changed
 view of each (`trial`); each view's nearest place is a decision. Of 16 a single other one is 6 points, so none may
 change. What was measured on real footage, which is not shipped, comes with the weights as a small file
-(`footage_refusals`), written by models/bench/precision.py.
+(`footage_refusals`), written by models/bench/precision.py; weights without one have the 16 places alone.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def check(path: Path, network: TorchNetwork, precision: str, images: Sequence[np
     starts = range(0, len(squashed), _CHECKED_TOGETHER)
     together = np.concatenate([written(squashed[at : at + _CHECKED_TOGETHER]) for at in starts])
     kept = [compare(wholes, found) for found in (alone, together)]
-    worst = Kept(min(one.cosine for one in kept), max(one.changed for one in kept))
+    worst = Kept(float(np.min([one.cosine for one in kept])), max(one.changed for one in kept))  # nan is the worst
     return Agreement(len(squashed), worst, max(float(np.abs(wholes - found).max()) for found in (alone, together)))
 
 

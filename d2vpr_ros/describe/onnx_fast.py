@@ -57,7 +57,8 @@ def open_fast(
 def _finding(exact: OnnxNetwork, reduced: OnnxNetwork, images: Sequence[Image] | None) -> PrecisionReport:
     """As it was found before with these files on this machine, else found now."""
     file = cache_folder() / "precision.json"
-    key = finding_key(_REVISION, exact.library, exact.threads, exact.path.name, reduced.path.name, images=images)
+    where = (exact.device, exact.library, exact.threads)
+    key = finding_key(_REVISION, *where, exact.path.name, reduced.path.name, images=images)
     found = read_findings(file).get(key)
     if found is None:
         found = _try(exact, reduced, images)

@@ -153,10 +153,7 @@ def describe_drive(
         decoded = time.perf_counter()
         descriptor = extractor.describe([frame.rgb])[0]
         seconds = {"decode": decoded - began, "describe": time.perf_counter() - decoded}
-        jumped_back = watches[topic].jumped_back(frame.stamp_ns)
-        if jumped_back:  # the other cameras' images will, too, and are not to start anew again
-            for other in watches.keys() - {topic}:
-                watches[other].forget_newest()
+        jumped_back = watches[topic].jumped_back_for(frame.stamp_ns, watches.values())
         # Where odometry began anew the motion since the last image is not known: as the node does.
         odometry = motion.at(frame.stamp_ns) if motion.epoch == epoch else None
         epoch = motion.epoch
@@ -167,12 +164,8 @@ def describe_drive(
 
 def ask(localizer: Localizer, image: Described) -> Estimate:
     """What a localizer says to an image, told what camera it is from."""
-    known, frame = image.calibration, image.frame
-    if known is None:
-        localizer.use_camera_matrix(None)
-    else:
-        k = np.reshape(known.k, (3, 3))
-        localizer.use_camera_matrix(k, known.width, known.height, known.distortion_model, known.d)
+    frame = image.frame
+    localizer.use_calibration(image.calibration)
     return localizer.match(image.descriptor, frame.stamp_ns, image.odometry, image.restriction, frame.rgb, image.camera)
 
 

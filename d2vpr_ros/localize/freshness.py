@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _CLOCKS_DIFFER_S = 60.0
@@ -34,12 +35,16 @@ class StampWatch:
             self.clocks_differ = abs(stamped) > _CLOCKS_DIFFER_S
         return since_arrival_s if self.clocks_differ else stamped
 
-    def forget_newest(self) -> None:
-        """Time went back, as another camera's images tell."""
-        self._newest_ns = None
-
     def jumped_back(self, stamp_ns: int) -> bool:
         """Whether time went back by more than 1 s since the last image: the recording was started again."""
         jumped = self._newest_ns is not None and stamp_ns < self._newest_ns - _JUMP_BACK_NS
         self._newest_ns = stamp_ns if jumped or self._newest_ns is None else max(self._newest_ns, stamp_ns)
+        return jumped
+
+    def jumped_back_for(self, stamp_ns: int, every: Iterable[StampWatch]) -> bool:
+        """The same where there are several cameras: the others' images will go back, too, which is no second start."""
+        jumped = self.jumped_back(stamp_ns)
+        for watch in every:
+            if jumped and watch is not self:
+                watch._newest_ns = None
         return jumped

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 from d2vpr_ros.mapping import PlaceMap, check_model
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
 from d2vpr_ros.mapping.search import LocalSearch, Search
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.calibration import Calibration
 
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
@@ -92,20 +96,13 @@ class Localizer:
         """Of the only camera, or the first."""
         return self.cameras.mounts[0]
 
-    def use_camera_matrix(
-        self,
-        k: npt.NDArray[np.float64] | None,
-        width: int = 0,
-        height: int = 0,
-        model: str = "",
-        d: Sequence[float] = (),
-    ) -> None:
-        """(3, 3) intrinsics of the robot's camera in images of that size; None where not known.
-
-        Args:
-            model, d: distortion, as in sensor_msgs/CameraInfo.
-        """
-        self.judge.agreement.use_camera(k, width, height, model, d)
+    def use_calibration(self, known: Calibration | None) -> None:
+        """The robot's camera, whose images come next; None where not known."""
+        if known is None:
+            self.judge.agreement.use_camera(None, 0, 0)
+        else:
+            k = np.reshape(known.k, (3, 3))
+            self.judge.agreement.use_camera(k, known.width, known.height, known.distortion_model, known.d)
 
     def reset(self) -> None:
         """Forget the earlier images, as after a jump in time or on request."""

@@ -36,6 +36,8 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
         UserError: no such file; left open by its writer where its log cannot be read; or, from inside the block,
             bytes or numbers that make no sense.
     """
+    if path.is_dir():
+        raise UserError(f"map {path} is a folder; expected a file such as d2vpr map build BAG -o NAME.d2map writes")
     if not path.is_file():
         raise UserError(f"map {path} does not exist; build one with: d2vpr map build BAG -o {path.name}")
     options = "mode=ro"

@@ -139,8 +139,6 @@ def read_map(path: str | Path) -> PlaceMap:
         UserError: no such file, not a map, a newer format, damaged, or without places.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"map {path} does not exist; build one with: d2vpr map build BAG -o {path.name}")
     with connect(path) as connection:
         return _read(path, connection)
 

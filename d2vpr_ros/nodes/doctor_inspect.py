@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,14 @@ def read_parameters(path: Path) -> dict[str, object]:
 def inspect_device(parameters: Mapping[str, object], map_path: str) -> tuple[DeviceFacts, MapFacts | None]:
     """Run the network once, and open the map, if one is named, with it."""
     from d2vpr_ros.describe import Extractor
+    from d2vpr_ros.mapping import read_map
+    from d2vpr_ros.nodes.loading import some_pictures
 
     names = ("weights", "backend", "precision", "device", "projection")
     chosen: dict[str, Any] = {name: str(parameters[name]) for name in names if name in parameters}
+    if map_path and chosen.get("precision") == "fast":
+        with suppress(UserError):  # what is wrong with a map is told below
+            chosen["images"] = some_pictures(read_map(map_path))  # tried on them, as in the node
     try:
         extractor = Extractor.open(**chosen)
     except UserError as error:

@@ -121,12 +121,9 @@ class Judging:
             off = f"{self.age_s:.1f} s old" if self.age_s > 0 else f"{-self.age_s:.1f} s in the future"
             self.problem = f"{RejectReason.STALE_IMAGE.value}: its stamp is {off} by this node's clock"
             return Estimate(frame.stamp_ns, State.LOST, RejectReason.STALE_IMAGE, ())
-        if watch.jumped_back(frame.stamp_ns):
+        if watch.jumped_back_for(frame.stamp_ns, self._watches):
             self._say("the images' stamps jumped back: starting anew")
             loaded.localizer.reset()
-            for other in self._watches:  # the other cameras' will, too, and are not to start anew again
-                if other is not watch:
-                    other.forget_newest()
         # First described, then looked up: odometry and GPS of the image's time often come a little after it.
         if descriptor is None:
             (descriptor,) = loaded.localizer.extractor.describe([frame.rgb])
@@ -173,8 +170,4 @@ class Judging:
         if self._told == (camera, known) or (self._told is None and known is None):
             return
         self._told = camera, known
-        if known is None:
-            localizer.use_camera_matrix(None)
-        else:
-            k = np.array(known.k).reshape(3, 3)
-            localizer.use_camera_matrix(k, known.width, known.height, known.distortion_model, known.d)
+        localizer.use_calibration(known)

@@ -72,7 +72,8 @@ def _signals() -> threading.Event:
     told = threading.Event()
 
     def tell(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        for one in (signal.SIGINT, signal.SIGTERM):  # launch sends the one first, then the other
+            signal.signal(one, signal.SIG_DFL)
         told.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
