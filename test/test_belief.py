@@ -12,7 +12,7 @@ from places import straight_street, unit_rows
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Places, normalised
 from d2vpr_ros.localize.likelihood import Background, Likelihood
-from d2vpr_ros.localize.measurement import look, weigh
+from d2vpr_ros.localize.measurement import look, weigh, without_light
 from d2vpr_ros.localize.transition import coast, move
 
 Array = npt.NDArray[np.float64]
@@ -50,6 +50,22 @@ def test_images_and_motion_that_agree_gather_the_mass() -> None:
     assert np.exp(belief.log_mass[np.abs(belief.rows - 19) <= 3]).sum() > 0.9
     assert np.exp(belief.off_map) < 0.01
     assert belief.mean_fit[belief.log_mass.argmax()] == pytest.approx(3.0, abs=0.01)
+
+
+def test_what_weighs_nothing_beside_the_answer_is_not_carried_on() -> None:
+    street = places_at(straight_street(600))
+    belief = Belief.nothing_known()
+    for row in range(10, 40):  # which looks like a stretch far off, too, at first
+        candidates, scores = np.array([row, 300 + row]), np.array([5.0, 5.0 if row < 12 else 0.0])
+        evidence = look(
+            move(belief, street, Pose.planar(1.0, 0.0, 0.0), 1.0), street, candidates, scores, LIKELIHOOD, True
+        )
+        belief = weigh(evidence, weight=1.0, new=1.0)
+    lighter = without_light(belief)
+    assert len(lighter.rows) < len(belief.rows) / 4
+    assert best(lighter) == best(belief) == 39
+    assert total(lighter) == pytest.approx(1.0, abs=1e-12)
+    assert lighter.log_mass.max() == belief.log_mass.max()
 
 
 def test_short_steps_add_up() -> None:

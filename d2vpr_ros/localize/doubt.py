@@ -31,7 +31,7 @@ class Objection:
     Attributes:
         standing: of the belief from these images alone.
         against: by how many standard deviations, summed over them, they resemble its way more than the answer's.
-        agreed: the belief has come round to the same place, with what it saw elsewhere before still in its history.
+        agreed: the belief has come round to the same place, and these images are its history from now on.
     """
 
     standing: Standing
@@ -86,8 +86,12 @@ class Doubt:
         if apart_m > _SAME_PLACE * self._places.spacing_m and against > 0 and other.images <= _LONGEST:
             self.last = Objection(other, against)
             return self.last
-        if apart_m <= _SAME_PLACE * self._places.spacing_m and standing.fit < other.fit:
-            return Objection(other, against, agreed=True) if chance(other) > chance(standing) else None
+        came_round = apart_m <= _SAME_PLACE * self._places.spacing_m
+        began_anew = self.last is not None and standing.images <= other.images  # nothing of elsewhere is in its history
+        if came_round and (began_anew or chance(other) > chance(standing)):
+            return Objection(other, against, agreed=True)
+        if came_round and standing.fit < other.fit:
+            return None
         self.reset()
         return None
 

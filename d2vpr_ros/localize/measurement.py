@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from d2vpr_ros.localize.belief import Belief, Places, normalised
 from d2vpr_ros.localize.gps_gate import log_likelihood
@@ -18,6 +17,7 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 _ACTIVE = 400  # places with a mass of their own
+_LIGHT = 1e-15  # of the heaviest state's mass: no digit of an answer hangs on a lighter one
 _HEARD = 1.5  # spacings that a candidate speaks for
 _OFF_CENTRE = 0.25  # standard deviations of similarity lost a spacing off
 
@@ -57,10 +57,13 @@ def look(
     """
     wide = _widened(belief, len(places), candidates)
     similar = _similar(places, wide.rows, wide.offsets, candidates, scores, shared)
-    log_ratio = likelihood.log_ratio(similar)
+    others = float(likelihood.log_ratio(np.zeros(())))
+    log_ratio: Array = np.full(len(similar), others)
+    heard = similar != 0  # most states are near no candidate
+    log_ratio[heard] = likelihood.log_ratio(similar[heard])
     if fix is not None:
         log_ratio = log_ratio + log_likelihood(fix, places.positions[wide.rows] + wide.offsets)
-    return Evidence(wide, log_ratio, float(likelihood.log_ratio(np.zeros(()))), similar)
+    return Evidence(wide, log_ratio, others, similar)
 
 
 def without_image(belief: Belief, places: Places, fix: Region) -> Evidence:
@@ -118,20 +121,37 @@ def _similar(places: Places, rows: Rows, offsets: Array, candidates: Rows, score
         own = rows[:, None] == candidates[None]
         return np.where(own, scores[None], 0.0).max(axis=1)
     robots, speaking = places.positions[rows] + offsets, places.positions[candidates]
-    nearest, _ = cKDTree(speaking).query(robots, distance_upper_bound=_HEARD * places.spacing_m * (1 + 1e-9))
-    near = np.flatnonzero(np.isfinite(nearest))  # most states have no candidate about them
-    gaps = cdist(robots[near], speaking) / places.spacing_m
+    reach_m = _HEARD * places.spacing_m * (1 + 1e-9)
+    listening = cKDTree(robots, balanced_tree=False, compact_nodes=False)  # for one search no other pays
+    near = cKDTree(speaking).sparse_distance_matrix(listening, reach_m, output_type="ndarray")
     heard = np.zeros(len(rows))
-    heard[near] = np.where(gaps <= _HEARD, scores[None] - _OFF_CENTRE * gaps**2, 0.0).max(axis=1)
+    np.maximum.at(heard, near["j"], scores[near["i"]] - _OFF_CENTRE * (near["v"] / places.spacing_m) ** 2)
     return heard
+
+
+def without_light(belief: Belief) -> Belief:
+    """Without the states that are nothing beside the heaviest: most of them, once the robot is almost surely known.
+
+    Carrying a state along takes its time, whatever it weighs. The place of one without stays in the rest, out of which
+    every image that resembles the place takes it again.
+    """
+    heaviest = belief.log_mass.max(initial=-np.inf)
+    return _keeping(belief, belief.log_mass > heaviest + np.log(_LIGHT))
 
 
 def _pruned(belief: Belief) -> Belief:
     """The heaviest states keep a mass of their own, the others join the rest."""
     if len(belief.rows) <= _ACTIVE:
         return belief
-    order = np.argpartition(-belief.log_mass, _ACTIVE)
-    kept, dropped = order[:_ACTIVE], order[_ACTIVE:]
+    kept = np.ones(len(belief.rows), bool)
+    kept[np.argpartition(-belief.log_mass, _ACTIVE)[_ACTIVE:]] = False
+    return _keeping(belief, kept)
+
+
+def _keeping(belief: Belief, kept: npt.NDArray[np.bool_]) -> Belief:
+    """The states that are (A,) `kept`; the others join the rest."""
+    if kept.all():
+        return belief
     return Belief(
         belief.rows[kept],
         belief.log_mass[kept],
@@ -139,6 +159,6 @@ def _pruned(belief: Belief) -> Belief:
         belief.fit[kept],
         belief.images[kept],
         belief.speeds[kept],
-        float(np.logaddexp(belief.rest, np.logaddexp.reduce(belief.log_mass[dropped]))),
+        float(np.logaddexp(belief.rest, np.logaddexp.reduce(belief.log_mass[~kept]))),
         belief.off_map,
     )

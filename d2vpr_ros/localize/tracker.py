@@ -11,7 +11,7 @@ from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
 from d2vpr_ros.localize.likelihood import Likelihood, softened
-from d2vpr_ros.localize.measurement import Evidence, look, weigh, without_image
+from d2vpr_ros.localize.measurement import Evidence, look, weigh, without_image, without_light
 from d2vpr_ros.localize.transition import SHORTEST_S, coast, move
 from d2vpr_ros.mapping.restriction import Region
 
@@ -140,7 +140,7 @@ class Tracker:
         )
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
         if step.counts:
-            self.belief = weigh(evidence, step.weight, step.new)
+            self.belief = without_light(weigh(evidence, step.weight, step.new))
             self._last = image
         shown = _WEIGHT if image.odometry is not None and self._sequence else 1.0
         return self._standing(weigh(evidence, shown, step.new), evidence, step.new)
@@ -154,7 +154,8 @@ class Tracker:
             return
         step = self._step(image)
         if step.counts:
-            self.belief = weigh(without_image(step.belief, self._places, image.fix), step.weight, step.new)
+            evidence = without_image(step.belief, self._places, image.fix)
+            self.belief = without_light(weigh(evidence, step.weight, step.new))
             self._last = image
 
     def _step(self, image: Observation) -> _Step:

@@ -32,17 +32,18 @@ SHORTEST_S = 1e-3  # between two images
 
 @dataclass(frozen=True, eq=False)
 class Flows:
-    """Where the mass of each of A states goes: to K places.
+    """Where the mass of A states goes: F flows, each from one of them to a place.
 
     Attributes:
-        reached: (A, K) rows of the places.
-        log_shares: (A, K) logarithms of the shares; each state's add up to one.
+        sources: (F,) the states; targets: (F,) rows of the places.
+        log_shares: (F,) logarithms of the shares; each state's add up to about one, negligible ones are left out.
         left: (A,) share that leaves the map first.
-        offsets: (A, K, 3) metres from each place to where the robot would be.
-        speeds: (A, K, 3) metres a second it would have; NaN where not known.
+        offsets: (F, 3) metres from each place to where the robot would be.
+        speeds: (F, 3) metres a second it would have; NaN where not known.
     """
 
-    reached: Rows
+    sources: Rows
+    targets: Rows
     log_shares: Array
     left: Array
     offsets: Array
@@ -60,22 +61,26 @@ def move(belief: Belief, places: Places, step: Pose, moved: float, deviation_m: 
     if not len(belief.rows):
         return belief
     turned = places.rotations[belief.rows]
-    expected = places.positions[belief.rows] + belief.offsets + turned @ step.position
+    ways = turned @ step.position
+    expected = places.positions[belief.rows] + belief.offsets + ways
     gaps, reached = _nearest(places, expected, _REACHED)
     # The angle of the relative rotation from its trace.
     facing = turned @ step.rotation.as_matrix()
-    there = places.rotations.reshape(-1, 9)[reached]
+    there = places.rotations.reshape(-1, 9).take(reached, axis=0)  # several times as fast as indexing
     trace = (there @ facing.reshape(-1, 9, 1))[:, :, 0]
     angles = np.arccos(np.clip((trace - 1) / 2, -1, 1))
     deviation = np.hypot(places.spacing_m * max(_STEADIEST, np.sqrt(moved)), deviation_m)
     distances = (gaps / deviation) ** 2 + (angles / _HEADING_RAD) ** 2
 
-    away = expected[:, None] - places.positions[reached]
-    ways = turned @ step.position
-    along = ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
-    pulled = (away * along[:, None]).sum(axis=2, keepdims=True) * along[:, None]
+    shares = _shares(distances)
+    source, nth = _worthwhile(shares)
+    target = reached[source, nth]
+    away = expected.take(source, axis=0) - places.positions.take(target, axis=0)
+    along = (ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)).take(source, axis=0)
+    pulled = np.einsum("fi,fi->f", away, along)[:, None] * along
     offsets = np.clip(away - _PULLED * moved * pulled, -places.spacing_m, places.spacing_m)
-    flows = Flows(reached, _shares(distances), _left(distances, moved), offsets, np.full_like(offsets, np.nan))
+    unknown = np.full_like(offsets, np.nan)
+    flows = Flows(source, target, shares[source, nth], _left(distances, moved), offsets, unknown)
     return _carried(belief, flows, moved)
 
 
@@ -100,14 +105,17 @@ def coast(belief: Belief, places: Places, seconds: float, top_speed_mps: float) 
     with np.errstate(divide="ignore"):  # who has no speed cannot keep it: log 0
         kept = np.log(np.where(known, 1 - _ALTERS, 0.0)) + _shares(steadily)
         altered = np.log(np.where(known, _ALTERS, 1.0)) + _shares(freely)
-    away = (here + ways)[:, None] - places.positions[steady]
-    anew = places.positions[anyhow] - here[:, None]
-    speeds = np.concatenate([ways[:, None] - _HEEDED * away, anew], axis=1) / seconds
-    speeds *= np.minimum(1.0, top_speed_mps / np.maximum(np.linalg.norm(speeds, axis=2, keepdims=True), 1e-9))
-    offsets = np.concatenate([(1 - _HEEDED) * away, np.zeros_like(anew)], axis=1)
-    offsets = np.clip(offsets, -places.spacing_m, places.spacing_m)
-    reached, shares = np.concatenate([steady, anyhow], axis=1), np.concatenate([kept, altered], axis=1)
-    return _carried(belief, Flows(reached, shares, _left(freely, 1.0), offsets, speeds), 1.0)
+    shares = np.concatenate([kept, altered], axis=1)
+    source, nth = _worthwhile(shares)
+    target = np.concatenate([steady, anyhow], axis=1)[source, nth]
+    goes_on = (nth < steady.shape[1])[:, None]
+    start, way, there = here[source], ways[source], places.positions[target]
+    away = start + way - there
+    speeds = np.where(goes_on, way - _HEEDED * away, there - start) / seconds
+    speeds *= np.minimum(1.0, top_speed_mps / np.maximum(np.linalg.norm(speeds, axis=1, keepdims=True), 1e-9))
+    offsets = np.clip(np.where(goes_on, (1 - _HEEDED) * away, 0.0), -places.spacing_m, places.spacing_m)
+    flows = Flows(source, target, shares[source, nth], _left(freely, 1.0), offsets, speeds)
+    return _carried(belief, flows, 1.0)
 
 
 def _nearest(places: Places, positions: Array, count: int) -> tuple[Array, Rows]:
@@ -119,8 +127,15 @@ def _nearest(places: Places, positions: Array, count: int) -> tuple[Array, Rows]
 
 def _shares(distances: Array) -> Array:
     """(A, K) squared Mahalanobis distances -> logarithms of the shares that go there."""
-    shares: Array = -distances / 2 - np.logaddexp.reduce(-distances / 2, axis=1, keepdims=True)
+    beyond = (distances.min(axis=1, keepdims=True) - distances) / 2
+    shares: Array = beyond - np.log(np.exp(beyond).sum(axis=1, keepdims=True))
     return shares
+
+
+def _worthwhile(shares: Array) -> tuple[Rows, Rows]:
+    """(A, K) logarithms of shares -> state and column of those not negligible beside the state's largest."""
+    state, column = np.nonzero(shares - shares.max(axis=1, keepdims=True) > _NEGLIGIBLE)
+    return state, column
 
 
 def _left(distances: Array, moved: float) -> Array:
@@ -138,24 +153,21 @@ def _carried(belief: Belief, flows: Flows, moved: float) -> Belief:
     with np.errstate(divide="ignore"):  # standing still nobody leaves: log 0
         leaving = belief.log_mass + np.log(flows.left)
         leaves, returns = np.log(_LEAVES * moved), np.log(_RETURNS * moved)
-    every = belief.log_mass[:, None] + np.log1p(-flows.left)[:, None] + flows.log_shares
-    kept = flows.log_shares - flows.log_shares.max(axis=1, keepdims=True) > _NEGLIGIBLE
-    source = np.broadcast_to(np.arange(len(belief.rows))[:, None], kept.shape)[kept]
-    target, flow, offset, speed = flows.reached[kept], every[kept], flows.offsets[kept], flows.speeds[kept]
+    source, speed = flows.sources, flows.speeds
+    flow = (belief.log_mass + np.log1p(-flows.left))[source] + flows.log_shares
 
-    rows, which = np.unique(target, return_inverse=True)
-    largest = np.full(len(rows), -np.inf)
-    np.maximum.at(largest, which, flow)
-    total = np.zeros(len(rows))
-    np.add.at(total, which, np.exp(flow - largest[which]))
-    log_mass = largest + np.log(total)
-    offsets: Array = np.zeros((len(rows), 3))
-    np.add.at(offsets, which, np.exp(flow - log_mass[which])[:, None] * offset)
-    order = np.lexsort((-flow, which))
-    best = order[np.unique(which[order], return_index=True)[1]]
+    # Flows to one place side by side, the strongest first.
+    order = np.lexsort((-flow, flows.targets))
+    flow, target = flow[order], flows.targets[order]
+    begins = np.diff(target, prepend=-1) > 0
+    first, which = np.flatnonzero(begins), np.cumsum(begins) - 1
+    strongest, best = flow[first], order[first]
+    log_mass = strongest + np.log(np.add.reduceat(np.exp(flow - strongest[which]), first))
+    offsets = np.add.reduceat(np.exp(flow - log_mass[which])[:, None] * flows.offsets[order], first)
     remembered = (1 - _FORGOTTEN) ** moved
 
-    off_map = np.logaddexp.reduce([belief.off_map + np.log1p(-_RETURNS * moved), *leaving, belief.rest + leaves])
+    stays = belief.off_map + np.log1p(-_RETURNS * moved)
+    off_map = np.logaddexp.reduce(np.append(leaving, [stays, belief.rest + leaves]))
     rest = np.logaddexp(belief.rest + np.log1p(-_LEAVES * moved), belief.off_map + returns)
     fit, images = belief.fit[source[best]] * remembered, belief.images[source[best]] * remembered
-    return Belief(rows, log_mass, offsets, fit, images, speed[best], float(rest), float(off_map))
+    return Belief(target[first], log_mass, offsets, fit, images, speed[best], float(rest), float(off_map))
