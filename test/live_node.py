@@ -187,7 +187,7 @@ def localizer(
     Args:
         parameters: more of the localizer's, as `name:=value`.
     """
-    words: Sequence[str] = (f"map:={map_path}", "min_probability:=0.5", "top_speed_mps:=5.0", *parameters)
+    words: Sequence[str] = (f"map:={map_path}", "min_probability:=0.8", "top_speed_mps:=5.0", *parameters)
     rclpy.init(args=["--ros-args", *(word for parameter in words for word in ("-p", parameter))])
     node, robot = LocalizerNode(), Robot(picture)
     executor, stop = SingleThreadedExecutor(), threading.Event()

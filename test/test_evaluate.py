@@ -175,7 +175,7 @@ def test_without_metres_images_are_held_against_their_numbers(town: Path, tmp_pa
 
 def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    assert evaluate(town, str(town / "noon"), "--off-map", "--min-probability", "0.5", "--json", str(result)) == 0
+    assert evaluate(town, str(town / "noon"), "--off-map", "--min-probability", "0.8", "--json", str(result)) == 0
     numbers = json.loads(result.read_text(encoding="utf-8"))
     assert (numbers["answerable"], numbers["correct"]) == (0, 0)
     assert numbers["false_accepts"] == numbers["accepted"] > 0

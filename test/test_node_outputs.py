@@ -34,13 +34,17 @@ def town(tmp_path_factory: pytest.TempPathFactory, picture: Picture) -> Path:
     return map_street(tmp_path_factory.mktemp("maps") / "street.d2map", picture)
 
 
+# The street is short: of twenty-odd places all that look alike lie near.
+PARAMETERS = ("publish_initialpose:=when_lost_recovered", "gps_gate_least_m:=5.0", "min_probability:=0.5")
+
+
 @pytest.fixture(scope="module")
 def live(town: Path, picture: Picture) -> Iterator[tuple[LocalizerNode, Robot]]:
     """One localizer for the tests of this module, and a robot that has just driven down the street."""
     with (
         pytest.MonkeyPatch.context() as patch,
         own_domain(patch),
-        localizer(town, picture, "publish_initialpose:=when_lost_recovered", "gps_gate_least_m:=5.0") as (node, robot),
+        localizer(town, picture, *PARAMETERS) as (node, robot),
     ):
         robot.listen(PoseWithCovarianceStamped, PRIOR)
         robot.listen(NavSatFix, FIX)
@@ -57,7 +61,7 @@ def stamps(received: list[Any]) -> set[tuple[int, int]]:
 def test_a_geo_tagged_map_gives_a_fix_where_the_robot_is(live: tuple[LocalizerNode, Robot]) -> None:
     _, robot = live
     known = [fix for fix in robot.received(FIX) if fix.status.status == NavSatStatus.STATUS_FIX]
-    assert known
+    assert len(known) >= 2
     robot.wait_until(lambda: stamps(known) == stamps(robot.received(PRIOR)))
     for fix, prior in zip(known, robot.received(PRIOR), strict=True):
         east, north, up = ORIGIN.to_enu(np.array([[fix.latitude, fix.longitude, fix.altitude]]))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,11 +98,21 @@ def test_bundled_weights_are_exported_once_and_kept(tmp_path: Path, monkeypatch:
 
 def test_fast_is_a_reduced_form_or_float32_and_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    fast, exact = (Extractor.open("nano", "onnxruntime", precision) for precision in ("fast", "exact"))
+    bundled = weights_path("nano")
+    for name in (bundled.name, f"{bundled.stem}.pca512.safetensors"):  # without what footage said of them
+        shutil.copy(bundled.with_name(name), tmp_path)
+    weights = str(tmp_path / bundled.name)
+    fast, exact = (Extractor.open(weights, "onnxruntime", precision) for precision in ("fast", "exact"))
     assert fast.identity == exact.identity
     images = list(gate_pictures(3))
     assert np.einsum("nd,nd->n", fast.describe(images), exact.describe(images)).min() > 0.999
     assert len(list((tmp_path / "d2vpr_ros" / "onnx").iterdir())) == 2
+
+
+def test_a_form_that_footage_refused_is_not_even_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    Extractor.open("nano", "onnxruntime", "fast", "cpu")
+    assert [path.stem.split("-")[-1] for path in (tmp_path / "d2vpr_ros" / "onnx").iterdir()] == ["exact"]
 
 
 @pytest.mark.parametrize("size", [(720, 1280), (480, 640), (901, 1203), (224, 224), (100, 333), (7, 5)])
@@ -150,7 +161,7 @@ def test_the_node_localizes_on_a_machine_without_torch(
     site = map_street(tmp_path / "street.d2map", street())
     node = subprocess.Popen(
         [sys.executable, "-m", "d2vpr_ros.nodes.localizer", "--ros-args",
-         "-p", f"map:={site}", "-p", f"weights:={exported}", "-p", "min_probability:=0.5", "-p", "top_speed_mps:=5.0"],
+         "-p", f"map:={site}", "-p", f"weights:={exported}", "-p", "min_probability:=0.8", "-p", "top_speed_mps:=5.0"],
         env=without_torch | {"ROS_DOMAIN_ID": str(domain_id)},
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ class Preprocessor:
     def resize(self, image: npt.NDArray[np.uint8], device: str = "cpu") -> Tensor:
         """(H, W, 3) uint8 RGB -> (3, size, size) uint8 on the device, which does the work.
 
-        A device that cannot resample 8-bit values does it in float32 and rounds: within a level of the processor.
+        A device that cannot resample 8-bit values does it in float32 and rounds where the processor does.
 
         Raises:
             UserError: the picture is not such an array, or empty.
@@ -73,10 +74,11 @@ def resampled(image: Tensor, size: int) -> Tensor:
 
     channels_first = image.permute(2, 0, 1)[None]
     in_bytes = image.dtype == torch.uint8 and image.device.type == "cpu"  # torch's kernels elsewhere take floats only
-    squashed = functional.interpolate(
-        channels_first if in_bytes else channels_first.float(), (size, size), mode="bilinear", antialias=True
-    )[0]
-    return squashed if in_bytes else squashed.round().clamp(0, 255).to(torch.uint8)
+    resample = partial(functional.interpolate, mode="bilinear", antialias=True)
+    if in_bytes:
+        return resample(channels_first, (size, size))[0]
+    across = resample(channels_first.float(), (len(image), size)).round()  # as bytes: first across, to whole levels
+    return resample(across, (size, size))[0].round().clamp(0, 255).to(torch.uint8)
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:

@@ -2,6 +2,7 @@
 
     OPENBLAS_NUM_THREADS=1 python -m models.bench.preprocess
     OPENBLAS_NUM_THREADS=1 python -m models.bench.preprocess --image photograph.jpg  # also its cosine
+    python -m models.bench.preprocess --footage FOOTAGE    # what a map made with torch is worth to a robot without it
 
 Times are medians of alternating runs on one core (numpy's products heed the environment only).
 """
@@ -9,6 +10,7 @@ Times are medians of alternating runs on one core (numpy's products heed the env
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +23,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from d2vpr_ros.describe.gate_pictures import gate_pictures
+from d2vpr_ros.describe.precision import descriptors
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.describe.resample import squash
-from d2vpr_ros.describe.weights import weights_path
-from d2vpr_ros.model import D2VPR, fuse, load_checkpoint
+from d2vpr_ros.describe.weights import file_sha256, projection_of, weights_path
+from d2vpr_ros.evaluation.recall import recall_at
+from d2vpr_ros.localize.verification import Picture
+from d2vpr_ros.model import D2VPR, FusedD2VPR, fuse, load_checkpoint
+from models import benchmarks
+from models.bench.precision import prepared
 from models.bench.timing import ROUNDS, median_ms, processor, race
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
@@ -34,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="nano")
     parser.add_argument("--image", type=Path, nargs="*", default=[])
+    parser.add_argument("--footage", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
@@ -72,6 +80,33 @@ def main() -> None:
             plain = torch.from_numpy(squash(scene, prepare.size)).permute(2, 0, 1)[None]
             cosines = [float((exact * network(form)).sum()) for form in (prepare([scene]), prepare.normalise(plain))]
             print(f"| {name} | {cosines[0]:.6f} | {cosines[1]:.6f} |")
+    if args.footage:
+        both_ways(args.footage, network, args.weights)
+
+
+def both_ways(footage: Path, network: FusedD2VPR, weights: str) -> None:
+    """Prints how near descriptors prepared with and without torch are, and the recall of the one against the other."""
+    path = weights_path(weights)
+    projection = projection_of("default", path, file_sha256(path))
+    ways: dict[str, Callable[[Picture], Picture]] = {
+        "torch": prepared,
+        "without": partial(squash, size=Preprocessor().size),
+    }
+    print("\n| footage | cosine, with to without torch | R@1 with torch | map with, queries without |")
+    print("|---|---|---:|---:|")
+    for benchmark in (one for name in benchmarks.FOOTAGE for one in getattr(benchmarks, name)(footage)):
+        queries = {
+            way: descriptors(network, np.stack([by(image) for image in benchmark.queries]), projection)
+            for way, by in ways.items()
+        }
+        database = descriptors(network, np.stack([prepared(image) for image in benchmark.database]), projection)
+        cosines = (queries["torch"] * queries["without"]).sum(axis=1)
+        recalls = [100 * recall_at(queries[way] @ database.T, benchmark.positives, (1,))[1] for way in ways]
+        print(
+            f"| {benchmark.name} | least {cosines.min():.5f}, median {np.median(cosines):.5f} "
+            f"| {recalls[0]:.1f} | {recalls[1]:.1f} |",
+            flush=True,
+        )
 
 
 def in_float32(prepare: Preprocessor, image: npt.NDArray[np.uint8]) -> Tensor:

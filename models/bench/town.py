@@ -1,0 +1,73 @@
+"""What the README says of simulated towns, from nothing: ten drives over two maps, off the map, and carried away.
+
+    python -m models.bench.town --folder FOLDER
+    python -m models.bench.town --folder FOLDER --footage FOOTAGE      # real pictures off the map, too
+
+Maps are the towns of seeds 0 and 1 at noon; drives go through the same town, 1.5 m aside, in five conditions; off the
+map are the towns of seeds 2 and 3 and the footage. Everything is done by the commands a user has (`d2vpr sim drive`,
+`map build`, `evaluate`), and FOLDER keeps what is recorded, 400 MB: it is not recorded again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from d2vpr_ros.cli.main import main as d2vpr
+
+MAPS, ELSEWHERE = (0, 1), (2, 3)
+CONDITIONS = ("dusk", "night", "snow", "rain", "overcast")
+ASIDE_M, RATE_HZ = 1.5, 2.5
+KIDNAPPINGS = 50
+FOOTAGE = ("campus_loop_ros", "sevenscenes_tsdf", "ie_tower")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--footage", type=Path)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    elsewhere = [drive(args.folder, seed, "noon") for seed in ELSEWHERE]
+    if args.footage:
+        elsewhere += [from_images(args.folder, args.footage / name) for name in FOOTAGE]
+    for seed in MAPS:
+        place_map = args.folder / f"{seed}.d2map"
+        if not place_map.exists():
+            command("map", "build", drive(args.folder, seed, "noon"), "-o", place_map)
+        queries = [drive(args.folder, seed, condition, ASIDE_M) for condition in CONDITIONS]
+        print(f"\nseed {seed}: on the map")
+        command("evaluate", place_map, *queries, "--no-gps")
+        print(f"\nseed {seed}: off the map")
+        command("evaluate", place_map, *elsewhere, "--no-gps", "--off-map")
+        print(f"\nseed {seed}: carried away")
+        command("evaluate", place_map, queries[0], "--no-gps", "--kidnap", KIDNAPPINGS)
+
+
+def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0) -> Path:
+    """A drive through a town, recorded if it is not there."""
+    bag = folder / f"{seed}_{condition}_{aside_m:g}"
+    if not bag.exists():
+        asked = ("--condition", condition, "--lateral-offset", aside_m, "--rate", RATE_HZ, "--compressed")
+        command("sim", "drive", "-o", bag, "--seed", seed, *asked)
+    return bag
+
+
+def from_images(folder: Path, footage: Path) -> Path:
+    """The pictures of a folder as a drive."""
+    bag = folder / footage.name
+    if not bag.exists():
+        command("bag", "from-images", footage / "images", footage / "poses.csv", "-o", bag)
+    return bag
+
+
+def command(*words: object) -> None:
+    """Do what a user would type."""
+    status = d2vpr([str(word) for word in words])
+    if status:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
