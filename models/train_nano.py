@@ -14,7 +14,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,14 +43,16 @@ from models.town_views import TownViews, cache_town_views
 
 log = logging.getLogger(__name__)
 
+AnyStage = TypeVar("AnyStage", StemStage, Stage)
+
 
 def pool_fingerprint(pool: Pool, views: TownViews, settings: dict[str, Any]) -> str:
     """Changes with the teacher's features of the crops, and with what else the data is made by."""
     return fingerprint_of([hashlib.sha256(pool.maps.tobytes()).hexdigest(), repr(views), json.dumps(settings)])
 
 
-def read_stages(recipe: dict[str, Any], config: Path) -> list[Stage]:
-    """The recipe's stages in their order.
+def read_stages(recipe: dict[str, Any], config: Path) -> tuple[list[StemStage], list[Stage]]:
+    """The recipe's stages of the stem and of the whole network, in their order.
 
     Raises:
         UserError: the recipe lacks a part, or a stage has a field that is none.
@@ -58,24 +60,17 @@ def read_stages(recipe: dict[str, Any], config: Path) -> list[Stage]:
     missing = [key for key in ("data", "stem", "stages", "projection", "seed", "threads") if key not in recipe]
     if missing:
         raise UserError(f"{config}: the recipe lacks {', '.join(missing)}; compare models/configs/nano.yaml")
-    stages = []
-    for number, given in enumerate(recipe["stages"]):
-        where = f"{config}: stage {number + 1}"
-        parts: dict[str, object] = {"schedule": filled(Schedule, given.get("schedule"), f"{where}: schedule")}
-        if "viewpoint" in given:
-            parts["viewpoint"] = filled(Viewpoint, given["viewpoint"], f"{where}: viewpoint")
-        stages.append(filled(Stage, given | parts, where))
-    return stages
+    return (
+        [_stage(StemStage, given, f"{config}: stem: stage {number}") for number, given in enumerate(recipe["stem"], 1)],
+        [_stage(Stage, given, f"{config}: stage {number}") for number, given in enumerate(recipe["stages"], 1)],
+    )
 
 
-def read_stem_stages(recipe: dict[str, Any], config: Path) -> list[StemStage]:
-    """The recipe's stages of the stem in their order; raises like `read_stages`."""
-    stages = []
-    for number, given in enumerate(recipe["stem"]):
-        where = f"{config}: stem: stage {number + 1}"
-        schedule = filled(Schedule, given.get("schedule"), f"{where}: schedule")
-        stages.append(filled(StemStage, given | {"schedule": schedule}, where))
-    return stages
+def _stage(kind: type[AnyStage], given: dict[str, Any], where: str) -> AnyStage:
+    parts: dict[str, object] = {"schedule": filled(Schedule, given.get("schedule"), f"{where}: schedule")}
+    if "viewpoint" in given:
+        parts["viewpoint"] = filled(Viewpoint, given["viewpoint"], f"{where}: viewpoint")
+    return filled(kind, given | parts, where)
 
 
 def distilled(
@@ -119,7 +114,7 @@ def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, o
         UserError: the recipe, the footage or the teacher is not as it should be.
     """
     recipe = read_yaml(config)
-    stages = read_stages(recipe, config)
+    stem_stages, stages = read_stages(recipe, config)
     torch.set_num_threads(recipe["threads"])
     seed_everything(recipe["seed"], verbose=False)
     pool = real_pool(footage, teacher_folder, cache, recipe["data"])
@@ -134,7 +129,7 @@ def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, o
         describe_run(cache, recipe, facts)
 
     model = D2VPR(NANO)
-    distilled(model, pool, town, read_stem_stages(recipe, config), teacher_folder, cache, recipe["seed"], machine)
+    distilled(model, pool, town, stem_stages, teacher_folder, cache, recipe["seed"], machine)
     model = initialised(model, torch.from_numpy(np.array(pool.images[::20][:500])), recipe["seed"])
     student = Student(model, recipe["data"]["teacher_channels"])
     for number, stage in enumerate(stages):

@@ -33,7 +33,7 @@ from models.teacher_layers import Layer, SeparableBlock, TeacherLayers, read_lay
 from models.thumbnail import describe_thumbnails
 from models.timed_stage import Schedule
 from models.town_views import TownViews, cache_town_views
-from models.train_nano import read_stages, read_stem_stages
+from models.train_nano import read_stages
 
 WEIGHTS = Path(__file__).parent.parent / "models" / "weights"
 TINY = D2VPRConfig("tiny", 48, 2, 3, (1, 2), AdapterWidths(24, 12, 3, 6), 48, 16, 16, 8, 16)
@@ -177,8 +177,9 @@ def test_the_teachers_first_layers_give_what_its_interpreter_gives(footage: Path
 def test_the_recipe_of_nano_is_one_that_the_script_reads() -> None:
     config = CONFIGS / "nano.yaml"
     recipe = read_yaml(config)
-    assert [stage.in_a_row for stage in read_stem_stages(recipe, config)] == [False, True]
-    assert [(stage.side, stage.stem) for stage in read_stages(recipe, config)] == [(160, 0)]
+    of_stem, of_all = read_stages(recipe, config)
+    assert [stage.in_a_row for stage in of_stem] == [False, True]
+    assert [(stage.side, stage.stem) for stage in of_all] == [(160, 0)]
 
 
 def test_the_bundled_weights_were_trained_on_training_towns_only() -> None:
