@@ -80,7 +80,8 @@ def test_a_belief_in_a_look_alike_street_is_dropped_when_gps_contradicts(
     assert min(map(north, answers)) > APART_M - 2.0
     # And it is gone for good: without GPS the answer stays where the fixes were.
     onward = drive(localizer, range(45, 55), [UNRESTRICTED] * 10, with_odometry)
-    assert all(north(estimate) > APART_M - 2.0 for estimate in onward if estimate.pose is not None)
+    answered = [north(estimate) for estimate in onward if estimate.pose is not None]
+    assert answered and min(answered) > APART_M - 2.0
 
 
 def test_a_single_fix_from_elsewhere_is_outlived(two_streets: PlaceMap) -> None:
