@@ -103,6 +103,13 @@ def test_by_night_pictures_agree_little_and_an_answer_that_is_sure_without_them_
     assert all(one.state is State.LOCALIZED for one in compared[5:])
 
 
+def test_of_a_single_image_pictures_decide(street: PlaceMap, extractor: Extractor) -> None:
+    robot = Localizer(street, extractor, LocalizerOptions(sequence=False))
+    robot.judge.calibrations = Calibrations(single_image=SURE, single_image_compared=PICTURES_DECIDE)
+    assert {one.reject_reason for one in drive(robot, seen=ELSEWHERE)} == {RejectReason.VERIFICATION_FAILED}
+    assert all(one.state is State.LOCALIZED for one in drive(robot))
+
+
 def test_agreement_is_a_mean_along_the_way(street: PlaceMap, extractor: Extractor) -> None:
     robot = localizer(street, extractor, DOUBTFUL, Verify.ALWAYS)
     before = drive(robot)[-1].agreement

@@ -76,8 +76,10 @@ class Judge:
         if (by_fix := chance(fix, standing.position)) < 1:
             return Judgement(alone * by_fix, RejectReason.GPS_CONTRADICTS)
         if rgb is not None and self._options.verify is not Verify.NEVER:
-            # By night pictures of one place agree little, too: that makes an answer likelier to be wrong, not wrong.
-            anyway = alone if localized else max(0.0, 1 - _DISAGREE * (1 - alone))
+            # By night pictures of one place agree little, too: that makes the answer of many images likelier to be
+            # wrong, not wrong. Of a single image they decide.
+            doubled = max(0.0, 1 - _DISAGREE * (1 - alone))
+            anyway = 0.0 if not sequence else alone if localized else doubled
             worst, best = (max(anyway, compared.probability(standing, self._map, one)) for one in (LEAST, MOST))
             needed = acceptance.needed(localized)
             hopeless = not acceptance.enough(standing, sequence=sequence) or best < needed

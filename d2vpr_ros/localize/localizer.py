@@ -165,7 +165,7 @@ class Localizer:
             descriptor,
             rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
             by_odometry=odometry is not None,
-            localized=self._localized and objection is None,
+            localized=self._localized and objection is None and self.options.sequence,  # else each image stands alone
             fix=fix,
         )
         carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
