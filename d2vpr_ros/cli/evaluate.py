@@ -128,19 +128,24 @@ def asked_gps(bag: Bag, place_map: PlaceMap, args: argparse.Namespace) -> Gps | 
     Raises:
         UserError: there is no such topic, or one was named and the map does not lie on the earth.
     """
+    from d2vpr_ros.bags.topics import NAVSATFIX
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.offline import Gps, choose_gps
     from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
     from d2vpr_ros.mapping.earth import earth_of
 
-    earth = None if args.no_gps else earth_of(place_map)
-    if earth is None and args.gps_topic:
-        raise UserError(f"--gps-topic {args.gps_topic}: map {place_map.path} does not say where it lies on the earth")
-    topic = None if args.no_gps else choose_gps(bag, args.gps_topic)
-    if topic is None:
+    if args.no_gps:
         return None
+    earth = earth_of(place_map)
     if earth is None:
-        print(f"{bag.path}: GPS on {topic} does not count: {place_map.path} does not say where it lies on the earth")
+        unknown = f"{place_map.path} does not say where it lies on the earth"
+        if args.gps_topic:
+            raise UserError(f"--gps-topic {args.gps_topic}: map {unknown}")
+        if any(topic.msgtype == NAVSATFIX for topic in bag.topics.values()):
+            print(f"{bag.path}: GPS does not count: map {unknown}")
+        return None
+    topic = choose_gps(bag, args.gps_topic)
+    if topic is None:
         return None
     print(f"{bag.path}: GPS on {topic} counts, as on a robot; --no-gps measures without")
     sigmas, least_m = args.gps_gate_sigmas or SIGMAS, args.gps_gate_least_m or LEAST_RADIUS_M
