@@ -83,10 +83,10 @@ class Doubt:
         self._here += other.new * standing.similar
         against = other.fit * other.images - self._here
         apart_m = float(np.linalg.norm(self._places.positions[other.best] - self._places.positions[standing.best]))
-        if apart_m > _SAME_PLACE * self._places.spacing_m and against > 0 and other.images <= _LONGEST:
+        came_round = apart_m <= _SAME_PLACE * self._places.spacing_m
+        if not came_round and against > 0 and other.images <= _LONGEST:
             self.last = Objection(other, against)
             return self.last
-        came_round = apart_m <= _SAME_PLACE * self._places.spacing_m
         began_anew = self.last is not None and standing.images <= other.images  # nothing of elsewhere is in its history
         if came_round and (began_anew or chance(other) > chance(standing)):
             return Objection(other, against, agreed=True)

@@ -35,7 +35,8 @@ class Background:
     def of(descriptors: npt.NDArray[np.float32], positions: Array, alike_m: float) -> Background:
         """Of a map with (N, D) descriptors at (N, 3) positions that look alike over `alike_m` metres."""
         every = max(1, len(descriptors) // _SAMPLE)
-        return Background(descriptors[::every], positions[::every], _OWN * alike_m)
+        sample, where = np.ascontiguousarray(descriptors[::every]), np.ascontiguousarray(positions[::every])
+        return Background(sample, where, _OWN * alike_m)  # side by side in memory: read for every image
 
     def standardise(
         self, descriptor: npt.NDArray[np.float32], similarities: npt.NDArray[np.float32], position: Array
