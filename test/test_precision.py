@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
@@ -38,10 +37,6 @@ def images() -> torch.Tensor:
 @torch.inference_mode()
 def least_cosine(model: FusedD2VPR, other: FusedD2VPR, batch: torch.Tensor) -> float:
     return min(float((model(image) * other(image)).sum()) for image in torch.split(batch, 1))
-
-
-def squashed(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return Preprocessor().resize(image).permute(1, 2, 0).numpy()
 
 
 @pytest.fixture
@@ -148,7 +143,7 @@ def test_it_is_tried_on_places_that_resemble_each_other_and_a_changed_view_of_ea
     places = gate_places(64)
     assert len(places) == 16
     assert np.array_equal(places[0][:, 8:], places[1][:, :-8])
-    pictures = trial(squashed, places[:3])
+    pictures = trial(Preprocessor().squash, places[:3])
     assert pictures.shape == (6, 224, 224, 3)
     views = [changed_view(places[0], number) for number in (0, 0, 1)]
     assert np.array_equal(views[0], views[1])

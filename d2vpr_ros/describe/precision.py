@@ -120,7 +120,7 @@ def _best(
 ) -> PrecisionReport:
     """Try each form that may pay here; its speed first, which takes the least time."""
     prepare = Preprocessor()
-    pictures = trial(lambda image: prepare.resize(image).permute(1, 2, 0).numpy(), images)
+    pictures = trial(prepare.squash, images)
     one = prepare([pictures[0]]).to(device)
     taken, exact, refusals = PrecisionReport("fast", "float32", 1.0, 1.0, ""), None, []
     for name in _candidates(device):

@@ -52,6 +52,10 @@ class Preprocessor:
         check_image(image)
         return resampled(torch.from_numpy(np.ascontiguousarray(image)).to(device), self.size)
 
+    def squash(self, image: npt.NDArray[np.uint8], device: str = "cpu") -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB -> (size, size, 3) uint8 on the host: `resize` as what a network is given."""
+        return self.resize(image, device).permute(1, 2, 0).cpu().numpy()
+
     def normalise(self, resized: Tensor) -> Tensor:
         """(N, 3, size, size) uint8 -> float32, zero mean and unit variance over ImageNet."""
         import torch

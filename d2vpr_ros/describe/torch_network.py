@@ -71,7 +71,7 @@ class TorchNetwork:
             torch.set_num_threads(threads)
 
     def squash(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        return self.whole.preprocessor.resize(image, self.device).permute(1, 2, 0).cpu().numpy()
+        return self.whole.preprocessor.squash(image, self.device)
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():

@@ -77,7 +77,7 @@ def main() -> None:
     print(f"{processor()}; {path.stem}; matrix units: {', '.join(processor_flags()) or 'none'}")
     print(f"the preset fast here: {apply(fused, 'fast', args.device, projection=projection)[1].reason}\n")
     speeds(model, forms, args.device, args.rounds)
-    pictures = trial(prepared)
+    pictures = trial(Preprocessor().squash)
     exact = forms["float32"](pictures)
     for name in forms:
         kept = compare(exact, forms[name](pictures))
@@ -115,7 +115,7 @@ def rows(of: Sequence[benchmarks.Benchmark], forms: Mapping[str, Describe]) -> I
         for images in (benchmark.database, benchmark.queries):
             if ("float32", id(images)) in found:
                 continue
-            small = np.stack([prepared(image) for image in images])
+            small = np.stack([Preprocessor().squash(image) for image in images])
             for form, describe in forms.items():
                 shown = tqdm(small, f"{benchmark.name}, {form}", leave=False, disable=None, unit="image")
                 found[form, id(images)] = np.concatenate([describe(image[None]) for image in shown])
@@ -138,18 +138,13 @@ def rows(of: Sequence[benchmarks.Benchmark], forms: Mapping[str, Describe]) -> I
 @torch.inference_mode()
 def speeds(model: D2VPR, forms: Mapping[str, Describe], device: str, rounds: int) -> None:
     """Prints the times of one image."""
-    image, picture = torch.randn(1, 3, 224, 224, device=device), trial(prepared)[:1]
+    image, picture = torch.randn(1, 3, 224, 224, device=device), trial(Preprocessor().squash)[:1]
     contenders = {name: partial(describe, picture) for name, describe in forms.items()}
     times = race({"reference": partial(reference_forward, model, image), **contenders}, rounds)
     print("| form | ms | times the reference's speed | times float32's |\n|---|---:|---:|---:|")
     for name in times:
         against = (ratio(times, "reference", name), ratio(times, "float32", name))
         print(f"| {name} | {median_ms(times, name):.1f} | {against[0]:.2f} | {against[1]:.2f} |")
-
-
-def prepared(image: Image) -> Image:
-    """(H, W, 3) uint8 RGB -> (224, 224, 3)."""
-    return Preprocessor().resize(image).permute(1, 2, 0).numpy()
 
 
 def _recall(queries: Float32, database: Float32, positives: npt.NDArray[np.bool_]) -> float:
