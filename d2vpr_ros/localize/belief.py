@@ -86,7 +86,7 @@ class Belief:
 
 
 def normalised(belief: Belief) -> Belief:
-    total = np.logaddexp.reduce([*belief.log_mass, belief.rest, belief.off_map])
+    total = np.logaddexp.reduce(np.append(belief.log_mass, [belief.rest, belief.off_map]))
     return replace(
         belief,
         log_mass=belief.log_mass - total,

@@ -50,7 +50,8 @@ class Background:
         Args:
             position: (3,) of the place most like it; elsewhere is what lies further off than its own neighbourhood.
         """
-        ordinary = (self.sample @ descriptor).astype(np.float64)
+        # Not by @: for so little its library starts threads that then spin beside the network's for milliseconds.
+        ordinary = np.einsum("md,d->m", self.sample, descriptor).astype(np.float64)
         elsewhere = ordinary[np.linalg.norm(self.positions - position, axis=1) > self.own_m]
         mean, spread = ordinary.mean(), ordinary.var()
         if len(elsewhere):

@@ -16,7 +16,7 @@ from d2vpr_ros.mapping.restriction import Region
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-_ACTIVE = 400  # places with a mass of their own
+_ACTIVE = 256  # places with a mass of their own; 400 find nothing sooner, and cost more
 _LIGHT = 1e-15  # of the heaviest state's mass: no digit of an answer hangs on a lighter one
 _HEARD = 1.5  # spacings that a candidate speaks for
 _OFF_CENTRE = 0.25  # standard deviations of similarity lost a spacing off
@@ -97,9 +97,11 @@ def _widened(belief: Belief, count: int, candidates: Rows) -> Belief:
     each = rest - np.log(max(1, count - len(belief.rows)))
     if len(own) == count:  # nobody else is left to have the rest
         own, each = np.logaddexp(own, rest - np.log(count)), -np.inf
-    added = np.setdiff1d(candidates, belief.rows)
+    known = np.zeros(count, bool)
+    known[belief.rows] = True
+    added = np.unique(candidates[~known[candidates]])
     others = count - len(belief.rows) - len(added)
-    fit, images = (np.concatenate([known, np.zeros(len(added))]) for known in (belief.fit, belief.images))
+    fit, images = (np.concatenate([history, np.zeros(len(added))]) for history in (belief.fit, belief.images))
     return Belief(
         np.concatenate([belief.rows, added]),
         np.concatenate([own, np.full(len(added), each)]),
@@ -152,13 +154,14 @@ def _keeping(belief: Belief, kept: npt.NDArray[np.bool_]) -> Belief:
     """The states that are (A,) `kept`; the others join the rest."""
     if kept.all():
         return belief
+    which = np.flatnonzero(kept)  # taking by numbers is several times as fast
     return Belief(
-        belief.rows[kept],
-        belief.log_mass[kept],
-        belief.offsets[kept],
-        belief.fit[kept],
-        belief.images[kept],
-        belief.speeds[kept],
+        belief.rows.take(which),
+        belief.log_mass.take(which),
+        belief.offsets.take(which, axis=0),
+        belief.fit.take(which),
+        belief.images.take(which),
+        belief.speeds.take(which, axis=0),
         float(np.logaddexp(belief.rest, np.logaddexp.reduce(belief.log_mass[~kept]))),
         belief.off_map,
     )

@@ -138,12 +138,14 @@ class Tracker:
         evidence = look(
             step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence, image.fix
         )
+        weight = _WEIGHT if image.odometry is not None and self._sequence else 1.0
+        shown = weigh(evidence, weight, step.new)
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
         if step.counts:
-            self.belief = without_light(weigh(evidence, step.weight, step.new))
+            remembered = shown if step.weight == weight else weigh(evidence, step.weight, step.new)
+            self.belief = without_light(remembered)
             self._last = image
-        shown = _WEIGHT if image.odometry is not None and self._sequence else 1.0
-        return self._standing(weigh(evidence, shown, step.new), evidence, step.new)
+        return self._standing(shown, evidence, step.new)
 
     def miss(self, image: Observation) -> None:
         """Take an image into account that no place comes into question for.

@@ -156,14 +156,18 @@ def _carried(belief: Belief, flows: Flows, moved: float) -> Belief:
     source, speed = flows.sources, flows.speeds
     flow = (belief.log_mass + np.log1p(-flows.left))[source] + flows.log_shares
 
-    # Flows to one place side by side, the strongest first.
-    order = np.lexsort((-flow, flows.targets))
-    flow, target = flow[order], flows.targets[order]
+    # Flows to one place side by side.
+    order = np.argsort(flows.targets, kind="stable")
+    flow, target = flow.take(order), flows.targets.take(order)
     begins = np.diff(target, prepend=-1) > 0
     first, which = np.flatnonzero(begins), np.cumsum(begins) - 1
-    strongest, best = flow[first], order[first]
-    log_mass = strongest + np.log(np.add.reduceat(np.exp(flow - strongest[which]), first))
-    offsets = np.add.reduceat(np.exp(flow - log_mass[which])[:, None] * flows.offsets[order], first)
+    strongest = np.maximum.reduceat(flow, first)
+    amount = np.exp(flow - strongest.take(which))
+    mass = np.add.reduceat(amount, first)
+    log_mass = strongest + np.log(mass)
+    offsets = np.add.reduceat(amount[:, None] * flows.offsets.take(order, axis=0), first) / mass[:, None]
+    greatest = np.flatnonzero(amount == 1)
+    best = order[greatest[np.diff(which[greatest], prepend=-1) > 0]]  # one for each place
     remembered = (1 - _FORGOTTEN) ** moved
 
     stays = belief.off_map + np.log1p(-_RETURNS * moved)
