@@ -39,6 +39,13 @@ def test_an_exported_file_describes_any_number_of_images_as_torch_does(opset: in
     assert there.shape == here.shape == (5, 512)
 
 
+def test_the_verb_says_what_a_form_was_found_to_change_on_footage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "nano", "-o", str(tmp_path / "half.onnx"), "--precision", "fp16"]) == 0
+    assert "precision fast would not take it" in capsys.readouterr().out
+
+
 def test_the_verb_says_how_near_the_file_is_to_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "whole.onnx"
     assert main(["export", "nano", "-o", str(out), "--projection", "none"]) == 0

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from d2vpr_ros.describe.weights import weights_path
+    from d2vpr_ros.describe.gate import footage_refusals
+    from d2vpr_ros.describe.weights import file_sha256, weights_path
     from d2vpr_ros.errors import UserError
 
     if args.out.suffix != ".onnx":
@@ -57,6 +58,8 @@ def main(args: argparse.Namespace) -> int:
         f"float32 on {found.images} {kind}images: cosine {found.kept.cosine:.6f} or more, largest difference "
         f"{found.difference:.1e}, every view finds the same place"
     )
+    if refusal := footage_refusals(weights, file_sha256(weights)).get(f"onnx-{args.precision}"):
+        print(f"with this form {refusal}: precision fast would not take it; compare on your own drives")
     return 0
 
 
