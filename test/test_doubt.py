@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from places import alike_along_the_way, straight_street, unit_rows, write_places
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose, distance
 from d2vpr_ros.localize import Estimate, Localizer, RejectReason, State
+from d2vpr_ros.localize.judge import at_odds
 from d2vpr_ros.localize.recovery import Recovery
+from d2vpr_ros.localize.restart import Restart
 
 SECOND = 1_000_000_000
 STREET = 80
@@ -75,3 +79,38 @@ def test_a_drive_on_known_streets_is_never_doubted(localizer: Localizer) -> None
     estimates = see(localizer, list(range(5, 70)), 0)
     reasons = {one.reject_reason for one in estimates[8:]}
     assert reasons == {RejectReason.NONE}
+
+
+def test_whose_odometry_broke_off_while_localized_is_likelier_to_be_elsewhere_on_the_map_than_off_it(
+    localizer: Localizer,
+) -> None:
+    before, restart = see(localizer, list(range(5, 30)), 0)[-1].standing, Restart()
+    localizer.reset()
+    after = see(localizer, list(range(50, 53)), 0)[-1].standing
+    assert before is not None and after is not None
+    restart.see(Pose.identity(), before, localized=True)
+    assert restart.odds(after) == 1
+    restart.see(None, before, localized=True)
+    for _ in range(3):
+        restart.see(Pose.identity(), after, localized=False)
+    assert restart.odds(after) > 1
+    assert restart.odds(before) == 1, "what it saw before it was carried says nothing of where it is"
+    for _ in range(30):
+        restart.see(Pose.identity(), after, localized=False)
+    assert restart.odds(after) == 1, "not found for long, it is hardly on the map"
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.1, 10.0))
+def test_odds_shift_a_probability_as_bayes_has_it(probability: float, odds: float) -> None:
+    shifted = at_odds(probability, odds)
+    assert 0 <= shifted <= 1
+    assert at_odds(shifted, 1 / odds) == pytest.approx(probability, abs=1e-9)
+
+
+def test_where_the_odometry_breaks_off_an_answer_is_held_no_longer(localizer: Localizer) -> None:
+    before = see(localizer, list(range(5, 30)), 0)
+    assert before[-1].state is State.LOCALIZED
+    (unlike,) = unit_rows(1, seed=77, width=localizer.extractor.width)
+    broke = localizer.match(unlike, 25 * SECOND, None)
+    assert broke.probability < 0.99
+    assert broke.pose is None

@@ -60,6 +60,7 @@ class Judge:
         *,
         by_odometry: bool,
         localized: bool,
+        odds: float = 1.0,
         fix: Region | None = None,
     ) -> Judgement:
         """Judge the answer to an image; pictures are compared only where that decides, for it takes its time.
@@ -67,11 +68,12 @@ class Judge:
         Args:
             rgb: the image; None is not compared.
             localized: whether the last answer counted.
+            odds: that the robot is on the map against that it is off it, as far as it is known beside the images.
             fix: where a receiver says the robot is; an answer elsewhere does not count.
         """
         acceptance, sequence = self._options.acceptance, self._options.sequence
         compared = self.calibrations.of(sequence=sequence, odometry=by_odometry, compared=True)
-        alone = self.alone(standing, by_odometry=by_odometry)
+        alone = at_odds(self.alone(standing, by_odometry=by_odometry), odds)
         probability, agreement = alone, None
         if (by_fix := chance(fix, standing.position)) < 1:
             return Judgement(alone * by_fix, RejectReason.GPS_CONTRADICTS)
@@ -80,14 +82,23 @@ class Judge:
             # wrong, not wrong. Of a single image they decide.
             doubled = max(0.0, 1 - _DISAGREE * (1 - alone))
             anyway = 0.0 if not sequence else alone if localized else doubled
-            worst, best = (max(anyway, compared.probability(standing, self._map, one)) for one in (LEAST, MOST))
+
+            def with_pictures(agreement: float) -> float:
+                return max(anyway, at_odds(compared.probability(standing, self._map, agreement), odds))
+
+            worst, best = with_pictures(LEAST), with_pictures(MOST)
             needed = acceptance.needed(localized)
             hopeless = not acceptance.enough(standing, sequence=sequence) or best < needed
             if self._options.verify is Verify.ALWAYS or not (hopeless or worst >= needed):
                 agreement = self.agreement.take(self.agreement.seen(rgb), descriptor, standing)
                 if agreement is not None:
-                    probability = max(anyway, compared.probability(standing, self._map, agreement))
+                    probability = with_pictures(agreement)
             else:
                 probability = min(alone, best) if hopeless else max(alone, worst)
         reason = decide(probability, standing, acceptance, localized=localized, sequence=sequence, alone=alone)
         return Judgement(probability, reason, agreement, None if agreement is None else self.agreement.last)
+
+
+def at_odds(probability: float, odds: float) -> float:
+    """A probability in the light of other odds than even ones (Bayes)."""
+    return odds * probability / (odds * probability + 1 - probability)

@@ -25,6 +25,7 @@ from d2vpr_ros.localize.judge import Judge, Judgement
 from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions
 from d2vpr_ros.localize.reach import alike_m
+from d2vpr_ros.localize.restart import Restart
 from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
 from d2vpr_ros.mapping import PlaceMap, check_model
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
@@ -69,6 +70,7 @@ class Localizer:
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
         self._alike = float(np.median(neighbours)) if neighbours else 1.0
         self.judge = Judge(place_map, options)
+        self._restart = Restart()
         self._likelihood = Likelihood.learned(
             self.background, place_map.descriptors, place_map.positions, place_map.steps
         )
@@ -110,6 +112,7 @@ class Localizer:
         self._doubt.reset()
         self.cameras.forget()
         self.judge.agreement.forget()
+        self._restart.forget()
         self._localized = False
 
     def locate(self, frame: Frame, odometry: Pose | None = None, restriction: Restriction = UNRESTRICTED) -> Estimate:
@@ -154,18 +157,21 @@ class Localizer:
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
         tracker = self._tracker if remembered else copy(self._tracker)
         believed = tracker.update(image)
+        self._restart.see(odometry, believed, localized=self._localized)
         objection = self._doubt.last
         if remembered and self.options.sequence:
             chance_alone = partial(self.judge.alone, by_odometry=odometry is not None)
             objection = self._doubt.update(image, believed, chance_alone)
         newest = believed if objection is None else objection.standing
         standing, seeing = self.cameras.seen(camera, image, newest)
+        goes_on = self.options.sequence and not self._restart.now  # else the last answer says nothing of this one
         judged = self.judge.judge(
             standing,
             descriptor,
             rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
             by_odometry=odometry is not None,
-            localized=self._localized and objection is None and self.options.sequence,  # else each image stands alone
+            localized=self._localized and goes_on and objection is None,
+            odds=self._restart.odds(standing),
             fix=fix,
         )
         carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
