@@ -101,7 +101,10 @@ def answered(
         shares.append(share(standing))
         doubted.append(estimate.reject_reason is RejectReason.MOTION_CONTRADICTS)
         misses.append(standing.position[:2] - drive.truth[number, :2] if on_map else np.full(2, FAR_M))
-        covariances.append(answer_covariance(standing.scatter, localizer.alike_m, place_map.spacing_m)[:2, :2])
+        covariance = answer_covariance(
+            standing.scatter, localizer.alike_m, place_map.spacing_m, by_odometry=odometry is not None
+        )
+        covariances.append(covariance[:2, :2])
     right = np.linalg.norm(misses, axis=1) <= RADIUS_M
     return Answers(
         group,
