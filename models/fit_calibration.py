@@ -102,7 +102,7 @@ def answered(
         doubted.append(estimate.reject_reason is RejectReason.MOTION_CONTRADICTS)
         misses.append(standing.position[:2] - drive.truth[number, :2] if on_map else np.full(2, FAR_M))
         covariance = answer_covariance(
-            standing.scatter, localizer.alike_m, place_map.spacing_m, by_odometry=odometry is not None
+            standing.scatter, standing.images, localizer.alike_m, place_map.spacing_m, by_odometry=odometry is not None
         )
         covariances.append(covariance[:2, :2])
     right = np.linalg.norm(misses, axis=1) <= RADIUS_M

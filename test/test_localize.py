@@ -167,11 +167,12 @@ def test_a_map_of_another_model_is_refused(tmp_path: Path, extractor: Extractor)
 def test_a_covariance_is_never_zero_and_grows_with_the_scatter(seed: int, spacing: float) -> None:
     positions = np.random.default_rng(seed).standard_normal((5, 3))
     scatter = np.cov(positions.T)
-    covariance = answer_covariance(scatter, 0.5 * spacing, spacing, by_odometry=True)
+    covariance = answer_covariance(scatter, 5.0, 0.5 * spacing, spacing, by_odometry=True)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
-    wider = answer_covariance(9 * scatter, 0.5 * spacing, spacing, by_odometry=True)
-    by_sight = answer_covariance(scatter, 0.5 * spacing, spacing, by_odometry=False)
-    for other in (wider, by_sight):
+    wider = answer_covariance(9 * scatter, 5.0, 0.5 * spacing, spacing, by_odometry=True)
+    by_sight = answer_covariance(scatter, 5.0, 0.5 * spacing, spacing, by_odometry=False)
+    of_one = answer_covariance(scatter, 1.0, 0.5 * spacing, spacing, by_odometry=True)
+    for other in (wider, by_sight, of_one):
         assert (np.diag(other)[:3] > np.diag(covariance)[:3]).all()
 
 

@@ -70,10 +70,10 @@ class Calibrations:
     and on floors of a tower that are not in the map.
     """
 
-    with_odometry: Calibration = Calibration(0.0, 3.09, 4.69, 0.0, 0.0, -5.55)
-    without_odometry: Calibration = Calibration(0.0, 2.68, 1.1, 0.0, 0.0, -3.88)
+    with_odometry: Calibration = Calibration(0.0, 3.07, 4.52, 0.0, 0.0, -5.44)
+    without_odometry: Calibration = Calibration(0.0, 2.68, 1.17, 0.0, 0.0, -3.93)
     single_image: Calibration = Calibration(0.42, 2.13, 0.0, 0.0, 0.0, -2.01)
-    with_odometry_compared: Calibration = Calibration(0.0, 2.23, 4.76, 0.0, 3.48, -15.87)
+    with_odometry_compared: Calibration = Calibration(0.0, 2.22, 4.44, 0.0, 3.37, -15.36)
     without_odometry_compared: Calibration = Calibration(0.05, 2.04, 1.78, -0.25, 2.55, -11.86)
     single_image_compared: Calibration = Calibration(0.56, 0.0, 0.0, 0.0, 2.55, -9.19)
 

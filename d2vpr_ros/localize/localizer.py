@@ -200,7 +200,7 @@ class Localizer:
             return replace(answer, reject_reason=RejectReason.NO_METRES)
         rotation = self._rotation(standing, judged.compared, self.cameras.mounts[seeing])
         covariance = answer_covariance(
-            standing.scatter, self.alike_m, self.map.spacing_m, by_odometry=odometry is not None
+            standing.scatter, standing.images, self.alike_m, self.map.spacing_m, by_odometry=odometry is not None
         )
         pose = Pose(standing.position, rotation.as_quat())
         return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)
