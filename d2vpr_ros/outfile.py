@@ -27,6 +27,10 @@ def new_file(path: Path, force: bool, source: Path | None = None) -> Iterator[Pa
         raise UserError(f"{path} is a folder; expected the name of a file to write")
     if not path.parent.is_dir():
         raise UserError(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):  # said now, not after all the work
+        raise UserError(
+            f"{path} cannot be written: the folder {path.parent.resolve()} lets nobody like you write to it"
+        )
     if path.exists() and not force:
         raise UserError(f"{path} exists already and is left as it is; choose another name, or replace it with --force")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -148,14 +148,14 @@ def test_the_images_of_both_cameras_say_where_the_base_is(robot: Robot, pictures
             "parameter 'cameras': a camera is called ''; expected names of letters, digits and _",
         ),
         (["cameras:=[front,a-b]"], "parameter 'cameras': a camera is called 'a-b'; expected names of letters"),
-        (["cameras:=front"], "parameter 'cameras' has the wrong type; expected a list of names, for example"),
+        (["cameras:=front"], "parameter 'cameras' is 'front'; expected a list of names, for example"),
         (
             [*BOTH, "camera_mount:=[0.0,0.0,0.0,0.0,0.0,0.0,1.0]"],
             "is for a camera without a name; for one of 'cameras'",
         ),
         ([*BOTH, "camera_frame:=eye"], "parameter 'camera_frame' is for one camera"),
         ([*BOTH[:2], "camera.left.mount:=[1.0]"], "parameter 'camera.left.mount' is [1.0]; expected seven numbers"),
-        ([*BOTH[:2], "camera.left.mount:=7"], "parameter 'camera.left.mount' has the wrong type"),
+        ([*BOTH[:2], "camera.left.mount:=7"], "parameter 'camera.left.mount' is 7; expected a list of numbers"),
     ],
 )
 def test_cameras_that_make_no_sense_end_the_localizer_with_one_line(

@@ -261,7 +261,7 @@ def test_a_paused_node_ignores_images(drives: Path, tmp_path: Path, domain_id: i
         (["append:=true", "map_frame:=elsewhere"], "is in the frame map, the poses are in elsewhere"),
         (["pose_source:=tf"], "tf2_ros is not installed here"),
         (["map:=''"], "parameter 'map' is empty"),
-        (["spacing_m:=0.0"], "parameter 'spacing_m' is out of bounds"),
+        (["spacing_m:=0.0"], "parameter 'spacing_m' is 0.0; expected"),
     ],
 )
 def test_a_wrong_parameter_ends_the_node_with_one_line(

@@ -19,6 +19,7 @@ from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.mapping import Camera, MapHeader, Session, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map, open_writable
+from d2vpr_ros.outfile import new_file
 
 LUND = LocalFrame(55.7, 13.19, 40.0)
 NOBODY = 65534
@@ -190,3 +191,11 @@ def test_a_map_that_another_builder_writes_is_left_alone(tmp_path: Path, monkeyp
             second.begin_session(Session("tuesday"))
         first.connection.execute("ROLLBACK")
     assert len(read_map(path).session_table) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_the_work_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root, who runs this in containers, may write anywhere
+    with pytest.raises(UserError, match="cannot be written: the folder"), new_file(tmp_path / "x.json", force=False):
+        pytest.fail("the work was begun")

@@ -59,13 +59,21 @@ def declare(node: Node, parameters: Sequence[Parameter]) -> None:
             node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
         except InvalidParameterTypeException:
             raise UserError(
-                f"parameter '{parameter.name}' has the wrong type; expected {_kind(parameter.default)}, "
+                f"parameter '{parameter.name}' is {_given(node, parameter)}; expected {_kind(parameter.default)}, "
                 f"for example -p {parameter.name}:={_written(parameter.default)}"
             ) from None
         except InvalidParameterValueException:
             raise UserError(
-                f"parameter '{parameter.name}' is out of bounds; expected {parameter.lowest} to {parameter.highest}"
+                f"parameter '{parameter.name}' is {_given(node, parameter)}; "
+                f"expected {parameter.lowest} to {parameter.highest}"
             ) from None
+
+
+def _given(node: Node, parameter: Parameter) -> str:
+    """What was given from outside for a parameter that could not be declared: any type and value can be this way."""
+    anything = ParameterDescriptor(dynamic_typing=True)
+    found = node.declare_parameter(parameter.name, parameter.default, anything).value
+    return f"'{found}'" if isinstance(found, str) else str(found).lower() if isinstance(found, bool) else str(found)
 
 
 def read_values(node: Node, parameters: Sequence[Parameter]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ MAPS, ELSEWHERE = (0, 1), (2, 3)
 CONDITIONS = ("dusk", "night", "snow", "rain", "overcast")
 ASIDE_M, RATE_HZ = 1.5, 2.5
 KIDNAPPINGS = 50
-FOOTAGE = ("campus_loop_ros", "sevenscenes_tsdf", "ie_tower")
+FOOTAGE = ("campus_loop_ros", "sevenscenes_tsdf", "ie_tower", "grief_stromovka_pairs", "opensfm_lund")
 
 
 def main() -> None:
