@@ -11,8 +11,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-_FLAT_UP_TO = 20_000  # places; above, half precision halves memory and time and finds the same neighbours
-_SPLIT_FROM = 1_000_000  # numbers to go through; below, handing work to threads costs more than it saves
+_FLAT_UP_TO = 5_000  # places; above, half precision halves memory and time and finds the same neighbours
+_SPLIT_FROM = 10_000_000  # numbers to go through; below, handing work to threads costs more than it saves
 
 Found = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
@@ -27,7 +27,7 @@ class Index:
     def of(descriptors: npt.NDArray[np.float32]) -> Index:
         """(N, D) float32 -> an index whose results are row numbers.
 
-        It keeps a copy: 4 bytes a number up to 20 000 rows, 2 bytes above.
+        It keeps a copy: 4 bytes a number up to 5 000 rows, 2 bytes above.
         """
         width = descriptors.shape[1]
         if len(descriptors) <= _FLAT_UP_TO:
@@ -54,13 +54,18 @@ class Index:
         k = min(k, allowed)
         if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        threads = faiss.omp_get_max_threads()
         if len(queries) > 1:
             similarities, rows = self._search(queries, k, self._selectors(among, 1)[0])
+        elif threads == 1 or allowed * self.searcher.d < _SPLIT_FROM:
+            faiss.omp_set_num_threads(1)  # of this thread's: they would wait for each other on a busy machine
+            try:
+                similarities, rows = self._search(queries, k, self._selectors(among, 1)[0])
+            finally:
+                faiss.omp_set_num_threads(threads)
         else:
             # FAISS spreads many queries over the cores but leaves a single one on one, so its rows are spread here.
-            # Even one share is searched there: FAISS's own threads would wait for each other on a busy machine.
-            threads = faiss.omp_get_max_threads()
-            selectors = self._selectors(among, threads if allowed * self.searcher.d > _SPLIT_FROM else 1)
+            selectors = self._selectors(among, threads)
             found = list(_threads(threads).map(lambda selector: self._search(queries, k, selector), selectors))
             similarities, rows = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
             best = np.argsort(-similarities, axis=1, kind="stable")[:, :k]  # what a small share lacks sorts last
