@@ -43,13 +43,22 @@ def parts_of(model: FusedD2VPR, images: Tensor) -> list[Part]:
     points = aggregation.deformed_points(cls, patches)
     pooled = aggregation.pool(patches, points)
 
+    def in_each(part: Callable[[FusedBlock], object]) -> Callable[[], None]:
+        """Of all blocks, no result kept: fresh memory for each would cost more time than its numbers."""
+
+        def run() -> None:
+            for block in blocks:
+                part(block)
+
+        return run
+
     runs: dict[str, Callable[[], object]] = {
         "patch embedding": lambda: backbone.embed(images),
-        "qkv and projection": lambda: [(block.qkv(normed), block.proj(attended)) for block in blocks],
-        "attention": lambda: [block.attend(projected) for block in blocks],
-        "MLP": lambda: [block.mlp(normed) for block in blocks],
-        "adapters": lambda: [block.adapter(normed) for block in blocks],
-        "norms and residuals": lambda: [_between(block, embedded) for block in blocks],
+        "qkv and projection": in_each(lambda block: (block.qkv(normed), block.proj(attended))),
+        "attention": in_each(lambda block: block.attend(projected)),
+        "MLP": in_each(lambda block: block.mlp(normed)),
+        "adapters": in_each(lambda block: block.adapter(normed)),
+        "norms and residuals": in_each(lambda block: _between(block, embedded)),
         "recovery module": lambda: backbone.up_norm(backbone.lin(tapped)),
         "offsets": lambda: aggregation.deformed_points(cls, patches),
         "sampling and pooling": lambda: aggregation.pool(patches, points),

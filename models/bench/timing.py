@@ -13,6 +13,7 @@ import torch
 
 ROUNDS = 21
 _WARM_UP = 3
+_REST_S = 0.05  # between contenders: ONNX Runtime's threads spin for tens of milliseconds after their work is done
 
 Times = dict[str, npt.NDArray[np.float64]]
 
@@ -26,6 +27,7 @@ def race(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -
     for number in range(rounds):
         for name, run in contenders.items():
             _wait_for_gpu()
+            time.sleep(_REST_S)
             started = time.perf_counter()
             run()
             _wait_for_gpu()

@@ -1,4 +1,4 @@
-"""What the README says of simulated towns, from nothing: ten drives over two maps, off the map, and carried away.
+"""What the README says of simulated towns, from nothing: ten drives over two maps, being carried, and off the map.
 
     python -m models.bench.town --folder FOLDER
     python -m models.bench.town --folder FOLDER --footage FOOTAGE      # real pictures off the map, too
@@ -37,12 +37,10 @@ def main() -> None:
         if not place_map.exists():
             command("map", "build", drive(args.folder, seed, "noon"), "-o", place_map)
         queries = [drive(args.folder, seed, condition, ASIDE_M) for condition in CONDITIONS]
-        print(f"\nseed {seed}: on the map")
-        command("evaluate", place_map, *queries, "--no-gps")
+        print(f"\nseed {seed}: on the map, then carried away on each drive")
+        command("evaluate", place_map, *queries, "--no-gps", "--kidnap", KIDNAPPINGS)
         print(f"\nseed {seed}: off the map")
         command("evaluate", place_map, *elsewhere, "--no-gps", "--off-map")
-        print(f"\nseed {seed}: carried away")
-        command("evaluate", place_map, queries[0], "--no-gps", "--kidnap", KIDNAPPINGS)
 
 
 def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0) -> Path:
