@@ -51,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
         from d2vpr_ros.describe.onnx_export import export
     except ImportError as error:
         raise UserError(f"an export needs torch and onnx ({error}); `pip install torch d2vpr_ros[export]`") from None
+    changes = footage_refusals(weights, file_sha256(weights)).get(f"onnx-{args.precision}")
     found = export(weights, args.out, args.projection, args.precision, args.opset, images, args.force)
     kind = "" if images else "drawn "
     print(
@@ -58,8 +59,8 @@ def main(args: argparse.Namespace) -> int:
         f"float32 on {found.images} {kind}images: cosine {found.kept.cosine:.6f} or more, largest difference "
         f"{found.difference:.1e}, every view finds the same place"
     )
-    if refusal := footage_refusals(weights, file_sha256(weights)).get(f"onnx-{args.precision}"):
-        print(f"with this form {refusal}: precision fast would not take it; compare on your own drives")
+    if changes:
+        print(f"with this form {changes}: precision fast would not take it; compare on your own drives")
     return 0
 
 

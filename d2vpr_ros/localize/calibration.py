@@ -48,13 +48,17 @@ class Calibration:
     agreement: float
     bias: float
 
-    def probability(self, standing: Standing, place_map: PlaceMap, agreement: float = 0.0) -> float:
-        """That the robot is where the answer says."""
-        return float(self.probabilities(features(standing, place_map, agreement), share(standing)))
+    def probability(self, standing: Standing, place_map: PlaceMap, agreement: float = 0.0, odds: float = 1.0) -> float:
+        """That the robot is where the answer says.
 
-    def probabilities(self, rows: Array, shares: Array | float) -> Array:
+        Args:
+            odds: that it is on the map against that it is off it, as far as it is known beside the images.
+        """
+        return float(self.probabilities(features(standing, place_map, agreement), share(standing), odds))
+
+    def probabilities(self, rows: Array, shares: Array | float, odds: float = 1.0) -> Array:
         """(N,) of answers at once, from (N, 6) `features` and (N,) `share`."""
-        return np.asarray(expit(rows @ np.array(list(asdict(self).values()))) * shares)
+        return np.asarray(expit(rows @ np.array(list(asdict(self).values())) + np.log(odds)) * shares)
 
 
 def share(standing: Standing) -> float:

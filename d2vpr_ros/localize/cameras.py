@@ -114,6 +114,10 @@ class Cameras:
         """Begin a new way."""
         self._turns.forget()
 
+    def forget_odometry(self) -> None:
+        """As `Tracker.forget_odometry`."""
+        self._turns.forget_odometry()
+
     def sees_map(self, camera: int) -> bool:
         """Whether a camera sees enough of what was mapped; images of one that does not only speak against the map.
 
@@ -163,6 +167,11 @@ class Turns:
         self._order: list[int] = []  # of the cameras' last turns
         self._heard: set[int] = set()  # since the last turn
         self._waited = [0] * self._count  # images of each camera since its own turn, for another camera's sake
+
+    def forget_odometry(self) -> None:
+        """As `Tracker.forget_odometry`."""
+        if self._last is not None:
+            self._last = (*self._last[:2], None)
 
     def take(self, camera: int, descriptor: Descriptor, odometry: Pose | None) -> tuple[Descriptor, bool]:
         """Take an image into account.

@@ -65,6 +65,11 @@ class Doubt:
         self._other: Tracker | None = None
         self._here = 0.0
 
+    def forget_odometry(self) -> None:
+        """As `Tracker.forget_odometry`."""
+        if self._other is not None:
+            self._other.forget_odometry()
+
     def update(self, image: Observation, standing: Standing, chance: Callable[[Standing], float]) -> Objection | None:
         """Take an image into account that the belief was updated with; None where nothing speaks against the answer.
 

@@ -47,10 +47,10 @@ class Judge:
         self.calibrations = Calibrations.of_map(place_map.header.calibrations)
         self.agreement = Agreement(place_map)
 
-    def alone(self, standing: Standing, *, by_odometry: bool) -> float:
+    def alone(self, standing: Standing, *, by_odometry: bool, odds: float = 1.0) -> float:
         """The probability of an answer as far as descriptors tell: no pictures compared."""
         calibration = self.calibrations.of(sequence=self._options.sequence, odometry=by_odometry)
-        return calibration.probability(standing, self._map)
+        return calibration.probability(standing, self._map, odds=odds)
 
     def judge(
         self,
@@ -73,7 +73,7 @@ class Judge:
         """
         acceptance, sequence = self._options.acceptance, self._options.sequence
         compared = self.calibrations.of(sequence=sequence, odometry=by_odometry, compared=True)
-        alone = at_odds(self.alone(standing, by_odometry=by_odometry), odds)
+        alone = self.alone(standing, by_odometry=by_odometry, odds=odds)
         probability, agreement = alone, None
         if (by_fix := chance(fix, standing.position)) < 1:
             return Judgement(alone * by_fix, RejectReason.GPS_CONTRADICTS)
@@ -84,7 +84,7 @@ class Judge:
             anyway = 0.0 if not sequence else alone if localized else doubled
 
             def with_pictures(agreement: float) -> float:
-                return max(anyway, at_odds(compared.probability(standing, self._map, agreement), odds))
+                return max(anyway, compared.probability(standing, self._map, agreement, odds))
 
             worst, best = with_pictures(LEAST), with_pictures(MOST)
             needed = acceptance.needed(localized)
@@ -97,8 +97,3 @@ class Judge:
                 probability = min(alone, best) if hopeless else max(alone, worst)
         reason = decide(probability, standing, acceptance, localized=localized, sequence=sequence, alone=alone)
         return Judgement(probability, reason, agreement, None if agreement is None else self.agreement.last)
-
-
-def at_odds(probability: float, odds: float) -> float:
-    """A probability in the light of other odds than even ones (Bayes)."""
-    return odds * probability / (odds * probability + 1 - probability)

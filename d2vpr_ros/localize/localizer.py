@@ -148,6 +148,10 @@ class Localizer:
         scores = self.background.standardise(descriptor, similarities, best)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
+        self._restart.begin(known=odometry is not None, localized=self._localized)
+        if odometry is None:
+            for one in (self._tracker, self._doubt, self.cameras):
+                one.forget_odometry()
         seen = Observation(stamp_ns, descriptor, rows, scores, odometry, fix=fix)
         image, remembered = self.cameras.take(camera, seen)
         if not len(rows):
@@ -157,21 +161,22 @@ class Localizer:
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
         tracker = self._tracker if remembered else copy(self._tracker)
         believed = tracker.update(image)
-        self._restart.see(odometry, believed, localized=self._localized)
         objection = self._doubt.last
-        if remembered and self.options.sequence:
+        sequence = self.options.sequence
+        if remembered and sequence:
+            self._restart.count(believed)
             chance_alone = partial(self.judge.alone, by_odometry=odometry is not None)
             objection = self._doubt.update(image, believed, chance_alone)
         newest = believed if objection is None else objection.standing
         standing, seeing = self.cameras.seen(camera, image, newest)
-        goes_on = self.options.sequence and not self._restart.now  # else the last answer says nothing of this one
+        goes_on = sequence and not self._restart.now  # else the last answer says nothing of this one
         judged = self.judge.judge(
             standing,
             descriptor,
             rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
             by_odometry=odometry is not None,
             localized=self._localized and goes_on and objection is None,
-            odds=self._restart.odds(standing),
+            odds=self._restart.odds(standing) if sequence else 1.0,
             fix=fix,
         )
         carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
@@ -200,7 +205,11 @@ class Localizer:
             return replace(answer, reject_reason=RejectReason.NO_METRES)
         rotation = self._rotation(standing, judged.compared, self.cameras.mounts[seeing])
         covariance = answer_covariance(
-            standing.scatter, standing.images, self.alike_m, self.map.spacing_m, by_odometry=odometry is not None
+            standing.scatter,
+            standing.images,
+            self.alike_m,
+            self.map.spacing_m,
+            by_odometry=sequence and odometry is not None,
         )
         pose = Pose(standing.position, rotation.as_quat())
         return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -129,6 +129,11 @@ class Tracker:
         self._last: Observation | None = None
         self._speed_mps = 0.0
 
+    def forget_odometry(self) -> None:
+        """What it says next does not go on from what it said before."""
+        if self._last is not None:
+            self._last = replace(self._last, odometry=None)
+
     def update(self, image: Observation) -> Standing:
         """Take an image into account; where the mass stands then."""
         if not self._sequence:
@@ -138,7 +143,7 @@ class Tracker:
         evidence = look(
             step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence, image.fix
         )
-        weight = _WEIGHT if image.odometry is not None and self._sequence else 1.0
+        weight = _WEIGHT if image.odometry is not None and self._sequence else 1.0  # for this answer
         shown = weigh(evidence, weight, step.new)
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
         if step.counts:

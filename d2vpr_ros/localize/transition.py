@@ -17,7 +17,7 @@ Rows = npt.NDArray[np.int64]
 _REACHED = 12  # places that one moves to
 _HEADING_RAD = 0.35  # deviation between the robot's heading and the place's
 _STEADIEST = 0.4  # of a spacing: deviation of a short step; places are not on a grid
-_FORGOTTEN = 1 / 40  # of a way's history, a spacing moved
+FORGOTTEN = 1 / 40  # of a way's history, a spacing moved
 _LEAVES, _RETURNS = 0.02, 0.1  # chance to leave the map and to come back onto it, a spacing moved
 # Of the way to the place, ahead and aside, a spacing moved: odometry has a scale error, and drifts. How far ahead the
 # robot is images tell at once; how far aside only bends do, and along a straight street what they told turns to drift.
@@ -171,7 +171,7 @@ def _carried(belief: Belief, flows: Flows, moved: float) -> Belief:
     offsets = np.add.reduceat(amount[:, None] * flows.offsets.take(order, axis=0), first) / mass[:, None]
     greatest = np.flatnonzero(amount == 1)
     best = order[greatest[np.diff(which[greatest], prepend=-1) > 0]]  # one for each place
-    remembered = (1 - _FORGOTTEN) ** moved
+    remembered = (1 - FORGOTTEN) ** moved
 
     stays = belief.off_map + np.log1p(-_RETURNS * moved)
     off_map = np.logaddexp.reduce(np.append(leaving, [stays, belief.rest + leaves]))

@@ -55,10 +55,9 @@ class Index:
         if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         threads = faiss.omp_get_max_threads()
-        if len(queries) > 1:
-            similarities, rows = self._search(queries, k, self._selectors(among, 1)[0])
-        elif threads == 1 or allowed * self.searcher.d < _SPLIT_FROM:
-            faiss.omp_set_num_threads(1)  # of this thread's: they would wait for each other on a busy machine
+        if len(queries) > 1 or allowed * self.searcher.d < _SPLIT_FROM:
+            if len(queries) == 1:
+                faiss.omp_set_num_threads(1)  # of this thread's: they would wait for each other on a busy machine
             try:
                 similarities, rows = self._search(queries, k, self._selectors(among, 1)[0])
             finally:
