@@ -125,6 +125,21 @@ def test_what_was_seen_before_the_break_gains_nothing_by_it(localizer: Localizer
     assert since.odds(after) == 1, "not found for long, it is hardly on the map"
 
 
+def test_what_was_seen_before_the_break_counts_as_far_as_what_was_seen_since_bears_it_out(localizer: Localizer) -> None:
+    assert see(localizer, list(range(5, 30)), 0)[-1].state is State.LOCALIZED
+    standing, since = see(localizer, [30], 25)[-1].standing, Restart()
+    assert standing is not None
+    since.begin(known=True, localized=True)
+    assert since.heeded(standing) == standing
+    since.begin(known=False, localized=True)
+    unlike = replace(standing, similar=1.0)
+    assert since.heeded(unlike).fit == 1.0
+    since.count(unlike)
+    since.begin(known=True, localized=False)
+    since.count(standing)
+    assert 1.0 < since.heeded(standing).fit < standing.fit
+
+
 def test_odds_of_being_on_the_map_tell_no_look_alike_street_from_another(localizer: Localizer) -> None:
     standing = see(localizer, list(range(5, 30)), 0)[-1].standing
     assert standing is not None
@@ -134,10 +149,10 @@ def test_odds_of_being_on_the_map_tell_no_look_alike_street_from_another(localiz
 
 def test_where_the_odometry_breaks_off_a_robot_is_held_no_longer(localizer: Localizer) -> None:
     answered = []
-    for seed in range(20):
+    for seed in range(40):
         localizer.reset()
-        assert see(localizer, list(range(5, 12)), 0)[-1].state is State.LOCALIZED
-        (broke,) = see(localizer, [12], 7, odometry=False, seed=seed, noise=10.0)
+        assert see(localizer, list(range(5, 14)), 0)[-1].state is State.LOCALIZED
+        (broke,) = see(localizer, [14], 9, odometry=False, seed=seed, noise=3.0)
         if 0.961 < broke.probability < 0.989:  # enough to stay localized, and not to be found
             answered.append(broke.pose is not None)
     assert answered and not any(answered)

@@ -71,7 +71,7 @@ def test_odometry_that_fails_leaves_its_speed_behind(localizer: Localizer) -> No
     rows = [5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53]  # 4 m/s, twice the default top speed
     assert drive(localizer, rows[:8])[-1].state is State.LOCALIZED
     without = drive(localizer, rows[8:], with_odometry=False, first_s=8)
-    assert {estimate.state for estimate in without} == {State.LOCALIZED}
+    assert {estimate.state for estimate in without[1:]} == {State.LOCALIZED}, "at once, or after another look"
     assert [estimate.matches[0].row for estimate in without] == pytest.approx(rows[8:], abs=2)
 
 

@@ -167,7 +167,7 @@ class Localizer:
             self._restart.count(believed)
             chance_alone = partial(self.judge.alone, by_odometry=odometry is not None)
             objection = self._doubt.update(image, believed, chance_alone)
-        newest = believed if objection is None else objection.standing
+        newest = self._restart.heeded(believed) if objection is None else objection.standing
         standing, seeing = self.cameras.seen(camera, image, newest)
         goes_on = sequence and not self._restart.now  # else the last answer says nothing of this one
         judged = self.judge.judge(
