@@ -148,7 +148,8 @@ class Localizer:
         scores = self.background.standardise(descriptor, similarities, best)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
-        self._restart.begin(known=odometry is not None, localized=self._localized)
+        was_localized = self._localized and self.options.sequence  # else each image stands alone
+        self._restart.begin(known=odometry is not None, localized=was_localized)
         if odometry is None:
             for one in (self._tracker, self._doubt, self.cameras):
                 one.forget_odometry()
@@ -162,21 +163,19 @@ class Localizer:
         tracker = self._tracker if remembered else copy(self._tracker)
         believed = tracker.update(image)
         objection = self._doubt.last
-        sequence = self.options.sequence
-        if remembered and sequence:
+        if remembered and self.options.sequence:
             self._restart.count(believed)
             chance_alone = partial(self.judge.alone, by_odometry=odometry is not None)
             objection = self._doubt.update(image, believed, chance_alone)
         newest = self._restart.heeded(believed) if objection is None else objection.standing
         standing, seeing = self.cameras.seen(camera, image, newest)
-        goes_on = sequence and not self._restart.now  # else the last answer says nothing of this one
         judged = self.judge.judge(
             standing,
             descriptor,
             rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
             by_odometry=odometry is not None,
-            localized=self._localized and goes_on and objection is None,
-            odds=self._restart.odds(standing) if sequence else 1.0,
+            localized=was_localized and not self._restart.now and objection is None,
+            odds=self._restart.odds(standing),
             fix=fix,
         )
         carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
@@ -209,7 +208,7 @@ class Localizer:
             standing.images,
             self.alike_m,
             self.map.spacing_m,
-            by_odometry=sequence and odometry is not None,
+            by_odometry=self.options.sequence and odometry is not None,
         )
         pose = Pose(standing.position, rotation.as_quat())
         return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)
