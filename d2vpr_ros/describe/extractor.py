@@ -89,9 +89,9 @@ class Extractor:
         Raises:
             UserError: no such weights, backend, precision or device, or a file that is something else.
         """
-        _one_of("backend", backend, BACKENDS)
-        _one_of("precision", precision, PRECISIONS)
-        _one_of("device", device, DEVICES)
+        one_of("backend", backend, BACKENDS)
+        one_of("precision", precision, PRECISIONS)
+        one_of("device", device, DEVICES)
         if backend == "auto":
             exported = Path(weights).suffix == ".onnx"
             backend = "onnxruntime" if exported or importlib.util.find_spec("torch") is None else "torch"
@@ -149,6 +149,6 @@ class Extractor:
         return self.network(prepared[0][None] if len(prepared) == 1 else np.stack(prepared))
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise UserError(f"{name} '{value}' is not known; choose one of {', '.join(known)}")

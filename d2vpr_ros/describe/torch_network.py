@@ -91,15 +91,8 @@ def open_torch(
     Raises:
         UserError: no such weights or device, or a file that is something else.
     """
-    if device == "tensorrt":
-        raise UserError("device 'tensorrt' runs with backend 'onnxruntime' only; use device 'auto', 'cpu' or 'cuda'")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda' was asked for, but torch finds no GPU here; use device 'auto' or 'cpu'")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = weights_path(weights)
-    if path.suffix == ".onnx":
-        raise UserError(f"weights file {path} is an exported one; use it with backend 'onnxruntime'")
+    device = torch_device(device)
+    path = torch_weights_path(weights)
     model = open_model(path)
     weights_sha256 = file_sha256(path)
     shortened = projection_of(projection, path, weights_sha256)
@@ -114,6 +107,33 @@ def open_torch(
     whole = Whole(network, preprocessor, shortened).eval().to(device)
     width = len(shortened.components) if shortened else model.config.descriptor_width
     return TorchNetwork(whole, identity_of(model, weights_sha256, preprocessor, shortened), width, device)
+
+
+def torch_device(device: str) -> str:
+    """`cpu` or `cuda`, for what was asked for.
+
+    Raises:
+        UserError: torch has no such device, here or at all.
+    """
+    if device == "tensorrt":
+        raise UserError("device 'tensorrt' runs with backend 'onnxruntime' only; use device 'auto', 'cpu' or 'cuda'")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device 'cuda' was asked for, but torch finds no GPU here; use device 'auto' or 'cpu'")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def torch_weights_path(weights: str) -> Path:
+    """`weights_path` of what torch can load.
+
+    Raises:
+        UserError: no such file, or it is an exported one.
+    """
+    path = weights_path(weights)
+    if path.suffix == ".onnx":
+        raise UserError(f"weights file {path} is an exported one; use it with backend 'onnxruntime'")
+    return path
 
 
 def open_model(path: Path) -> D2VPR:

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 from d2vpr_ros.weights.sorted_header import sort_header
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from d2vpr_ros.model import D2VPR, CricaVPR
+    from torch import Tensor, nn
 
 
-def float16_file(model: D2VPR | CricaVPR, notes: Mapping[str, str]) -> bytes:
+def float16_file(model: nn.Module, notes: Mapping[str, str]) -> bytes:
     """The content of a safetensors file, the same bytes for the same weights and notes.
 
     Matrices are stored as float16, BatchNorm statistics as float32 (their range is wide), counts as they are. Notes
-    gain `architecture`, by which `load_checkpoint` makes the network; CricaVPR has one size and needs none.
+    gain D2VPR's `architecture`, by which `load_checkpoint` makes the network; another network's stands in `notes`, and
+    CricaVPR, which has one size, needs none.
 
     Raises:
         ValueError: a weight is not finite, or out of float16's range.

@@ -1,0 +1,137 @@
+"""From the maps that the feature network gives to points and descriptors, whichever library ran it.
+
+Agrees with the published code of XFeat (`XFeat.detectAndCompute`): the same points in the same order, descriptors
+sampled at the same places with the same bicubic kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from d2vpr_ros.describe.identity import ModelIdentity
+
+Array = npt.NDArray[np.float32]
+Kernel = Callable[[Array], tuple[npt.NDArray[np.int32], Array]]
+
+_CUBIC = -0.75  # the kernel's free parameter, as torch has it
+
+
+@dataclass(frozen=True)
+class FeatureParams:
+    """What counts as a feature.
+
+    Attributes:
+        most_features: of one picture; the best are kept.
+        least_keypoint: how probable a pixel has to be the keypoint of its 8 x 8 cell, 0 to 1; published: 0.05.
+        suppression: side in pixels of the square in which a point has to be the most probable one, odd; published: 5.
+        largest_side: pixels; a picture with a longer side is shrunk to it. Bounds memory and time.
+    """
+
+    most_features: int = 512
+    least_keypoint: float = 0.05
+    suppression: int = 5
+    largest_side: int = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMaps:
+    """What the network gives for one picture of (H, W) pixels, multiples of 32.
+
+    Attributes:
+        descriptors: (H / 8, W / 8, 64) float32, not of unit length.
+        keypoints: (H, W) float32, how probable a pixel is the keypoint of its 8 x 8 cell.
+        reliability: (H / 8, W / 8) float32, how well the descriptors there match, 0 to 1.
+    """
+
+    descriptors: Array
+    keypoints: Array
+    reliability: Array
+
+
+class FeatureNetwork(Protocol):
+    """What runs the feature network, whichever library it is.
+
+    Attributes:
+        identity: what it computes.
+        device: where it runs: `cpu`, `cuda`, `tensorrt`.
+        library: what runs it, and its version.
+    """
+
+    @property
+    def identity(self) -> ModelIdentity: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def library(self) -> str: ...
+
+    def __call__(self, grey: Array) -> FeatureMaps:
+        """(H, W) float32, the mean of red, green and blue, levels 0 to 255; H and W multiples of 32."""
+
+
+def pick_points(maps: FeatureMaps, params: FeatureParams) -> tuple[Array, Array]:
+    """The best points: (N, 2) float32 x, y in pixels of the network's input, and their scores (N,), falling."""
+    height, width = maps.keypoints.shape
+    square = np.ones((params.suppression, params.suppression), np.uint8)
+    best = maps.keypoints == cv2.dilate(maps.keypoints, square)
+    best &= maps.keypoints > params.least_keypoint
+    best[-1] = best[:, -1] = best[0, 0] = False  # the published code gives them no score
+    rows, columns = np.divmod(np.flatnonzero(best), width)
+    points = np.column_stack([columns, rows]).astype(np.float32)
+    reliability = _sampling(points, (height, width), maps.reliability.shape, _linear) @ maps.reliability.ravel()
+    scores = maps.keypoints[rows, columns] * reliability
+    order = np.argsort(-scores, kind="stable")[: params.most_features]
+    order = order[scores[order] > 0]
+    return points[order], scores[order]
+
+
+def sample_descriptors(maps: FeatureMaps, points: Array) -> Array:
+    """Points (N, 2) in pixels of the network's input -> (N, 64) float32 of unit length."""
+    cells = maps.descriptors.shape[:2]
+    sampled = _sampling(points, maps.keypoints.shape, cells, _cubic) @ _unit(maps.descriptors.reshape(-1, 64))
+    return _unit(sampled)
+
+
+def _unit(rows: Array) -> Array:
+    return rows / np.maximum(np.sqrt(np.einsum("nc,nc->n", rows, rows)), np.float32(1e-12))[:, None]
+
+
+def _sampling(points: Array, size: Sequence[int], cells: Sequence[int], kernel: Kernel) -> sparse.csr_array:
+    """(N, cells) matrix that samples a map, row by row, at points of the picture; outside of the map is zero.
+
+    The published code takes the centre of the last pixel for the map's edge, and half a cell before it for that of the
+    first: reproduced, since descriptors were always compared so.
+    """
+    (height, width), (rows, columns) = size, cells
+    x, across = kernel(points[:, 0] * np.float32(columns / (width - 1)) - np.float32(0.5))
+    y, down = kernel(points[:, 1] * np.float32(rows / (height - 1)) - np.float32(0.5))
+    across[(x < 0) | (x >= columns)] = 0
+    down[(y < 0) | (y >= rows)] = 0
+    weights = down[:, :, None] * across[:, None, :]
+    index = y.clip(0, rows - 1)[:, :, None] * columns + x.clip(0, columns - 1)[:, None, :]
+    taps = weights[0].size if len(points) else 0
+    starts = np.arange(len(points) + 1, dtype=np.int32) * taps
+    return sparse.csr_array((weights.ravel(), index.ravel(), starts), shape=(len(points), rows * columns))
+
+
+def _linear(at: Array) -> tuple[npt.NDArray[np.int32], Array]:
+    """Positions (N,) -> the two cells around each and their weights, (N, 2)."""
+    first = np.floor(at)
+    part = at - first
+    return first.astype(np.int32)[:, None] + np.arange(2, dtype=np.int32), np.column_stack([1 - part, part])
+
+
+def _cubic(at: Array) -> tuple[npt.NDArray[np.int32], Array]:
+    """Positions (N,) -> the four cells around each and their weights, (N, 4)."""
+    first = np.floor(at)
+    distance = np.abs((at - first)[:, None] - np.arange(-1, 3, dtype=np.float32))
+    a = np.float32(_CUBIC)
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((distance - 5) * distance + 8) * distance * a - 4 * a
+    return first.astype(np.int32)[:, None] + np.arange(-1, 3, dtype=np.int32), np.where(distance <= 1, near, far)
