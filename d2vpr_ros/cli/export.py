@@ -3,6 +3,8 @@
 One graph from uint8 RGB images, squashed to 224 x 224 as the network was trained, to descriptors: normalisation and
 projection are inside, the number of images is free. It is checked against torch in float32 before it takes its name.
 The file carries the identity of the weights: a map built with the one is used with the other.
+
+The network of local features (`xfeat`) takes grey pictures of any height and width that are multiples of 32.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from d2vpr_ros.describe.feature_export import FeatureAgreement
 
 _MOST_IMAGES = 200
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -48,9 +52,19 @@ def main(args: argparse.Namespace) -> int:
     weights = weights_path(args.weights)
     images = list(_pictures(args.images)) if args.images else []
     try:
+        from d2vpr_ros.describe.feature_export import export_features
         from d2vpr_ros.describe.onnx_export import export
+        from d2vpr_ros.model.xfeat import holds_xfeat
     except ImportError as error:
         raise UserError(f"an export needs torch and onnx ({error}); `pip install torch d2vpr_ros[export]`") from None
+    if holds_xfeat(weights):
+        if args.precision != "exact" or args.projection != "default":
+            raise UserError(
+                f"{weights} holds a network of local features: it is exported with --precision exact and has no "
+                "projection; leave both options out"
+            )
+        _tell_features(args, export_features(weights, args.out, args.opset, images, args.force), drawn=not images)
+        return 0
     changes = footage_refusals(weights, file_sha256(weights)).get(f"onnx-{args.precision}")
     found = export(weights, args.out, args.projection, args.precision, args.opset, images, args.force)
     kind = "" if images else "drawn "
@@ -62,6 +76,14 @@ def main(args: argparse.Namespace) -> int:
     if changes:
         print(f"with this form {changes}: precision fast would not take it; compare on your own drives")
     return 0
+
+
+def _tell_features(args: argparse.Namespace, found: FeatureAgreement, drawn: bool) -> None:
+    print(
+        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, opset {args.opset}, exact; against torch in float32 on "
+        f"{found.images} {'drawn ' if drawn else ''}images: {found.share:.1%} or more of an image's points are the "
+        f"same, with cosine {found.cosine:.6f} or more"
+    )
 
 
 def _pictures(folder: Path) -> Iterator[npt.NDArray[np.uint8]]:

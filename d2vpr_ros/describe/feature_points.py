@@ -6,6 +6,7 @@ sampled at the same places with the same bicubic kernel.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,10 @@ from d2vpr_ros.describe.identity import ModelIdentity
 Array = npt.NDArray[np.float32]
 Kernel = Callable[[Array], tuple[npt.NDArray[np.int32], Array]]
 
+STRIDE = 32
+"""Height and width of what the network takes are multiples of it."""
+DESCRIPTOR_WIDTH = 64
+_RECIPE = "mean of red, green and blue; sides the multiples of 32 below, bilinear; levels 0 to 255"
 _CUBIC = -0.75  # the kernel's free parameter, as torch has it
 
 
@@ -75,6 +80,11 @@ class FeatureNetwork(Protocol):
         """(H, W) float32, the mean of red, green and blue, levels 0 to 255; H and W multiples of 32."""
 
 
+def feature_identity(architecture: str, weights_sha256: str) -> ModelIdentity:
+    """What has to be equal for two local descriptors to be comparable."""
+    return ModelIdentity(architecture, weights_sha256, hashlib.sha256(_RECIPE.encode()).hexdigest()[:16], "")
+
+
 def pick_points(maps: FeatureMaps, params: FeatureParams) -> tuple[Array, Array]:
     """The best points: (N, 2) float32 x, y in pixels of the network's input, and their scores (N,), falling."""
     height, width = maps.keypoints.shape
@@ -94,7 +104,9 @@ def pick_points(maps: FeatureMaps, params: FeatureParams) -> tuple[Array, Array]
 def sample_descriptors(maps: FeatureMaps, points: Array) -> Array:
     """Points (N, 2) in pixels of the network's input -> (N, 64) float32 of unit length."""
     cells = maps.descriptors.shape[:2]
-    sampled = _sampling(points, maps.keypoints.shape, cells, _cubic) @ _unit(maps.descriptors.reshape(-1, 64))
+    sampled = _sampling(points, maps.keypoints.shape, cells, _cubic) @ _unit(
+        maps.descriptors.reshape(-1, DESCRIPTOR_WIDTH)
+    )
     return _unit(sampled)
 
 

@@ -15,15 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, one_of
-from d2vpr_ros.describe.feature_points import FeatureNetwork, FeatureParams, pick_points, sample_descriptors
+from d2vpr_ros.describe.feature_points import (
+    DESCRIPTOR_WIDTH,
+    STRIDE,
+    FeatureNetwork,
+    FeatureParams,
+    pick_points,
+    sample_descriptors,
+)
 from d2vpr_ros.describe.identity import ModelIdentity
 from d2vpr_ros.describe.preprocess import check_image
 
 __all__ = ["FeatureExtractor", "FeatureParams", "LocalFeatures"]
 
-STRIDE = 32
-"""The network takes heights and widths that are multiples of it, and this at least."""
-DESCRIPTOR_WIDTH = 64
 LEAST_CONTRAST = 1.0
 """Standard deviation in grey levels of 0 to 255. With less, the network's own scaling would enlarge rounding errors."""
 
@@ -117,10 +121,6 @@ class FeatureExtractor:
         descriptors = sample_descriptors(maps, points)
         ratio = np.array([width / grey.shape[1], height / grey.shape[0]], np.float32)
         return LocalFeatures((points + 0.5) * ratio - np.float32(0.5), descriptors, scores, (width, height))
-
-
-def feature_identity(weights_sha256: str) -> ModelIdentity:
-    return ModelIdentity("xfeat", weights_sha256, "grey, multiple of 32", "")
 
 
 def _prepared(rgb: npt.NDArray[np.uint8], largest_side: int) -> npt.NDArray[np.float32]:

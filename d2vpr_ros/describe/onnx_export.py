@@ -74,7 +74,7 @@ def export(
     with new_file(out, force=force) as path:
         picture = torch.zeros(2, size, size, 3, dtype=torch.uint8)
         batch = {0: "batch"}
-        with _quiet(), _transposes():
+        with quiet(), _transposes():
             torch.onnx.export(
                 network.whole, (picture,), str(path), opset_version=opset, dynamo=False,
                 input_names=["images"], output_names=["descriptors"],
@@ -137,7 +137,7 @@ def _transposes() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter warns of being the older one, and of each size that it takes as fixed, which it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -99,7 +99,7 @@ def open_exported(path: Path, precision: str, device: str, preprocessor: Preproc
     try:
         tried = network(np.zeros((1, preprocessor.size, preprocessor.size, 3), np.uint8))
     except Exception as error:  # ONNX Runtime's own exceptions have no common base
-        raise _cannot_run(path, error) from None
+        raise cannot_run(path, error) from None
     if tried.shape != (1, width) or not np.isclose(np.linalg.norm(tried), 1.0, atol=1e-3):
         raise UserError(f"ONNX file {path} gives no descriptors of unit length; {WAY_OUT}")
     if network.device != "cpu":
@@ -148,7 +148,7 @@ def open_session(model: bytes, path: Path, device: str, threads: int = 0) -> onn
     try:
         session = onnxruntime.InferenceSession(model, options, providers=wanted) if wanted else None
     except Exception as error:  # its own exceptions have no common base
-        raise _cannot_run(path, error) from None
+        raise cannot_run(path, error) from None
     if session is None or running_device(session) != device:
         known = ", ".join(_DEVICES[provider] for provider in here if provider in _DEVICES)
         raise UserError(
@@ -158,7 +158,7 @@ def open_session(model: bytes, path: Path, device: str, threads: int = 0) -> onn
     return session
 
 
-def _cannot_run(path: Path, error: Exception) -> UserError:
+def cannot_run(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:200]
     return UserError(f"ONNX file {path} cannot be run by ONNX Runtime ({reason}); {WAY_OUT}")
 

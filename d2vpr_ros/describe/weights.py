@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 from d2vpr_ros.describe.preprocess import Preprocessor
@@ -66,6 +67,15 @@ def onnx_path(weights: str, projection: str, precision: str = "exact") -> Path:
     sha256 = file_sha256(source)
     shortened = projection_of(projection, source, sha256)
     key = f"{sha256[:16]}-{shortened.hash if shortened else 'whole'}-{Preprocessor().hash}-{precision}"
+    return kept_onnx(weights, source, key, lambda kept: _export(source, kept, projection, precision))
+
+
+def kept_onnx(weights: str, source: Path, key: str, export: Callable[[Path], object]) -> Path:
+    """The exported form of `source` in the cache folder; made by `export` if it is not there.
+
+    Raises:
+        UserError: it is not there and cannot be made: torch is missing, or the folder cannot be written to.
+    """
     kept = cache_folder() / "onnx" / f"{source.stem}-{key}.onnx"
     if kept.is_file():
         return kept
@@ -74,11 +84,15 @@ def onnx_path(weights: str, projection: str, precision: str = "exact") -> Path:
             f"weights '{weights}' need torch, which is not installed, or their exported form; `pip install torch`, or "
             f"run `d2vpr export {weights} -o {source.stem}.onnx` where torch is, and give that file as the weights"
         )
-    from d2vpr_ros.describe.onnx_export import export
-
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot keep an exported form of {source} in {kept.parent} ({error.strerror})") from None
-    export(source, kept, projection, precision, force=True)
+    export(kept)
     return kept
+
+
+def _export(source: Path, out: Path, projection: str, precision: str) -> None:
+    from d2vpr_ros.describe.onnx_export import export
+
+    export(source, out, projection, precision, force=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,9 +22,6 @@ ARCHITECTURE = "xfeat"
 """The name in a weights file's `architecture` note."""
 CELL = 8
 """Pixels a side that a descriptor stands for; a keypoint is one of them at most."""
-STRIDE = 32
-"""Height and width of the input are multiples of it: the coarsest map has a 32nd of the picture's size."""
-DESCRIPTOR_WIDTH = 64
 _EPSILON = 1e-5 * 255**2
 """Added to the variance of 8-bit grey levels; the published 1e-5 is for levels from 0 to 1."""
 
@@ -49,15 +47,14 @@ class XFeat(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        width = DESCRIPTOR_WIDTH
         self.skip = nn.Conv2d(1, 24, 4, 4)
         self.block1 = convolutions((1, 4, 8, 8, 24), (1, 2, 1, 2), (3, 3, 3, 3))
         self.block2 = convolutions((24, 24, 24), (1, 1), (3, 3))
         self.block3 = convolutions((24, 64, 64, 64), (2, 1, 1), (3, 3, 1))
         self.block4 = convolutions((64, 64, 64, 64), (2, 1, 1), (3, 3, 3))
         self.block5 = convolutions((64, 128, 128, 128, 64), (2, 1, 1, 1), (3, 3, 3, 1))
-        self.fusion = nn.Sequential(*convolutions((64, 64, 64), (1, 1), (3, 3)), nn.Conv2d(64, width, 1))
-        self.reliability_head = nn.Sequential(*convolutions((width, 64, 64), (1, 1), (1, 1)), nn.Conv2d(64, 1, 1))
+        self.fusion = nn.Sequential(*convolutions((64, 64, 64), (1, 1), (3, 3)), nn.Conv2d(64, 64, 1))
+        self.reliability_head = nn.Sequential(*convolutions((64, 64, 64), (1, 1), (1, 1)), nn.Conv2d(64, 1, 1))
         self.keypoint_head = nn.Sequential(
             nn.Conv2d(1, 64, CELL, CELL), nn.ReLU(inplace=True),
             *convolutions((64, 64, 64), (1, 1), (1, 1)), nn.Conv2d(64, CELL * CELL + 1, 1),
@@ -66,21 +63,21 @@ class XFeat(nn.Module):
     def forward(self, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """
         Args:
-            grey: (N, 1, H, W) float, the mean of red, green and blue, levels 0 to 255; H and W multiples of 32.
+            grey: (N, H, W) float, the mean of red, green and blue, levels 0 to 255; H and W multiples of 32.
 
         Returns:
             descriptors: (N, H / 8, W / 8, 64), not of unit length.
             keypoints: (N, H, W), how probable a pixel is the keypoint of its cell, 0 to 1.
             reliability: (N, H / 8, W / 8), 0 to 1.
         """
-        centred = grey - grey.mean(dim=(2, 3), keepdim=True)
-        picture = centred * (centred.square().mean(dim=(2, 3), keepdim=True) + _EPSILON).rsqrt()
+        centred = grey - grey.mean(dim=(1, 2), keepdim=True)
+        deviation = (centred.square().mean(dim=(1, 2), keepdim=True) + _EPSILON).sqrt()
+        picture = (centred / deviation)[:, None]
         quarter = self.block2(self.block1(picture) + self.skip(picture))
         eighth = self.block3(quarter)
         sixteenth = self.block4(eighth)
         coarsest = self.block5(sixteenth)
-        fine = eighth.shape[-2:]
-        descriptors = self.fusion(eighth + _to(fine, sixteenth) + _to(fine, coarsest))
+        descriptors = self.fusion(eighth + _enlarged(sixteenth, 2) + _enlarged(coarsest, 4))
         logits = self.keypoint_head(picture)
         keypoints = functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], CELL)
         reliability = self.reliability_head(descriptors).sigmoid()
@@ -93,24 +90,26 @@ def load_xfeat(path: Path) -> XFeat:
     Raises:
         UserError: the file is missing or unreadable, or holds another network.
     """
-    state, notes = read_state_dict(path)
-    if is_xfeat(notes):
-        model = XFeat()
-        load_strictly(model, state, path)
-        return model.eval()
-    raise UserError(
-        f"weights file {path} is no network of local features; expected the bundled 'xfeat' or a file that "
-        "models/make_xfeat.py wrote"
-    )
+    if not holds_xfeat(path):
+        raise UserError(
+            f"weights file {path} is no network of local features; expected the bundled 'xfeat' or a file that "
+            "models/make_xfeat.py wrote"
+        )
+    state, _ = read_state_dict(path)
+    model = XFeat()
+    load_strictly(model, state, path)
+    return model.eval()
 
 
-def is_xfeat(notes: Mapping[str, str]) -> bool:
-    """Whether the notes of a weights file say that it holds this network."""
+def holds_xfeat(path: Path) -> bool:
+    """Whether a weights file says that it holds this network."""
     try:
+        with safe_open(path, framework="pt") as file:
+            notes = file.metadata() or {}
         return json.loads(notes["architecture"])["name"] == ARCHITECTURE
-    except (KeyError, ValueError, TypeError, RecursionError):
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError):
         return False
 
 
-def _to(size: Sequence[int], maps: Tensor) -> Tensor:
-    return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+def _enlarged(maps: Tensor, times: int) -> Tensor:
+    return functional.interpolate(maps, scale_factor=times, mode="bilinear", align_corners=False)
