@@ -11,6 +11,8 @@ from dds import own_domain
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+NO_TORCH = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None"
+
 
 @pytest.fixture
 def domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
@@ -45,3 +47,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from colcon_workspace import build
 
     return build(CHECKOUT, tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture
+def without_torch(tmp_path: Path) -> dict[str, str]:
+    """The environment of a process in which torch is neither found nor imported."""
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "sitecustomize.py").write_text(NO_TORCH)
+    # As if it were not started from this process: ROS finds its libraries at the start of a process.
+    kept = {key: value for key, value in os.environ.items() if key not in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE",)}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path / "hidden"), kept.get("PYTHONPATH")]))}

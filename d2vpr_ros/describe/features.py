@@ -113,7 +113,7 @@ class FeatureExtractor:
         height, width = rgb.shape[:2]
         if min(height, width) < STRIDE:
             return _none((width, height))
-        grey = _prepared(rgb, self.params.largest_side)
+        grey = grey_levels(rgb, self.params.largest_side)
         if float(cv2.meanStdDev(grey)[1][0, 0]) < LEAST_CONTRAST:
             return _none((width, height))
         maps = self.network(grey)
@@ -123,8 +123,8 @@ class FeatureExtractor:
         return LocalFeatures((points + 0.5) * ratio - np.float32(0.5), descriptors, scores, (width, height))
 
 
-def _prepared(rgb: npt.NDArray[np.uint8], largest_side: int) -> npt.NDArray[np.float32]:
-    """(H, W, 3) uint8 -> grey levels (H', W') float32 with H' and W' the multiples of 32 below, as published."""
+def grey_levels(rgb: npt.NDArray[np.uint8], largest_side: int) -> npt.NDArray[np.float32]:
+    """(H, W, 3) uint8 -> (H', W') float32, what the network takes: sides are multiples of 32, as published."""
     height, width = rgb.shape[:2]
     scale = min(1.0, largest_side / max(height, width))
     target = tuple(max(STRIDE, int(scale * side) // STRIDE * STRIDE) for side in (width, height))

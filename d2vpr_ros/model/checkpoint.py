@@ -101,6 +101,11 @@ def parse_architecture(text: str, path: Path) -> D2VPRConfig:
     """The config that `json.dumps(dataclasses.asdict(config))` wrote into a weights file."""
     try:
         values: dict[str, Any] = json.loads(text)
+        if set(values) == {"name"}:
+            raise UserError(
+                f"weights file {path} holds the network {str(values['name'])[:40]!r}, which does not describe whole "
+                "pictures; expected the bundled 'nano' or another D²-VPR network"
+            )
         values["adapter"] = AdapterWidths(**{name: int(value) for name, value in values["adapter"].items()})
         values["taps"] = tuple(int(tap) for tap in values["taps"])
         values["stem"] = tuple(values.get("stem", ()))  # files from before there was one lack it
