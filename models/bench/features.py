@@ -23,6 +23,7 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.describe.feature_points import pick_points, sample_descriptors
 from d2vpr_ros.describe.features import FeatureExtractor, grey_levels
 from d2vpr_ros.describe.gate_pictures import gate_pictures
+from d2vpr_ros.images.compose import resize_area
 from models.bench.timing import ROUNDS, median_ms, processor, race, ratio
 
 WANTED = 0.6
@@ -40,10 +41,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # heeded by our sessions of ONNX Runtime
-    picture = cv2.imread(str(args.image)) if args.image else gate_pictures(1, max(args.size))[0]
-    if picture is None:
+    source = cv2.imread(str(args.image)) if args.image else gate_pictures(1, max(args.size))[0]
+    if source is None:
         raise SystemExit(f"{args.image} is no image")
-    picture = np.asarray(cv2.resize(picture, tuple(args.size), interpolation=cv2.INTER_AREA), np.uint8)
+    picture = resize_area(np.asarray(source, np.uint8), tuple(args.size))
     contenders: dict[str, Callable[[], object]] = {}
     for backend in ("torch", "onnxruntime") if args.onnx else ("torch",):
         nano, features = Extractor.open("nano", backend), FeatureExtractor.open(backend=backend)
