@@ -20,6 +20,7 @@ from d2vpr_ros.describe.feature_points import (
     STRIDE,
     FeatureNetwork,
     FeatureParams,
+    centred,
     pick_points,
     sample_descriptors,
 )
@@ -119,6 +120,8 @@ class FeatureExtractor:
         maps = self.network(grey)
         points, scores = pick_points(maps, self.params)
         descriptors = sample_descriptors(maps, points)
+        if self.params.subpixel:
+            points = centred(maps, points)
         ratio = np.array([width / grey.shape[1], height / grey.shape[0]], np.float32)
         return LocalFeatures((points + 0.5) * ratio - np.float32(0.5), descriptors, scores, (width, height))
 

@@ -69,6 +69,8 @@ def open_exported_features(path: Path, device: str) -> OnnxFeatureNetwork:
         found = [each.shape for each in (maps.descriptors, maps.keypoints, maps.reliability)]
         if found != [(*cells, DESCRIPTOR_WIDTH), sides, cells]:
             raise UserError(f"ONNX file {path} gives maps of shapes {found} for a picture of {sides}; {WAY_OUT}")
+        if not all(np.isfinite(each).all() for each in (maps.descriptors, maps.keypoints, maps.reliability)):
+            raise UserError(f"ONNX file {path} gives numbers that are not finite; {WAY_OUT}")
     return network
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -90,14 +90,16 @@ def load_xfeat(path: Path) -> XFeat:
     Raises:
         UserError: the file is missing or unreadable, or holds another network.
     """
-    if not holds_xfeat(path):
+    state, notes = read_state_dict(path)
+    if not _names_xfeat(notes):
         raise UserError(
             f"weights file {path} is no network of local features; expected the bundled 'xfeat' or a file that "
             "models/make_xfeat.py wrote"
         )
-    state, _ = read_state_dict(path)
     model = XFeat()
     load_strictly(model, state, path)
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        raise UserError(f"weights file {path} holds numbers that are not finite; make it again by models/make_xfeat.py")
     return model.eval()
 
 
@@ -105,9 +107,15 @@ def holds_xfeat(path: Path) -> bool:
     """Whether a weights file says that it holds this network."""
     try:
         with safe_open(path, framework="pt") as file:
-            notes = file.metadata() or {}
+            return _names_xfeat(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def _names_xfeat(notes: Mapping[str, str]) -> bool:
+    try:
         return json.loads(notes["architecture"])["name"] == ARCHITECTURE
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return False
 
 
