@@ -162,6 +162,14 @@ def test_points_between_pixels_are_nearer_to_the_truth(by_torch: FeatureExtracto
     assert matches_within_a_pixel(True) > 1.05 * matches_within_a_pixel(False) > 0
 
 
+def test_equalised_pictures_have_features_of_their_own_identity(extractor: FeatureExtractor) -> None:
+    equalising = FeatureExtractor(extractor.network, FeatureParams(contrast_limit=2.0))
+    assert equalising.identity != extractor.identity
+    dark = drawn() // 8
+    check(equalising.extract(dark), dark)
+    assert len(equalising.extract(np.zeros_like(dark))) == 0
+
+
 def test_no_more_features_than_asked_for_and_the_best_of_them(by_torch: FeatureExtractor) -> None:
     all_of_them = by_torch.extract(drawn())
     few = FeatureExtractor(by_torch.network, FeatureParams(most_features=20)).extract(drawn())

@@ -21,6 +21,8 @@ from d2vpr_ros.describe.feature_points import (
     FeatureNetwork,
     FeatureParams,
     centred,
+    equalised,
+    feature_identity,
     pick_points,
     sample_descriptors,
 )
@@ -99,7 +101,8 @@ class FeatureExtractor:
     @property
     def identity(self) -> ModelIdentity:
         """Equal for two extractors whose descriptors can be compared."""
-        return self.network.identity
+        made = self.network.identity
+        return feature_identity(made.architecture, made.weights_sha256, self.params.contrast_limit)
 
     def extract(self, rgb: npt.NDArray[np.uint8]) -> LocalFeatures:
         """(H, W, 3) uint8 RGB of any size -> its features, at most `params.most_features`.
@@ -117,6 +120,8 @@ class FeatureExtractor:
         grey = grey_levels(rgb, self.params.largest_side)
         if float(cv2.meanStdDev(grey)[1][0, 0]) < LEAST_CONTRAST:
             return _none((width, height))
+        if self.params.contrast_limit:
+            grey = equalised(grey, self.params.contrast_limit)
         maps = self.network(grey)
         points, scores = pick_points(maps, self.params)
         descriptors = sample_descriptors(maps, points)
