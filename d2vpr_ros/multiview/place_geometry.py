@@ -1,0 +1,238 @@
+"""What the pictures of a map prove about an image: inliers, and a metric pose where the map can give one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from d2vpr_ros.describe.features import FeatureExtractor
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.geometry import Array, Pose
+from d2vpr_ros.images.decode import decode_compressed
+from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.multiview.landmarks import Landmarks, find_landmarks
+from d2vpr_ros.multiview.lens import Lens, lens_of
+from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
+from d2vpr_ros.multiview.resection import Ground, Resection, match_landmarks, resect
+from d2vpr_ros.multiview.two_view import two_view_inliers
+from d2vpr_ros.multiview.view import Picture, Points, View, rotation_between, view_of
+
+_LOOKED_AT = 64  # of the nearest places, when neighbours are chosen
+_SAME_SPOT_M = 1e-3  # two places nearer than this give no parallax
+_LEVEL_DEG = 5.0  # a base tilted further does not stand on level ground
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """What an image and one candidate place share.
+
+    Attributes:
+        row: of the place in the map.
+        rows: of the places whose landmarks were used, the candidate first; empty without landmarks.
+        inliers: points that fit one pose, or, without landmarks, one motion between the two pictures.
+        share, spread, residual_px: of `Resection`; 0 without a pose.
+        pose: T_map_cameraOptical of the image, or None.
+        covariance: (6, 6) of the pose in the map frame, the map's own noise included; None without a pose.
+        query_pixels, place_pixels: (N, 2) inliers in the image and, without landmarks, in the place's picture; both at
+            the stored size.
+        landmarks: (N, 3) of the inliers, map frame; empty without a pose.
+    """
+
+    row: int
+    rows: tuple[int, ...] = ()
+    inliers: int = 0
+    share: float = 0.0
+    spread: float = 0.0
+    residual_px: float = 0.0
+    pose: Pose | None = None
+    covariance: Array | None = None
+    query_pixels: Points | None = None
+    place_pixels: Points | None = None
+    landmarks: Array | None = None
+
+
+class PlaceGeometry:
+    """Keeps the features and landmarks of the places that came into question last; pictures come from the map's file."""
+
+    def __init__(
+        self, place_map: PlaceMap, extractor: FeatureExtractor, params: GeometryParams = DEFAULT_PARAMS
+    ) -> None:
+        self.map = place_map
+        self.extractor = extractor
+        self.params = params
+        self._views: OrderedDict[int, View | None] = OrderedDict()
+        self._landmarks: OrderedDict[int, Landmarks | None] = OrderedDict()
+
+    def view(self, rgb: Picture, lens: Lens | None = None) -> View:
+        """Look at an image of the robot's, (H, W, 3) uint8 RGB; see `view_of`."""
+        return view_of(rgb, self.extractor, lens, self.params)
+
+    def sightings(self, view: View, candidates: Sequence[int], mount: Pose | None = None) -> tuple[Sighting, ...]:
+        """What an image shares with each group of candidates.
+
+        Args:
+            candidates: rows of the map, best first. Those near one another are one group: their landmarks are used
+                together, and the first stands for all.
+            mount: T_base_cameraOptical of the robot's camera, for a robot on the ground; None takes the map's.
+        """
+        return tuple(self._sighting(view, group, mount) for group in self._groups(candidates))
+
+    def place_view(self, row: int) -> View | None:
+        """A place's picture; None where the map has none that can be read."""
+        if row not in self._views:
+            self._views[row] = self._look(row)
+            if len(self._views) > self.params.kept_views:
+                self._views.popitem(last=False)
+        self._views.move_to_end(row)
+        return self._views[row]
+
+    def landmarks(self, row: int) -> Landmarks | None:
+        """A place's landmarks, made when they are first asked for; None where there are none."""
+        if row not in self._landmarks:
+            self._landmarks[row] = self._triangulated(row)
+            if len(self._landmarks) > self.params.kept_landmarks:
+                self._landmarks.popitem(last=False)
+        self._landmarks.move_to_end(row)
+        return self._landmarks[row]
+
+    def neighbours(self, row: int) -> npt.NDArray[np.int64]:
+        """Rows of the places that help to triangulate a place's landmarks, nearest first.
+
+        They look the same way, and no two of them stand nearer to each other than places do in this map, so that a
+        robot that stood still does not fill them with one view.
+        """
+        _, near = self._tree.query(self.map.positions[row], k=min(_LOOKED_AT, len(self.map)))
+        near = np.atleast_1d(near)
+        near = near[near != row]
+        turned = rotation_between(self._rotations[near], self._rotations[row])
+        chosen = [row]
+        for other in near[turned <= np.radians(self.params.most_turn_deg)]:
+            apart = np.linalg.norm(self.map.positions[chosen] - self.map.positions[other], axis=1)
+            if apart.min() >= self._least_apart_m:
+                chosen.append(int(other))
+            if len(chosen) > self.params.neighbours:
+                break
+        return np.array(chosen[1:], np.int64)
+
+    def _sighting(self, view: View, group: tuple[int, ...], mount: Pose | None) -> Sighting:
+        row = group[0]
+        resection = self._resection(view, group, mount) if view.lens is not None and self.map.header.metric else None
+        if resection is not None:
+            used, found = resection
+            return Sighting(
+                row,
+                used,
+                found.inliers,
+                found.share,
+                found.spread,
+                found.residual_px,
+                found.pose,
+                found.covariance + self._noise(used),
+                found.pixels,
+                None,
+                found.seen,
+            )
+        place = self.place_view(row)
+        if place is None:
+            return Sighting(row)
+        seen, stored = two_view_inliers(view, place, self.params)
+        return Sighting(row, inliers=len(seen), query_pixels=seen, place_pixels=stored)
+
+    def _resection(
+        self, view: View, group: tuple[int, ...], mount: Pose | None
+    ) -> tuple[tuple[int, ...], Resection] | None:
+        known = [(row, self.landmarks(row), self.place_view(row)) for row in group]
+        used = [(row, marks, place.levelled) for row, marks, place in known if marks is not None and place is not None]
+        if not used:
+            return None
+        matched = match_landmarks(view, [(marks, picture) for _, marks, picture in used], self.params)
+        found = resect(matched, view, self._ground(used[0][0], mount), self.params)
+        return None if found is None else (tuple(row for row, _, _ in used), found)
+
+    def _groups(self, candidates: Sequence[int]) -> list[tuple[int, ...]]:
+        groups: list[list[int]] = []
+        near: list[set[int]] = []
+        for row in dict.fromkeys(int(row) for row in candidates):
+            for group, around in zip(groups, near, strict=True):
+                if row in around:
+                    if len(group) < self.params.pooled_places:
+                        group.append(row)
+                    break
+            else:
+                groups.append([row])
+                near.append({int(other) for other in self.neighbours(row)})
+        return [tuple(group) for group in groups]
+
+    def _triangulated(self, row: int) -> Landmarks | None:
+        rows = [row, *(int(other) for other in self.neighbours(row))]
+        seen = [(one, view) for one in rows if (view := self.place_view(one)) is not None and view.lens is not None]
+        if len(seen) < 2 or seen[0][0] != row:
+            return None
+        positions = self.map.positions[[one for one, _ in seen]]
+        nearest_m = float(np.linalg.norm(positions[1:] - positions[0], axis=1).min())
+        return find_landmarks(
+            [view for _, view in seen], [self.map.camera_pose(one) for one, _ in seen], nearest_m, self.params
+        )
+
+    def _look(self, row: int) -> View | None:
+        jpeg = self.map.picture(row)
+        if jpeg is None:
+            return None
+        try:
+            rgb = decode_compressed(np.frombuffer(jpeg, np.uint8))
+        except (UserError, cv2.error):  # OpenCV has limits of its own. `d2vpr map check` names the picture
+            return None
+        return self.view(rgb, self.place_lens(row))
+
+    def place_lens(self, row: int) -> Lens | None:
+        """Of the camera that saw a place, for its full pictures; None where not known."""
+        camera = self.map.camera_table[int(self.map.cameras[row])]
+        return lens_of(camera.k, camera.width, camera.height, camera.distortion_model, camera.d)
+
+    def _ground(self, row: int, mount: Pose | None) -> Ground | None:
+        """What a robot on level ground has in common with a place; None where the map's poses are not level."""
+        if not self._on_level_ground:
+            return None
+        seen = self.map.base_pose(row) @ (mount or self.map.camera_table[int(self.map.cameras[row])].mount)
+        up = seen.rotation.inv().apply([0.0, 0.0, 1.0])
+        return Ground(up, float(seen.position[2]))
+
+    def _noise(self, rows: tuple[int, ...]) -> Array:
+        """(6, 6) covariance of the map's own poses at places: as stated, else from what adjustment corrected."""
+        stated = self.map.covariance(rows[0])
+        if stated is not None and stated.any():
+            return stated
+        noises = [marks.pose_noise_m for row in rows if (marks := self.landmarks(row)) is not None]
+        noise = np.zeros((6, 6))
+        noise[:3, :3] = np.eye(3) * (self.params.map_noise_factor * float(np.mean(noises))) ** 2
+        return noise
+
+    @cached_property
+    def _rotations(self) -> Array:
+        return np.asarray(self.map.base_poses(Pose.identity())[1])
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.map.positions)
+
+    @cached_property
+    def _least_apart_m(self) -> float:
+        """How near two of a place's neighbours may be to each other, metres."""
+        if len(self.map) < 2:
+            return _SAME_SPOT_M
+        nearest = self._tree.query(self.map.positions, k=2)[0][:, 1]
+        apart = nearest[nearest > _SAME_SPOT_M]
+        return float(np.median(apart)) * 0.5 if len(apart) else _SAME_SPOT_M
+
+    @cached_property
+    def _on_level_ground(self) -> bool:
+        """Whether the robot that made the map stood level at nearly all places: its map is aligned with gravity."""
+        up = self.map.base_poses()[1][:, 2, 2]
+        return bool(np.quantile(up, 0.05) >= np.cos(np.radians(_LEVEL_DEG)))
