@@ -17,6 +17,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.multiview.adjustment import Priors
 from d2vpr_ros.multiview.landmarks import Landmarks, find_landmarks
 from d2vpr_ros.multiview.lens import Lens, lens_of
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
@@ -59,7 +60,7 @@ class Sighting:
 
 
 class PlaceGeometry:
-    """Keeps the features and landmarks of the places that came into question last; pictures come from the map's file."""
+    """Keeps features and landmarks of the places that came into question last; pictures come from the map's file."""
 
     def __init__(
         self, place_map: PlaceMap, extractor: FeatureExtractor, params: GeometryParams = DEFAULT_PARAMS
@@ -134,7 +135,7 @@ class PlaceGeometry:
                 found.spread,
                 found.residual_px,
                 found.pose,
-                found.covariance + self._noise(used),
+                found.covariance + self._noise(used[0]),
                 found.pixels,
                 None,
                 found.seen,
@@ -175,11 +176,14 @@ class PlaceGeometry:
         seen = [(one, view) for one in rows if (view := self.place_view(one)) is not None and view.lens is not None]
         if len(seen) < 2 or seen[0][0] != row:
             return None
-        positions = self.map.positions[[one for one, _ in seen]]
-        nearest_m = float(np.linalg.norm(positions[1:] - positions[0], axis=1).min())
-        return find_landmarks(
-            [view for _, view in seen], [self.map.camera_pose(one) for one, _ in seen], nearest_m, self.params
-        )
+        poses = [self.map.camera_pose(one) for one, _ in seen]
+        return find_landmarks([view for _, view in seen], poses, self._priors(row), self.params)
+
+    def _priors(self, row: int) -> Priors:
+        """How far the map's poses about a place are trusted: by how far apart its places are."""
+        nearest = self.neighbours(row)[0]
+        apart_m = float(np.linalg.norm(self.map.positions[nearest] - self.map.positions[row]))
+        return Priors(self.params.position_sigma * apart_m, np.radians(self.params.rotation_sigma_deg))
 
     def _look(self, row: int) -> View | None:
         jpeg = self.map.picture(row)
@@ -204,15 +208,13 @@ class PlaceGeometry:
         up = seen.rotation.inv().apply([0.0, 0.0, 1.0])
         return Ground(up, float(seen.position[2]))
 
-    def _noise(self, rows: tuple[int, ...]) -> Array:
-        """(6, 6) covariance of the map's own poses at places: as stated, else from what adjustment corrected."""
-        stated = self.map.covariance(rows[0])
+    def _noise(self, row: int) -> Array:
+        """(6, 6) covariance of the map's own pose at a place: as stated, else as it was assumed for the landmarks."""
+        stated = self.map.covariance(row)
         if stated is not None and stated.any():
             return stated
-        noises = [marks.pose_noise_m for row in rows if (marks := self.landmarks(row)) is not None]
-        noise = np.zeros((6, 6))
-        noise[:3, :3] = np.eye(3) * (self.params.map_noise_factor * float(np.mean(noises))) ** 2
-        return noise
+        priors = self._priors(row)
+        return np.diag(np.repeat([priors.position_sigma_m, priors.rotation_sigma], 3) ** 2)
 
     @cached_property
     def _rotations(self) -> Array:

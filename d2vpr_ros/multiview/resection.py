@@ -154,9 +154,12 @@ def resect(
     kept = np.flatnonzero(inside)[best]
     if len(kept) < params.least_inliers:
         return None
-    # A residual is two numbers, of which the pose takes six: were they larger than expected, so is the covariance.
-    excess = terms.squares[kept].sum() / max(1, 2 * len(kept) - 6)
-    covariance = _in_map(np.linalg.inv(information + 1e-6 * np.eye(6)) * max(1.0, excess), rotation)
+    # A residual is two numbers, of which the pose takes six: were they larger than expected, so is the covariance. And
+    # where few of the matches fit, some of those that do only seem to.
+    excess = max(1.0, terms.squares[kept].sum() / max(1, 2 * len(kept) - 6))
+    doubtful = len(np.unique(matched.points)) / len(kept)
+    scale = params.covariance_factor * excess * doubtful
+    covariance = _in_map(np.linalg.inv(information + 1e-6 * np.eye(6)) * scale, rotation)
     return Resection(
         Pose(position, Rotation.from_matrix(rotation).as_quat()),
         covariance,
