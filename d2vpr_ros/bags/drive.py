@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from d2vpr_ros.bags.cameras import ImageTopic, cameras_in_tree, cameras_on_body, find_image_topics, given_mounts
-from d2vpr_ros.bags.gps import GpsTrack, track_from_fixes
+from d2vpr_ros.bags.gps import GpsTrack, read_track
 from d2vpr_ros.bags.pose_file import read_pose_file
 from d2vpr_ros.bags.pose_topics import gps_with_imu, trajectory_from_bag
 from d2vpr_ros.bags.reader import Bag
@@ -149,7 +149,7 @@ def _find_fixes(bag: Bag, geo_topic: str | None) -> GpsTrack | None:
             f"{', '.join(fitting)}, or {NO_TOPIC}"
         )
     topic = choose_topic(bag, geo_topic, "geo")
-    fixes = track_from_fixes(message for _, _, message in bag.messages([topic]))
+    fixes = read_track(bag, topic)
     if fixes is None and geo_topic is not None:
         raise UserError(
             f"{bag.path}: no message on {topic} has a fix; choose another with --geo-topic, or '{NO_TOPIC}'"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from d2vpr_ros.bags.order import FrameWatch, RunWatch
+from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Array, Geo, Stamps, bracket, in_order
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
@@ -61,10 +61,17 @@ class GpsTrack:
         return float(latitude), float(longitude), float(altitude)
 
 
-def track_from_fixes(messages: Iterable[Any]) -> GpsTrack | None:
-    """The track of a NavSatFix topic; None if no message has a fix."""
-    stamps, geo, covariances, frame_id = [], [], [], ""
-    for message in messages:
+def read_track(bag: Bag, topic: str) -> GpsTrack | None:
+    """The track of a NavSatFix topic; None if no message has a fix.
+
+    Raises:
+        UserError: time begins anew on the topic, or it mixes two receivers.
+    """
+    stamps, geo, covariances = [], [], []
+    run, frames = RunWatch(bag, topic), FrameWatch(bag.path, topic)
+    for _, recorded_ns, message in bag.messages([topic]):
+        run.see(stamp_ns(message.header), recorded_ns)
+        frames.see(message.header.frame_id)
         place = (message.latitude, message.longitude, message.altitude)
         if message.status.status < 0 or not on_earth(place):
             continue
@@ -72,10 +79,9 @@ def track_from_fixes(messages: Iterable[Any]) -> GpsTrack | None:
         geo.append(place)
         known = message.position_covariance_type != 0
         covariances.append(message.position_covariance if known else np.full(9, np.nan))
-        frame_id = str(message.header.frame_id)
     if not stamps:
         return None
-    return make_track(np.array(stamps, np.int64), np.array(geo, np.float64), np.array(covariances), frame_id)
+    return make_track(np.array(stamps, np.int64), np.array(geo, np.float64), np.array(covariances), frames.frames[0])
 
 
 def on_earth(geo: Geo) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import struct
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from rosbags.serde import SerdeError
 
 from d2vpr_ros.bags.messages import TYPESTORE
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import NANOSECONDS
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
@@ -47,6 +49,10 @@ DAMAGE = (
 )
 
 
+Part = tuple[float, float]
+"""What is read of a recording: from and up to so many seconds after its first message."""
+WHOLE: Part = (0.0, math.inf)
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Types of old ROS 1 bags that are today's, byte for byte, under another name.
@@ -68,10 +74,12 @@ class Bag:
     Attributes:
         path: where it lies.
         topics: by name.
-        start_ns, end_ns: times of the first and last recorded message, nanoseconds; 0 in an empty bag.
+        start_ns, end_ns: times of the first and last recorded message, nanoseconds; 0 in an empty bag. Where a part
+            is asked for, its ends instead.
+        start_s: seconds of the recording before that part.
     """
 
-    def __init__(self, path: Path, reader: Any) -> None:
+    def __init__(self, path: Path, reader: Any, part: Part = WHOLE) -> None:
         self.path = path
         self._reader = reader
         self._is_ros1 = isinstance(reader, rosbag1.Reader)
@@ -81,6 +89,16 @@ class Bag:
         empty = reader.message_count == 0
         self.start_ns = 0 if empty else int(reader.start_time)
         self.end_ns = 0 if empty else int(reader.end_time) - 1  # rosbags gives the nanosecond after the last
+        self.start_s, until_s = part
+        if math.isfinite(until_s):
+            self.end_ns = min(self.end_ns, self.start_ns + round(until_s * NANOSECONDS) - 1)
+        self.start_ns += round(self.start_s * NANOSECONDS)
+        if not empty and self.start_ns > self.end_ns:
+            length_s = (int(reader.end_time) - int(reader.start_time)) / NANOSECONDS
+            raise UserError(
+                f"{path}: nothing is left of it: it is {length_s:.2f} s long, and asked for is the part from "
+                f"{self.start_s:g} s to {until_s:g} s"
+            )
 
     def raw(self, topics: Sequence[str]) -> Iterator[tuple[str, int, str, bytes]]:
         """(topic, time of recording in ns, type, CDR bytes) of every message on the topics, in order of time.
@@ -99,7 +117,7 @@ class Bag:
         if not connections:  # rosbags would take it for all of them
             return
         try:
-            for connection, time_ns, data in self._reader.messages(connections=connections):
+            for connection, time_ns, data in self._reader.messages(connections, self.start_ns, self.end_ns + 1):
                 msgtype = type_of(connection)
                 cdr = TYPESTORE.ros1_to_cdr(data, msgtype) if self._is_ros1 else data
                 yield connection.topic, int(time_ns), msgtype, bytes(cdr)
@@ -126,13 +144,14 @@ def type_of(connection: Any) -> str:
 
 
 @contextmanager
-def open_bag(path: str | Path) -> Iterator[Bag]:
+def open_bag(path: str | Path, part: Part = WHOLE) -> Iterator[Bag]:
     """A recorded drive, for reading.
 
     Message definitions inside the bag are not registered: types are those of ROS 2 Jazzy.
 
     Args:
         path: the directory of a rosbag2, a single .mcap or .db3 file, or a rosbag1 .bag.
+        part: see `Part`.
 
     Raises:
         UserError: there is nothing, no bag, or a damaged one.
@@ -151,7 +170,7 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
             ) from error
         raise damaged(path, error) from error
     try:
-        yield Bag(path, reader)
+        yield Bag(path, reader, part)
     finally:
         reader.close()
 

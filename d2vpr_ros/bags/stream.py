@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from d2vpr_ros.bags.cameras import DriveCamera
 from d2vpr_ros.bags.gps import GpsTrack
+from d2vpr_ros.bags.order import RunWatch
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Poses
 from d2vpr_ros.errors import UserError
@@ -89,6 +90,10 @@ class Drive:
         """Whether images get a latitude and longitude: from GPS poses, or from fixes beside other poses."""
         return self.origin is not None or self.fixes is not None
 
+    def watches(self) -> dict[str, RunWatch]:
+        """For each image topic, what refuses stamps that begin anew: poses are looked up by them."""
+        return {topic: RunWatch(self.bag, topic) for topic in self.image_topics}
+
     def frames(self, keep: Keep | None = None) -> Iterator[PosedFrame]:
         """The images that have a pose, in the bag's order, each with T_map_cameraOptical at its stamp.
 
@@ -96,16 +101,19 @@ class Drive:
             keep: see `Keep`; False leaves the image out.
 
         Raises:
-            UserError: at the end, when the poses cover none of the images or none could be decoded.
+            UserError: time begins anew; at the end, when the poses cover none of the images or none could be decoded.
         """
         self.images = self.outside = self.in_gaps = self.unreadable = self.skipped = self.out_of_order = 0
         of_topic = {camera.topic: camera for camera in self.cameras.values()}
         newest = dict.fromkeys(self.cameras, -(2**63))
+        watches = self.watches()
         reason = ""
-        for topic, _, message in self.bag.messages(self.image_topics):
+        for topic, recorded_ns, message in self.bag.messages(self.image_topics):
             camera = of_topic[topic]
             self.images += 1
             stamp = stamp_ns(message.header)
+            if self.poses is not None:
+                watches[topic].see(stamp, recorded_ns)
             self.out_of_order += stamp <= newest[camera.name]
             newest[camera.name] = stamp
             self._first_ns, self._last_ns = min(stamp, self._first_ns), max(stamp, self._last_ns)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d2vpr_ros.bags.order import RunWatch
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Array, Geo, PoseColumns, Trajectory
 from d2vpr_ros.fields import read_transform, stamp_ns
@@ -161,9 +162,13 @@ def plain(frame: str) -> str:
 
 def _read_moving(bag: Bag, topic: str) -> dict[str, tuple[str, Edge]]:
     columns: dict[tuple[str, str], PoseColumns] = {}
-    for _, _, message in bag.messages([topic]):
+    runs: dict[tuple[str, str], RunWatch] = {}
+    for _, recorded_ns, message in bag.messages([topic]):
         for stamped in message.transforms:
             key = (plain(stamped.child_frame_id), plain(stamped.header.frame_id))
+            runs.setdefault(key, RunWatch(bag, f"{topic} ({key[1]} -> {key[0]})")).see(
+                stamp_ns(stamped.header), recorded_ns
+            )
             t, q = stamped.transform.translation, stamped.transform.rotation
             columns.setdefault(key, PoseColumns()).add(stamp_ns(stamped.header), (t.x, t.y, t.z, q.x, q.y, q.z, q.w))
     edges: dict[str, tuple[str, Edge]] = {}

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2vpr_ros.cli.drive_options import read_part
 from d2vpr_ros.cli.truth_options import (
     add_truth_arguments,
     answers_to,
@@ -119,7 +120,8 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
     unscored = len(every) - len(queries)
     topics = tuple(drive.image_topics)
     gps_topic = gps.topic if gps else None
-    return ScoredDrive(name, queries, unscored, path, topics, asked.truth, asked.odometry, gps_topic, kidnappings)
+    known = name, queries, unscored, path, topics, asked.truth
+    return ScoredDrive(*known, asked.odometry, gps_topic, kidnappings, read_part(args))
 
 
 def asked_gps(bag: Bag, place_map: PlaceMap, args: argparse.Namespace) -> Gps | None:

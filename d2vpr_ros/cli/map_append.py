@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, shown_progress
-from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive
+from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
 from d2vpr_ros.cli.join_options import add_join_arguments, read_frames
 
 
@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     options = read_build_options(args, with_poses=metric)
     extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
     check_model(place_map, extractor.identity)
-    with open_bag(args.bag) as bag:
+    with open_bag(args.bag, read_part(args)) as bag:
         drive = open_asked_drive(bag, args, with_poses=metric)
         waiting = beside(args.map, session_of(drive, options))
         with shown_progress(drive, waiting, report_stored=False) as (on_image, _):

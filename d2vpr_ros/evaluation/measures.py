@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from d2vpr_ros.bags.reader import WHOLE, Part
 from d2vpr_ros.evaluation import counting
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
 from d2vpr_ros.evaluation.kidnapping import Kidnapping
@@ -33,6 +34,7 @@ class ScoredDrive:
         truth: what they were judged by, in words.
         odometry, gps: the topics, None without.
         kidnappings: on this drive, if any were asked for.
+        part: of the recording.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ScoredDrive:
     odometry: str | None = None
     gps: str | None = None
     kidnappings: Sequence[Kidnapping] = ()
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,8 @@ def describe_drive(
     motion, watches, epoch = MotionBuffer(), {topic: StampWatch() for topic in of_topic}, 0
     fix: GpsFix | None = None
     topics = [*of_topic, *([odometry_topic] if odometry_topic else []), *([gps.topic] if gps else [])]
-    for topic, _, message in drive.bag.messages(topics):
+    runs = drive.watches()
+    for topic, recorded_ns, message in drive.bag.messages(topics):
         if topic == odometry_topic:
             _add_odometry(motion, message, topic)
             continue
@@ -144,6 +145,8 @@ def describe_drive(
             fix = read_fix(message) or fix
             continue
         began, camera = time.perf_counter(), of_topic[topic]
+        if drive.poses is not None:  # the truth is looked up by stamps
+            runs[topic].see(stamp_ns(message.header), recorded_ns)
         try:
             frame = read_frame(message, camera.name)
         except UserError as error:
