@@ -176,6 +176,32 @@ def test_a_covariance_is_never_zero_and_grows_with_the_scatter(seed: int, spacin
         assert (np.diag(other)[:3] > np.diag(covariance)[:3]).all()
 
 
+def test_an_answer_is_no_surer_than_the_poses_of_the_map_it_is_made_from(tmp_path: Path, extractor: Extractor) -> None:
+    """Of a map whose poses say 9 m east, 4 m north and half a radian, as one from GPS does."""
+    stated = np.diag([81.0, 16.0, 100.0, 0.1, 0.1, 0.25])
+    descriptors = alike_along_the_way(STREET, seed=4, width=extractor.width)
+    answers = []
+    for name, covariance in (("exact", None), ("gps", stated)):
+        places = straight_street(STREET)
+        place_map = write_places(tmp_path / name, places, descriptors, extractor.identity, covariance=covariance)
+        answers.append(drive(Localizer(place_map, extractor), list(range(10, 30)))[-1])
+    exact, by_gps = answers
+    assert exact.covariance is not None and by_gps.covariance is not None
+    added = by_gps.covariance - exact.covariance
+    assert np.allclose(np.diag(added), np.diag(stated), atol=0.5)  # the robot stands within a metre of its place
+    assert np.allclose(added, added.T)
+
+
+def test_what_is_no_covariance_in_a_strangers_map_says_nothing(tmp_path: Path, extractor: Extractor) -> None:
+    nonsense = np.full((6, 6), np.nan)
+    descriptors = alike_along_the_way(STREET, seed=4, width=extractor.width)
+    place_map = write_places(
+        tmp_path / "m", straight_street(STREET), descriptors, extractor.identity, covariance=nonsense
+    )
+    answer = drive(Localizer(place_map, extractor), list(range(10, 30)))[-1]
+    assert answer.covariance is not None and np.isfinite(answer.covariance).all()
+
+
 def standing(
     mass: float = 0.95, rival: float = 0.01, off_map: float = 0.02, fit: float = 2.0, images: float = 10.0
 ) -> Standing:

@@ -17,7 +17,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize.agreement import Compared
 from d2vpr_ros.localize.cameras import Cameras
-from d2vpr_ros.localize.covariance import answer_covariance
+from d2vpr_ros.localize.covariance import answer_covariance, of_place
 from d2vpr_ros.localize.doubt import Doubt
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
 from d2vpr_ros.localize.gps_gate import chance
@@ -60,6 +60,7 @@ class Localizer:
             UserError: the map was made by another model.
         """
         check_model(place_map, extractor.identity)
+        place_map.covariances  # noqa: B018  read now, not with the first answer
         self.map = place_map
         self.extractor = extractor
         self.options = options
@@ -209,6 +210,7 @@ class Localizer:
             self.alike_m,
             self.map.spacing_m,
             by_odometry=self.options.sequence and odometry is not None,
+            place=of_place(self.map, standing.best, standing.position),
         )
         pose = Pose(standing.position, rotation.as_quat())
         return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from d2vpr_ros.bags.covariance import usable
 from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import LocalFrame
@@ -122,14 +123,23 @@ class PlaceMap:
         sizes[np.searchsorted(self.ids, places[known])] = lengths[known]
         return sizes
 
-    def covariance(self, row: int) -> npt.NDArray[np.float64] | None:
-        """(6, 6) of a place's pose in the map frame, in the order of geometry_msgs; None where not known."""
+    @cached_property
+    def covariances(self) -> npt.NDArray[np.float32]:
+        """(N, 6, 6) of the places' poses (of the camera) in the map frame, in the order of geometry_msgs; NaN where not
+        known. Read from the file when first asked for."""
+        found = np.full((len(self), 6, 6), np.nan, np.float32)
         with connect(self.path) as connection:
-            found = connection.execute("SELECT covariance FROM places WHERE id = ?", (int(self.ids[row]),)).fetchone()
-        if not found or not isinstance(found[0], bytes) or len(found[0]) != 36 * 8:
-            return None
-        covariance = np.frombuffer(found[0], "<f8").reshape(6, 6)
-        return covariance if np.isfinite(covariance).all() else None
+            known = connection.execute("SELECT id, covariance FROM places WHERE length(covariance) = 288")
+            for number, stored in known:
+                row = int(np.searchsorted(self.ids, number))
+                if row < len(self) and self.ids[row] == number and isinstance(stored, bytes):
+                    found[row] = np.frombuffer(stored, "<f8").reshape(6, 6)
+        return found
+
+    def covariance(self, row: int) -> npt.NDArray[np.float64] | None:
+        """(6, 6) of a place's pose in the map frame, in the order of geometry_msgs; None where not known, or where
+        what is stored is no covariance."""
+        return usable(self.covariances[row])
 
 
 def read_map(path: str | Path) -> PlaceMap:
