@@ -127,12 +127,12 @@ def test_gps_becomes_metres_east_and_north_headed_along_the_track(tmp_path):
 def test_an_unknown_altitude_is_zero_in_the_pose_and_nan_in_the_geo_tag(tmp_path):
     with BagWriter(tmp_path / "bag") as bag:
         for i in range(3):
-            bag.fix("/gps/fix", i * SECOND, "gps", 55.7 + i * 0.01, 13.2, float("nan") if i == 1 else 30.0, 1.0)
+            bag.fix("/gps/fix", i * SECOND, "gps", 55.7 + i * 0.001, 13.2, float("nan") if i == 1 else 30.0, 1.0)
     with open_bag(tmp_path / "bag") as bag:
         trajectory = trajectory_from_bag(bag, "/gps/fix")
     assert trajectory.positions[:, 2].tolist() == [0.0, 0.0, 0.0]
     latitude, _, altitude = trajectory.geo(trajectory.positions[2])
-    assert latitude == pytest.approx(55.72, abs=1e-6)
+    assert latitude == pytest.approx(55.702, abs=1e-6)
     assert np.isnan(altitude)
 
 

@@ -262,7 +262,7 @@ def look_alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
             geo = ON_EARTH.to_geo(np.array([[float(metre), north, 0.0]]))[0]
             pose = Pose.planar(float(metre), north, 0.0) @ FORWARD_MOUNT
             writer.add_place(session, camera, NewPlace(number * SECOND, pose, rows[metre], geo=tuple(geo)))
-    for name, off_m, images in (("drive", 0.0, 20), ("elsewhere", 5000.0, 4)):
+    for name, off_m, images in (("drive", 0.0, 20), ("elsewhere", 90.0, 4)):
         with BagWriter(folder / name) as bag:
             for metre, view in enumerate(views[:images]):
                 stamp = metre * SECOND

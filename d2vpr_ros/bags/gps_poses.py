@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.bags.gps import GpsTrack
 from d2vpr_ros.bags.order import FrameWatch, RunWatch
-from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Array, Geo, PoseColumns, Stamps, Trajectory
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.reader import Bag
 
 log = logging.getLogger(__name__)
 

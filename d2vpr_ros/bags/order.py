@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import NANOSECONDS
+
+if TYPE_CHECKING:  # nodes read GPS, too, and have no use for a bag's reader
+    from d2vpr_ros.bags.reader import Bag
 
 JUMP_BACK_NS = NANOSECONDS
 """Stamps of one topic that go back further are no messages out of order: time began anew. As live (`StampWatch`)."""

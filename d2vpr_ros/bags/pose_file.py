@@ -135,7 +135,7 @@ def _from_csv(path: Path) -> PoseFile:
     geo = None
     if tagged:
         stamps = np.array([stamp for stamp, _ in tagged], dtype=np.int64)
-        geo = make_track(stamps, np.array([place for _, place in tagged], dtype=np.float64))
+        geo = make_track(path, stamps, np.array([place for _, place in tagged], dtype=np.float64))
     columns = PoseColumns()
     for row in rows:
         if row.pose is not None:

@@ -72,6 +72,8 @@ class Estimate:
         camera: the robot's camera that would see the places of the matches: the image's, where the map has a view of
             its there.
         carried: the newest images speak for another place than the earlier ones and the motion, and are believed.
+        far_fix_m: metres from the GPS fix to the nearest place of the map, where that is so far that images decide
+            (`gps_gate.heeded`); None where the fix counts, or there is none.
     """
 
     stamp_ns: int
@@ -85,3 +87,4 @@ class Estimate:
     covariance: npt.NDArray[np.float64] | None = None
     camera: int = 0
     carried: bool = False
+    far_fix_m: float | None = None

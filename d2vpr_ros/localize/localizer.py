@@ -20,7 +20,7 @@ from d2vpr_ros.localize.cameras import Cameras
 from d2vpr_ros.localize.covariance import answer_covariance, of_place
 from d2vpr_ros.localize.doubt import Doubt
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
-from d2vpr_ros.localize.gps_gate import chance
+from d2vpr_ros.localize.gps_gate import chance, heeded
 from d2vpr_ros.localize.judge import Judge, Judgement
 from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions
@@ -143,6 +143,7 @@ class Localizer:
             rgb: the image itself, to compare with its place's picture; without, it is not compared.
             camera: its number among the mounts.
         """
+        restriction, odds_by_fix, far_fix_m = heeded(restriction, self.map.positions)
         similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
         fix = restriction.region if restriction.measured else None
         best = self.map.positions[rows[0] if len(rows) else 0]
@@ -176,7 +177,7 @@ class Localizer:
             rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
             by_odometry=odometry is not None,
             localized=was_localized and not self._restart.now and objection is None,
-            odds=self._restart.odds(standing),
+            odds=odds_by_fix * self._restart.odds(standing),
             fix=fix,
         )
         carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
@@ -198,6 +199,7 @@ class Localizer:
             judged.agreement,
             camera=seeing,
             carried=carried,
+            far_fix_m=far_fix_m,
         )
         if not self._localized:
             return answer

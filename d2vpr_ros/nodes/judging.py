@@ -129,7 +129,9 @@ class Judging:
             (descriptor,) = loaded.localizer.extractor.describe([frame.rgb])
         odometry = self._moving(loaded, camera, descriptor, self._inputs.odometry_at(frame.stamp_ns), now_s)
         restriction = self._inputs.restriction_at(frame.stamp_ns, loaded.earth)
-        return loaded.localizer.match(descriptor, frame.stamp_ns, odometry, restriction, frame.rgb, camera)
+        estimate = loaded.localizer.match(descriptor, frame.stamp_ns, odometry, restriction, frame.rgb, camera)
+        self._inputs.report_far_fix(estimate)
+        return estimate
 
     def _moving(
         self, loaded: Loaded, camera: int, descriptor: npt.NDArray[np.float32], odometry: Pose | None, now_s: float

@@ -10,6 +10,7 @@ import numpy as np
 from d2vpr_ros.bags.calibration import Calibration, calibration_of
 from d2vpr_ros.fields import NANOSECONDS, read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
 from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping.earth import Earth
@@ -83,14 +84,26 @@ class SideInputs:
         """The places that come into question by GPS for an image."""
         return self._gate.restriction(self._fix, stamp, earth)
 
-    def gps_status(self, image_ns: int | None, earth: Earth | None) -> str:
-        """For /diagnostics: none, no fix, stale, or within how many metres is searched."""
+    def report_far_fix(self, estimate: Estimate) -> None:
+        """Say that images contradict the receiver, where they do."""
+        if estimate.far_fix_m is not None and estimate.state is State.LOCALIZED:
+            self._say(f"GPS: {_far(estimate.far_fix_m)}, and the images know the place: the fix is not obeyed")
+
+    def gps_status(self, newest: Estimate | None, earth: Earth | None) -> str:
+        """For /diagnostics: none, no fix, stale, within how many metres is searched, or how far from the map it is.
+
+        Args:
+            newest: the estimate of the newest image.
+        """
         fix = self._fix
         if fix is None:
             return "none" if self._has_fix else "no fix"
         if earth is None:
             return "not used: the map does not say where it lies on the earth"
-        region = self._gate.region(fix, fix.stamp_ns if image_ns is None else image_ns, earth)
+        if newest is not None and newest.far_fix_m is not None:
+            contradicted = newest.state is State.LOCALIZED
+            return f"{_far(newest.far_fix_m)}{': contradicted by the images' if contradicted else ''}"
+        region = self._gate.region(fix, fix.stamp_ns if newest is None else newest.stamp_ns, earth)
         if region is not None:
             return f"within {region.radius_m:.0f} m"
         return "stale" if self._has_fix else "no fix"
@@ -120,6 +133,11 @@ class SideInputs:
             return f"stale: the newest is {(image_ns - newest[0]) / NANOSECONDS:.1f} s older than the image"
         top_mps = self._gate.top_speed_mps
         return "ok" if self._fastest_mps <= top_mps else f"ok; {too_fast(self._fastest_mps, top_mps)}"
+
+
+def _far(metres: float) -> str:
+    shown = f"{metres / 1000:.1f} km" if metres >= 1000 else f"{metres:.0f} m"
+    return f"the fix is {shown} from the nearest place of the map"
 
 
 def too_fast(speed_mps: float, top_speed_mps: float) -> str:
