@@ -78,6 +78,8 @@ def test_what_is_well_is_said_with_what_to_launch() -> None:
         "OK   /odom: 10.0 messages/s",
         "OK   /odom: odom -> base_link",
     ]
+    moved = of_odometry(replace(MOVED, child_frame_id="imu_link", on_base=True))
+    assert "OK   /odom: odom -> imu_link, moved to base_link by the transform between" in moved
     compressed = replace(SHOWN, stream=stream("/front/image/compressed", checks.COMPRESSED_IMAGE))
     assert "image_topic:=/front/image image_transport:=compressed" in of_image(compressed)
 
@@ -125,7 +127,13 @@ def test_an_image_that_cannot_be_decoded_fails_and_steers_no_terminal() -> None:
     [
         (None, (), "WARN odometry: no topic of type nav_msgs/msg/Odometry"),
         (None, ("/a", "/b"), "WARN odometry: several topics or none called odom: /a, /b - choose one: --odom /a"),
-        (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', not 'base_"),
+        (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', which is t"),
+        (
+            replace(MOVED, child_frame_id="rear_camera"),
+            ("/odom",),
+            "FAIL /odom: moves 'rear_camera', and tf does not say where that is on 'base_link': it is left out",
+        ),
+        (replace(MOVED, mixed=("map -> imu",)), ("/odom",), "FAIL /odom: mixes odom -> base_link, map -> imu - give"),
         (
             replace(MOVED, speed_mps=3.4),
             ("/odom",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from d2vpr_ros.bags.cameras import ImageTopic, cameras_in_tree, cameras_on_body, find_image_topics, given_mounts
@@ -14,7 +15,7 @@ from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.bags.topics import NAVSATFIX, TFMESSAGE, choose_topic, full_name, may_be_chosen
 from d2vpr_ros.bags.trajectory import PoseOf, Poses
-from d2vpr_ros.bags.transforms import BASE_FRAME, fixed_tree, plain, read_tf
+from d2vpr_ros.bags.transforms import BASE_FRAME, fixed_tree, plain, read_tf, static_transform
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import stamp_ns
 from d2vpr_ros.geometry import Pose
@@ -104,7 +105,14 @@ def open_drive(
         _frame_id(bag, source, map_frame),
         fixes,
         max_gap_s,
+        partial(_find_on_base, bag, base_frame, {image.frame_id: given.get(image.name) for image in images}),
+        base_frame,
     )
+
+
+def _find_on_base(bag: Bag, base_frame: str, mounts: Mapping[str, Pose | None], frame: str) -> Pose | None:
+    """T_base_frame by a camera's given mount or the fixed transforms."""
+    return mounts.get(plain(frame)) or static_transform(bag, base_frame, frame)
 
 
 def _is_tf(bag: Bag, topic: str) -> bool:

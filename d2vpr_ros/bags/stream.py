@@ -11,6 +11,7 @@ from d2vpr_ros.bags.gps import GpsTrack
 from d2vpr_ros.bags.order import RunWatch
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Poses
+from d2vpr_ros.bags.transforms import BASE_FRAME
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
@@ -35,6 +36,8 @@ class Drive:
         frame_id: the map frame the poses are in.
         fixes: of a GPS receiver that only tags the images.
         max_gap_s: images between poses further apart are left out.
+        find_on_base: T_base_frame of a frame on the robot, by the fixed transforms or a camera's given mount.
+        base_frame: the robot's.
         images, skipped, unreadable: counted by `frames`: images seen, not wanted by `keep`, undecodable.
         outside, in_gaps: images left out before the first or after the last pose, and in a gap of the poses.
         out_of_order: images (used all the same) whose stamp is not later than their camera's image before.
@@ -47,6 +50,8 @@ class Drive:
     frame_id: str
     fixes: GpsTrack | None
     max_gap_s: float
+    find_on_base: Callable[[str], Pose | None] = lambda frame: None
+    base_frame: str = BASE_FRAME
     images: int = 0
     outside: int = 0
     in_gaps: int = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -21,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from d2vpr_ros.bags.calibration import calibration_of, camera_namespace
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_pose, stamp_ns
+from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import decode_image
 from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.nodes import settings
@@ -129,7 +131,7 @@ class _Observer:
             clock="/clock" in found,
             images=image_facts,
             camera_infos=tuple(_camera_info(ear, topic) for topic, ear in info_ears.items()),
-            odometry=_odometry(odometry_ear, node) if odometry_ear else None,
+            odometry=_odometry(odometry_ear, node, mounts, partial(transforms.fixed, base)) if odometry_ear else None,
             mounts=tuple(mounts),
             tf_readable=transforms.readable,
             odom_parent=transforms.parent(str(parameters["odom_frame"])),
@@ -187,9 +189,17 @@ def _only(topics: Sequence[str]) -> str | None:
     return "/odom" if "/odom" in topics else topics[0] if len(topics) == 1 else None
 
 
-def _odometry(ear: Ear, node: Node) -> OdometryFacts:
+def _odometry(ear: Ear, node: Node, mounts: Sequence[MountFacts], find: Callable[[str], Pose | None]) -> OdometryFacts:
+    """
+    Args:
+        find: T_base_frame by tf.
+    """
     if ear.newest is None:
         return OdometryFacts(ear.stream(node))
+    child = str(ear.newest.child_frame_id).lstrip("/")
+    on_base = find(child) is not None or any(mount.given and mount.camera_frame == child for mount in mounts)
+    frames = [f"{m.header.frame_id} -> {m.child_frame_id}" for m in ear.messages]
+    mixed = tuple(name for name in dict.fromkeys(frames) if name != frames[-1])
     motion, is_pose, speed_mps = MotionBuffer(), True, 0.0
     for message in ear.messages:
         try:
@@ -197,7 +207,7 @@ def _odometry(ear: Ear, node: Node) -> OdometryFacts:
             is_pose, speed_mps = True, max(speed_mps, motion.speed_mps)
         except ValueError:
             is_pose = False
-    return OdometryFacts(ear.stream(node), str(ear.newest.child_frame_id), is_pose, speed_mps)
+    return OdometryFacts(ear.stream(node), child, on_base, mixed, is_pose, speed_mps)
 
 
 def _camera_info(ear: Ear, image_topic: str) -> CameraInfoFacts:

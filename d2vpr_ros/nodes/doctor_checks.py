@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from d2vpr_ros.localize.base_odometry import is_base
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
     ImageFacts,
@@ -75,15 +76,10 @@ def check_odometry(
     lines.append(_check_rate(stream, _SLOWEST_ODOMETRY_HZ, "publish it at 10 Hz or more"))
     if not odometry.is_pose:
         lines.append(fail(f"{stream.topic}: its pose holds NaN or no rotation", "mend the odometry's driver"))
-    if odometry.child_frame_id != base_frame:
-        lines.append(
-            warn(
-                f"{stream.topic}: moves '{odometry.child_frame_id}', not '{base_frame}'",
-                f"set base_frame:={odometry.child_frame_id or 'NAME'}, or child_frame_id in the odometry",
-            )
-        )
-    else:
-        lines.append(ok(f"{stream.topic}: {stream.frame_id} -> {odometry.child_frame_id}"))
+    lines.append(_check_frames(odometry, base_frame))
+    if odometry.mixed:
+        named = ", ".join((f"{stream.frame_id} -> {odometry.child_frame_id}", *odometry.mixed))
+        lines.append(fail(f"{stream.topic}: mixes {named}", "give each publisher a topic of its own"))
     if odometry.speed_mps > top_speed_mps:
         lines.append(
             warn(
@@ -103,6 +99,23 @@ def check_odometry(
                     )
                 )
     return lines
+
+
+def _check_frames(odometry: OdometryFacts, base_frame: str) -> Line:
+    topic, child = odometry.stream.topic, odometry.child_frame_id
+    if child.lstrip("/") == base_frame:
+        return ok(f"{topic}: {odometry.stream.frame_id} -> {child}")
+    if odometry.on_base:
+        return ok(f"{topic}: {odometry.stream.frame_id} -> {child}, moved to {base_frame} by the transform between")
+    if is_base(child.lstrip("/"), base_frame):
+        return warn(
+            f"{topic}: moves '{child}', which is taken for '{base_frame}'",
+            f"publish the transform between them, or set base_frame:={child or 'NAME'}",
+        )
+    return fail(
+        f"{topic}: moves '{child}', and tf does not say where that is on '{base_frame}': it is left out",
+        f"publish that transform, or set base_frame:={child}",
+    )
 
 
 def check_camera_info(info: CameraInfoFacts, image: ImageFacts) -> Line:

@@ -94,12 +94,16 @@ class OdometryFacts:
     """One odometry topic.
 
     Attributes:
+        child_frame_id: the frame it moves, and on_base: whether tf or a camera's mount says where that is on the base.
+        mixed: other frames than those of the newest message, as `odom -> base_link`, that came on it, too.
         is_pose: whether the newest message holds a pose at all (finite, a quaternion).
         speed_mps: the highest over half a second.
     """
 
     stream: Stream
     child_frame_id: str = ""
+    on_base: bool = False
+    mixed: tuple[str, ...] = ()
     is_pose: bool = True
     speed_mps: float = 0.0
 

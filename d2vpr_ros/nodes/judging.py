@@ -66,6 +66,8 @@ class Judging:
         """
         if self._mounts[camera] is None:
             self._ask_for_mount(frame, now_s, camera)
+        if (mount := self._mounts[camera]) is not None:
+            self._inputs.mounts[self._settings.camera_frame or frame.camera.lstrip("/")] = mount
         if len(self._mounts) == 1:
             if localizer.cameras.mounts[0] is None and self._mounts[0] is not None:
                 localizer.use_mount(self._mounts[0])

@@ -27,9 +27,10 @@ from d2vpr_ros.bags.calibration import camera_namespace
 from d2vpr_ros.bags.covariance import moved
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import read_pose, stamp_ns
+from d2vpr_ros.fields import one_line, read_pose, stamp_ns
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import PosedFrame
+from d2vpr_ros.localize.base_odometry import is_base
 from d2vpr_ros.mapping import BuildOptions, Camera, KeyframeRule, MapBuilder, MapHeader
 from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE
 from d2vpr_ros.mapping.session import live_session
@@ -155,6 +156,11 @@ class MapBuilderNode(Node):
         with_covariance = isinstance(message, Odometry)
         try:
             pose = read_pose(message.pose.pose if with_covariance else message.pose)
+            if with_covariance and not is_base(message.child_frame_id.lstrip("/"), self._values["base_frame"]):
+                raise ValueError(
+                    f"{self._pose_input.topic_name} is that of {one_line(message.child_frame_id)}, not of "
+                    f"{self._values['base_frame']}: set base_frame to that, or take odometry of the base"
+                )
         except ValueError as error:
             self.get_logger().warning(f"pose left out: {error}", throttle_duration_sec=10.0)
             return

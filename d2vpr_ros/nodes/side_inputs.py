@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from d2vpr_ros.bags.calibration import Calibration, calibration_of
-from d2vpr_ros.fields import NANOSECONDS, read_pose, stamp_ns
+from d2vpr_ros.fields import NANOSECONDS, one_line
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Estimate, State
+from d2vpr_ros.localize.base_odometry import BaseOdometry
 from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
-from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import Restriction
 
 _REPORTED_S = 5.0  # so that /diagnostics, once a second, misses no passing problem
 _MOST_PIXELS = 1e6  # a focal length of more is none
-_FARTHEST_M = 1e7  # beyond, positions differ by rounding alone
 
 
 class SideInputs:
@@ -26,37 +23,45 @@ class SideInputs:
 
     Attributes:
         motion: the odometry.
-        odometry_frames: the frame it is in, and the frame it moves.
+        mounts: T_base_camera of cameras whose mount is known, by the frame of their images.
         calibrations: of the cameras, by number, as far as they are known.
     """
 
-    def __init__(self, gate: GpsGate, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        gate: GpsGate,
+        say: Callable[[str], object],
+        base_frame: str = "base_link",
+        find: Callable[[str, str], Pose | None] | None = None,
+    ) -> None:
         """
         Args:
             say: takes one line about input that is left out; may be called often.
+            find: asks tf for the transform between two frames on the robot; None where tf2 is not installed.
         """
-        self.motion = MotionBuffer()
+        self.mounts: dict[str, Pose] = {}
+        self._odometry = BaseOdometry(
+            base_frame, lambda frame: (find and find(base_frame, frame)) or self.mounts.get(frame)
+        )
+        self.motion = self._odometry.motion
         self.calibrations: dict[int, Calibration] = {}
-        self._gate = gate
+        self._gate, self._base_frame = gate, base_frame
         self._fix: GpsFix | None = None
         self._has_fix = True
-        self.odometry_frames = ("", "")
         self._say = say
         self._epoch = 0
         self._problem, self._problem_s = "", float("-inf")
         self._fastest_mps = gate.top_speed_mps
 
+    @property
+    def odometry_frames(self) -> tuple[str, str]:
+        """The frame that `motion` is in, and the frame it moves: the base, where it was moved to that."""
+        frame, moved = self._odometry.frames
+        return frame, self._base_frame if self._odometry.moved else moved
+
     def take_odometry(self, message: Any, now_s: float) -> None:
         """A nav_msgs/Odometry, and the steady clock's time."""
-        try:
-            pose = read_pose(message.pose.pose)
-            if np.abs(pose.position).max() > _FARTHEST_M:
-                raise ValueError(f"not a pose: {pose.numbers[:3]}")
-            problem = self.motion.add(stamp_ns(message.header), pose)
-        except ValueError as error:
-            problem = str(error)
-        self.odometry_frames = str(message.header.frame_id).lstrip("/"), str(message.child_frame_id).lstrip("/")
-        if problem:
+        if problem := self._odometry.take(message, now_s):
             self.report(problem, now_s)
         elif (speed_mps := self.motion.speed_mps) > self._fastest_mps:
             if self._fastest_mps == self._gate.top_speed_mps:
@@ -132,6 +137,8 @@ class SideInputs:
         if image_ns is not None and self.motion.at(image_ns) is None:
             return f"stale: the newest is {(image_ns - newest[0]) / NANOSECONDS:.1f} s older than the image"
         top_mps = self._gate.top_speed_mps
+        if self._odometry.moved and self._fastest_mps <= top_mps:
+            return f"ok; that of {one_line(self._odometry.frames[1])}, moved to {self._base_frame}"
         return "ok" if self._fastest_mps <= top_mps else f"ok; {too_fast(self._fastest_mps, top_mps)}"
 
 
