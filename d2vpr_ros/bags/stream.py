@@ -17,6 +17,7 @@ from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import read_frame
+from d2vpr_ros.images.deep import Range
 from d2vpr_ros.images.frame import PosedFrame
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Drive:
         max_gap_s: images between poses further apart are left out.
         find_on_base: T_base_frame of a frame on the robot, by the fixed transforms or a camera's given mount.
         base_frame: the robot's.
+        image_range: of 16-bit images, the values that become black and white (`images.deep`).
         images, skipped, unreadable: counted by `frames`: images seen, not wanted by `keep`, undecodable.
         outside, in_gaps: images left out before the first or after the last pose, and in a gap of the poses.
         out_of_order: images (used all the same) whose stamp is not later than their camera's image before.
@@ -52,6 +54,7 @@ class Drive:
     max_gap_s: float
     find_on_base: Callable[[str], Pose | None] = lambda frame: None
     base_frame: str = BASE_FRAME
+    image_range: Range | None = None
     images: int = 0
     outside: int = 0
     in_gaps: int = 0
@@ -129,7 +132,7 @@ class Drive:
                 self.skipped += 1
                 continue
             try:
-                frame = read_frame(message, camera.name)
+                frame = read_frame(message, camera.name, self.image_range)
             except UserError as error:
                 self.unreadable += 1
                 if self.unreadable == 1:

@@ -176,6 +176,7 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
             with_poses=with_poses,
             geo_topic="none",
         )
+        drive.image_range = localizer.map.header.image_range
         truth = "off the map" if off_map else f"poses on {drive.pose_source}" if with_poses else "numbers"
         odometry = None if args.no_odometry or args.single else choose_odometry(bag, args.odom_topic)
         localizer.use_mounts([camera.mount for camera in drive.cameras.values()])

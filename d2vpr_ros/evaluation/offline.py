@@ -21,6 +21,7 @@ from d2vpr_ros.evaluation.truth import Judge
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import read_frame
+from d2vpr_ros.images.deep import Range
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer
 from d2vpr_ros.localize.base_odometry import BaseOdometry
@@ -153,7 +154,7 @@ def describe_drive(
         if drive.poses is not None:  # the truth is looked up by stamps
             runs[topic].see(stamp_ns(message.header), recorded_ns)
         try:
-            frame = read_frame(message, camera.name)
+            frame = read_frame(message, camera.name, drive.image_range)
         except UserError as error:
             drive.unreadable += 1
             log.warning("%s: an image on %s is left out: %s", drive.bag.path, topic, error)
@@ -191,12 +192,14 @@ def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge
         yield Answered(estimate, image.odometry is not None, query)
 
 
-def pictures(bag: Bag, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
+def pictures(
+    bag: Bag, wanted: Collection[tuple[str, int]], image_range: Range | None = None
+) -> dict[tuple[str, int], bytes]:
     """JPEGs of the images with these topics and stamps, as small as a map's."""
     from d2vpr_ros.mapping.picture import encode_picture
 
     return {
-        (topic, stamp): encode_picture(read_frame(message).rgb)
+        (topic, stamp): encode_picture(read_frame(message, image_range=image_range).rgb)
         for topic, _, message in bag.messages(sorted({topic for topic, _ in wanted}))
         if (topic, stamp := stamp_ns(message.header)) in wanted
     }

@@ -183,7 +183,7 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
     for drive in evaluation.drives:
         wanted = {(query.image_topic, query.stamp_ns) for query in shown if query.drive == drive.name}
         with open_bag(drive.path, drive.part) as bag:
-            found = pictures(bag, wanted)
+            found = pictures(bag, wanted, place_map.header.image_range)
         jpegs.update({(drive.name, *image): jpeg for image, jpeg in found.items()})
     rows = {int(number): row for row, number in enumerate(place_map.ids)}
     together = evaluation.together

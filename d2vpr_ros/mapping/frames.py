@@ -9,6 +9,7 @@ import numpy as np
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import frame_in
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.deep import WHOLE_RANGE
 from d2vpr_ros.mapping.align import align
 from d2vpr_ros.mapping.header import MapHeader
 from d2vpr_ros.mapping.place_map import PlaceMap
@@ -30,6 +31,9 @@ def check_frames(header: MapHeader, other: MapHeader, named: str, frames: Frames
     Raises:
         UserError: naming the ways there are; or what is stated contradicts the maps.
     """
+    if header.image_range != other.image_range:
+        ranges = " and ".join("{} to {}".format(*each.image_range or WHOLE_RANGE) for each in (header, other))
+        raise UserError(f"{named}: 16-bit pictures were stretched from {ranges}; build both with one --image-range")
     if header.metric != other.metric:
         raise UserError(f"{named}: one has places in metres, the other is a sequence without; build both alike")
     if not header.metric:

@@ -20,9 +20,10 @@ from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.deep import check_range
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
-from d2vpr_ros.mapping.schema import APPLICATION_ID, CALIBRATION_KEY
+from d2vpr_ros.mapping.schema import APPLICATION_ID, CALIBRATION_KEY, IMAGE_RANGE_KEY
 
 _MAX_DESCRIPTOR = 65536
 _AT_ONCE = 1024  # descriptors
@@ -246,8 +247,13 @@ def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
         if "origin_latitude" in meta:
             origin = LocalFrame(*(float(meta[f"origin_{part}"]) for part in ("latitude", "longitude", "altitude")))
         tagged, metric = meta["geo_tagged"] == "1", meta["metric"] == "1"
-        return MapHeader(model, width, meta["frame"], spacing, origin, tagged, metric, _calibrations(meta))
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        image_range = None
+        if IMAGE_RANGE_KEY in meta:
+            low, high = (int(value) for value in meta[IMAGE_RANGE_KEY].split())
+            image_range = check_range((low, high), IMAGE_RANGE_KEY)
+        known = spacing, origin, tagged, metric, _calibrations(meta), image_range
+        return MapHeader(model, width, meta["frame"], *known)
+    except (KeyError, AttributeError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"map {path} has a damaged header ({error}); build it again") from None
 
 

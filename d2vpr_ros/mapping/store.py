@@ -20,7 +20,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping.database import connect, transaction
 from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
 from d2vpr_ros.mapping.place_map import read_header
-from d2vpr_ros.mapping.schema import CALIBRATION_KEY, TABLES, layer_rows, point
+from d2vpr_ros.mapping.schema import CALIBRATION_KEY, IMAGE_RANGE_KEY, TABLES, layer_rows, point
 
 _BUSY_S = 2.0
 
@@ -294,4 +294,6 @@ def _meta_rows(header: MapHeader) -> list[tuple[str, str]]:
         rows["origin_latitude"] = repr(header.origin.latitude)
         rows["origin_longitude"] = repr(header.origin.longitude)
         rows["origin_altitude"] = repr(header.origin.altitude)
+    if header.image_range:
+        rows[IMAGE_RANGE_KEY] = "{} {}".format(*header.image_range)
     return list(rows.items())

@@ -176,7 +176,8 @@ class Answering:
     @_or_left_out
     def _decode(self, arrival: Arrival) -> Seen | None:
         started_s = time.monotonic()
-        frame = read_frame(arrival.message)
+        image_range = self._loaded.localizer.map.header.image_range
+        frame = read_frame(arrival.message, image_range=image_range)
         with self._answered:
             loaded = self._loaded
             if not self._has_mounts(loaded, frame, arrival.camera):

@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -24,7 +26,10 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import decode_image
+from d2vpr_ros.images.deep import Range
 from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.mapping.database import connect
+from d2vpr_ros.mapping.place_map import read_header
 from d2vpr_ros.nodes import settings
 from d2vpr_ros.nodes.doctor_checks import COMPRESSED_IMAGE, IMAGE, ODOMETRY
 from d2vpr_ros.nodes.doctor_ears import TF_QOS, Ear, Transforms, publishers
@@ -75,7 +80,9 @@ def observe(topics: Sequence[str], odometry: str | None, parameters: Mapping[str
         sim_time = Parameter("use_sim_time", value=bool(parameters.get("use_sim_time", False)))
         node = Node("d2vpr_doctor", context=context, parameter_overrides=[sim_time])
         try:
-            return _Observer(node).observe(topics, odometry, parameters, cameras, seconds)
+            return _Observer(node, _image_range_of(str(parameters.get("map", "")))).observe(
+                topics, odometry, parameters, cameras, seconds
+            )
         finally:
             node.destroy_node()
     finally:
@@ -83,8 +90,8 @@ def observe(topics: Sequence[str], odometry: str | None, parameters: Mapping[str
 
 
 class _Observer:
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node, image_range: Range | None) -> None:
+        self._node, self._image_range = node, image_range
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
 
@@ -172,10 +179,19 @@ class _Observer:
             return ImageFacts(stream)
         encoding = str(message.encoding if hasattr(message, "encoding") else message.format)
         try:
-            height, width = decode_image(message).shape[:2]
+            height, width = decode_image(message, self._image_range).shape[:2]
         except UserError as error:
             return ImageFacts(stream, len(message.data), None, encoding, str(error))
         return ImageFacts(stream, len(message.data), (width, height), encoding)
+
+
+def _image_range_of(path: str) -> Range | None:
+    """What the map that is to be localized in takes of 16-bit images; None where it does not say it."""
+    if not path:
+        return None
+    with suppress(UserError), connect(Path(path).expanduser()) as connection:  # what is wrong with it is said elsewhere
+        return read_header(Path(path), connection).image_range
+    return None
 
 
 def _camera_of(topic: str, number: int, cameras: Sequence[RobotCamera]) -> RobotCamera:

@@ -36,7 +36,7 @@ from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE
 from d2vpr_ros.mapping.session import live_session
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.blocking_service import BlockingService
-from d2vpr_ros.nodes.builder_settings import PARAMETERS
+from d2vpr_ros.nodes.builder_settings import PARAMETERS, to_range
 from d2vpr_ros.nodes.live_camera import LiveCamera
 from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.poses import LivePoses, PoseWindow, TfPoses
@@ -89,7 +89,10 @@ class MapBuilderNode(Node):
         extractor = Extractor.open(values["weights"], device=values["device"], projection=values["projection"])
         rule = KeyframeRule(values["spacing_m"], values["turn_deg"], values["max_interval_s"] or None)
         options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
-        header = MapHeader(extractor.identity, extractor.width, self._map_frame, rule.spacing_m)
+        self._image_range = to_range(values["image_range"])
+        header = MapHeader(
+            extractor.identity, extractor.width, self._map_frame, rule.spacing_m, image_range=self._image_range
+        )
         self._builder: MapBuilder = self._open.enter_context(
             live_session(self._path, header, values["append"], extractor, self._of_pictures, options)
         )
@@ -191,7 +194,7 @@ class MapBuilderNode(Node):
         if not self._builder.keep(name, pose, arrival.stamp_ns):
             return
         try:
-            frame = read_frame(arrival.message, name)
+            frame = read_frame(arrival.message, name, self._image_range)
         except UserError as error:
             self._builder.counts.leave_out(UNREADABLE)
             self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
