@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,17 @@ def test_the_numbers_of_a_drive_count_images_answers_and_answerable_images_apart
     assert measures.localized_once_found == 1.0
     assert (measures.time_to_first_fix_s, measures.distance_to_first_fix_m) == (2.0, 4.0)
     assert measures.p50_describe_ms == pytest.approx(50.0)
+
+
+def test_errors_are_reported_as_they_are_judged_without_the_heights_that_gps_hardly_knows() -> None:
+    """Answers 1 m off on the ground, 47.6 m below a truth whose heights are above the ellipsoid."""
+    high = [
+        replace(query, horizontal=True, truth=query.truth and query.truth @ Pose.planar(0, 0, 0, z=47.6))
+        for query in DRIVE
+    ]
+    measures = measure([ScoredDrive("a", high)], "m")
+    assert measures.median_error_m == pytest.approx(1.0)
+    assert measures.distance_to_first_fix_m == pytest.approx(4.0)
 
 
 def test_the_curve_answers_images_by_falling_probability() -> None:

@@ -130,9 +130,8 @@ def _write_image(bag: BagWriter, row: Row, path: Path, matrix: npt.NDArray[np.fl
     if encoding is None:
         data, encoding = _as_png(path, data), "png"
     try:
-        height, width = decode_compressed(np.frombuffer(data, np.uint8), WHOLE_RANGE).shape[
-            :2
-        ]  # a bag holds only what opens
+        # A bag holds only what opens.
+        height, width = decode_compressed(np.frombuffer(data, np.uint8), WHOLE_RANGE).shape[:2]
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     bag.encoded_image(IMAGE_TOPIC, row.stamp_ns, data, CAMERA_FRAME, encoding)

@@ -130,9 +130,8 @@ def _decode_raw(message: Any, image_range: Range | None) -> npt.NDArray[np.uint8
     if encoding in SEMI_PLANAR:
         return _decode_semi_planar(message, what)
     if encoding not in PIXEL_BYTES:
-        raise UserError(
-            f"{what}: not an encoding of pictures; publish one of {', '.join([*PIXEL_BYTES, *SEMI_PLANAR])}"
-        )
+        known = ", ".join([*PIXEL_BYTES, *SEMI_PLANAR])
+        raise UserError(f"{what}: not an encoding of pictures; publish one of {known}")
     row = width * PIXEL_BYTES[encoding]
     step = int(message.step) or row  # some drivers leave it 0
     data = np.frombuffer(message.data, np.uint8)
