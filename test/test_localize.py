@@ -202,6 +202,27 @@ def test_what_is_no_covariance_in_a_strangers_map_says_nothing(tmp_path: Path, e
     assert answer.covariance is not None and np.isfinite(answer.covariance).all()
 
 
+def test_a_map_whose_places_share_one_position_answers_with_numbers(tmp_path: Path, extractor: Extractor) -> None:
+    """A robot that turned on the spot while it mapped: no distance between places, so none is divided by."""
+    turning = [Pose.planar(0.0, 0.0, 0.3 * number) for number in range(STREET)]
+    descriptors = alike_along_the_way(STREET, seed=4, width=extractor.width)
+    place_map = write_places(tmp_path / "m", turning, descriptors, extractor.identity)
+    assert place_map.spacing_m == place_map.header.keyframe_spacing_m == 1.0
+    localizer = Localizer(place_map, extractor)
+    for with_odometry in (True, False):
+        localizer.reset()
+        estimates = drive(localizer, list(range(10, 30)), with_odometry)
+        assert all(estimate.is_finite for estimate in estimates)
+        assert all(0.0 <= estimate.probability <= 1.0 for estimate in estimates)
+
+
+def test_a_descriptor_that_is_no_number_is_no_image(localizer: Localizer) -> None:
+    nothing = np.full(localizer.extractor.width, np.nan, np.float32)
+    estimate = localizer.match(nothing, 0)
+    assert (estimate.state, estimate.matches) == (State.LOST, ())
+    assert drive(localizer, list(range(10, 30)))[-1].state is State.LOCALIZED
+
+
 def standing(
     mass: float = 0.95, rival: float = 0.01, off_map: float = 0.02, fit: float = 2.0, images: float = 10.0
 ) -> Standing:

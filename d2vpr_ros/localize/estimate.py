@@ -88,3 +88,13 @@ class Estimate:
     camera: int = 0
     carried: bool = False
     far_fix_m: float | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number that is published, or decided by, is one."""
+        standing, pose, covariance = self.standing, self.pose, self.covariance
+        numbers = [self.probability, *(v for match in self.matches for v in (match.similarity, match.belief))]
+        arrays = [standing.position] if standing else []
+        arrays += [np.array(pose.numbers)] if pose else []
+        arrays += [covariance] if covariance is not None else []
+        return bool(np.isfinite(numbers).all() and all(np.isfinite(array).all() for array in arrays))

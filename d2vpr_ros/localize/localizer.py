@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -33,6 +34,8 @@ from d2vpr_ros.mapping.search import LocalSearch, Search
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.calibration import Calibration
+
+log = logging.getLogger(__name__)
 
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
@@ -143,6 +146,25 @@ class Localizer:
             rgb: the image itself, to compare with its place's picture; without, it is not compared.
             camera: its number among the mounts.
         """
+        if not np.isfinite(descriptor).all():  # nothing is learned from it
+            self._localized = False
+            return Estimate(stamp_ns, State.LOST, RejectReason.NO_MATCH, ())
+        estimate = self._match(descriptor, stamp_ns, odometry, restriction, rgb, camera)
+        if estimate.is_finite:
+            return estimate
+        log.error("an answer is not finite: the belief starts anew; please report this with the map")
+        self.reset()
+        return Estimate(stamp_ns, State.LOST, RejectReason.NO_MATCH, ())
+
+    def _match(
+        self,
+        descriptor: npt.NDArray[np.float32],
+        stamp_ns: int,
+        odometry: Pose | None,
+        restriction: Restriction,
+        rgb: npt.NDArray[np.uint8] | None,
+        camera: int,
+    ) -> Estimate:
         restriction, odds_by_fix, far_fix_m = heeded(restriction, self.map.positions)
         similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
         fix = restriction.region if restriction.measured else None

@@ -26,6 +26,7 @@ from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
 from d2vpr_ros.mapping.schema import APPLICATION_ID, CALIBRATION_KEY, IMAGE_RANGE_KEY
 
 _MAX_DESCRIPTOR = 65536
+_AT_ONE_SPOT_M = 1e-3
 _AT_ONCE = 1024  # descriptors
 MAX_JPEG = 4 * 1024 * 1024
 
@@ -69,9 +70,14 @@ class PlaceMap:
 
     @cached_property
     def spacing_m(self) -> float:
-        """How far apart neighbouring places really are: the median distance along the drives, metres."""
+        """How far apart neighbouring places really are: the median distance along the drives, metres.
+
+        Places at one spot, where a robot turned or stood, have no distance and do not count; a map that has only such
+        ones has the spacing it was built with, so that it is never 0.
+        """
         lengths = np.linalg.norm(self.positions[self.steps[:, 1]] - self.positions[self.steps[:, 0]], axis=1)
-        return float(np.median(lengths)) if len(lengths) else self.header.keyframe_spacing_m
+        apart = lengths[lengths >= _AT_ONE_SPOT_M]
+        return float(np.median(apart)) if len(apart) else self.header.keyframe_spacing_m
 
     @cached_property
     def interval_s(self) -> float:

@@ -129,7 +129,8 @@ class MapWriter:
         if not (np.isfinite(descriptor).all() and np.isfinite(place.pose.numbers).all()):
             raise ValueError("a descriptor or a pose is not finite")
         row = (session, camera, iso(place.stamp_ns), place.stamp_ns, *place.pose.numbers, *self._geography(place))
-        covariance = None if place.covariance is None else np.asarray(place.covariance, "<f8").tobytes()
+        is_known = place.covariance is not None and np.isfinite(place.covariance).all()
+        covariance = np.asarray(place.covariance, "<f8").tobytes() if is_known else None
         with transaction(self.connection):
             cursor = self.connection.execute(
                 "INSERT INTO places VALUES (NULL, ?15, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?16, "
