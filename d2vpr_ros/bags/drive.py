@@ -81,12 +81,13 @@ def open_drive(
         raise UserError(f"--pose-times {pose_times} without --poses: it holds the times of a KITTI file of poses")
     images = find_image_topics(bag, [image_topic] if isinstance(image_topic, str) else image_topic or [])
     given = given_mounts(images, mount, mounts or {})
-    static = fixed_tree(bag, base_frame, [image.frame_id for image in images if image.name not in given])
+    beside = images[0].topic
+    static = fixed_tree(bag, base_frame, [image.frame_id for image in images if image.name not in given], beside)
     if not with_poses:
         cameras = cameras_on_body(bag, images, None, static, given, base_frame, base_frame)
         source = None
     elif pose_file is None and imu_topic is None and _is_tf(bag, topic := choose_topic(bag, pose_topic, "pose")):
-        tree = read_tf(bag, topic)
+        tree = read_tf(bag, topic, beside)
         cameras = cameras_in_tree(bag, images, tree, given, base_frame, map_frame or MAP_FRAME)
         poses = cameras[0].poses
         assert poses is not None
@@ -105,14 +106,14 @@ def open_drive(
         _frame_id(bag, source, map_frame),
         fixes,
         max_gap_s,
-        partial(_find_on_base, bag, base_frame, {image.frame_id: given.get(image.name) for image in images}),
+        partial(_find_on_base, bag, beside, base_frame, {image.frame_id: given.get(image.name) for image in images}),
         base_frame,
     )
 
 
-def _find_on_base(bag: Bag, base_frame: str, mounts: Mapping[str, Pose | None], frame: str) -> Pose | None:
+def _find_on_base(bag: Bag, beside: str, base_frame: str, mounts: Mapping[str, Pose | None], frame: str) -> Pose | None:
     """T_base_frame by a camera's given mount or the fixed transforms."""
-    return mounts.get(plain(frame)) or static_transform(bag, base_frame, frame)
+    return mounts.get(plain(frame)) or static_transform(bag, base_frame, frame, beside)
 
 
 def _is_tf(bag: Bag, topic: str) -> bool:

@@ -40,7 +40,7 @@ def trajectory_from_bag(bag: Bag, topic: str, base_frame: str = BASE_FRAME) -> T
         raise UserError(f"{bag.path}: {topic} is {info.msgtype}, no pose; expected {' or '.join(types)}")
     if info.msgtype == NAVSATFIX:
         track = read_track(bag, topic)
-        poses = None if track is None else poses_along(track, _arm(bag, base_frame, track))
+        poses = None if track is None else poses_along(track, _arm(bag, base_frame, track, topic))
     elif info.msgtype == PATH:
         poses = _from_path(message for _, _, message in bag.messages([topic]))
     else:
@@ -69,7 +69,7 @@ def gps_with_imu(bag: Bag, topic: str, imu_topic: str, base_frame: str = BASE_FR
     if track is None:
         raise _no_pose(bag, topic)
     imu, frame = orientations(bag, imu_topic)
-    mount = _mount(bag, base_frame, frame)
+    mount = _mount(bag, base_frame, frame, imu_topic)
     if mount is None:
         log.warning(
             "%s: /tf_static does not say how the IMU %s is mounted on %s: taken as aligned", bag.path, frame, base_frame
@@ -78,7 +78,7 @@ def gps_with_imu(bag: Bag, topic: str, imu_topic: str, base_frame: str = BASE_FR
         raise UserError(
             f"{bag.path}: no message on {imu_topic} has an orientation; leave --imu-topic out to head along the track"
         )
-    return with_imu(track, mounted(imu, mount or Pose.identity()), _arm(bag, base_frame, track))
+    return with_imu(track, mounted(imu, mount or Pose.identity()), _arm(bag, base_frame, track, topic))
 
 
 def _from_poses(bag: Bag, topic: str) -> Trajectory | None:
@@ -108,14 +108,16 @@ def _numbers(pose: Any) -> tuple[float, ...]:
     return p.x, p.y, p.z, q.x, q.y, q.z, q.w
 
 
-def _mount(bag: Bag, base_frame: str, frame: str) -> Pose | None:
+def _mount(bag: Bag, base_frame: str, frame: str, topic: str) -> Pose | None:
     """T_base_frame; what has no frame, or stands at the base's origin by its name, is taken at its word."""
-    return Pose.identity() if plain(frame) in ("", plain(base_frame)) else static_transform(bag, base_frame, frame)
+    if plain(frame) in ("", plain(base_frame)):
+        return Pose.identity()
+    return static_transform(bag, base_frame, frame, topic)
 
 
-def _arm(bag: Bag, base_frame: str, track: GpsTrack) -> Array:
+def _arm(bag: Bag, base_frame: str, track: GpsTrack, topic: str) -> Array:
     """Where the antenna is on the base, metres; at its origin where /tf_static does not say."""
-    mount = _mount(bag, base_frame, track.frame_id)
+    mount = _mount(bag, base_frame, track.frame_id, topic)
     return np.zeros(3) if mount is None else mount.position
 
 
