@@ -18,6 +18,8 @@ from rosbags import rosbag1, rosbag2
 from rosbags.serde import SerdeError
 
 from d2vpr_ros.bags.messages import TYPESTORE
+from d2vpr_ros.bags.storage import Reader, profile_of
+from d2vpr_ros.bags.unreadable import KINDS, check_logs, explain, foreign, unfinished_rosbag1, without_metadata
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import NANOSECONDS
 
@@ -74,6 +76,7 @@ class Bag:
     Attributes:
         path: where it lies.
         topics: by name.
+        foreign: channels of other middleware beside ROS 2's, which are left out, with their encodings.
         start_ns, end_ns: times of the first and last recorded message, nanoseconds; 0 in an empty bag. Where a part
             is asked for, its ends instead.
         start_s: seconds of the recording before that part.
@@ -83,8 +86,13 @@ class Bag:
         self.path = path
         self._reader = reader
         self._is_ros1 = isinstance(reader, rosbag1.Reader)
+        own = [connection for connection in reader.connections if self._is_ros1 or encoding_of(connection) == "cdr"]
+        self.foreign = {c.topic: encoding_of(c) for c in reader.connections if c not in own}
+        self._connections = own
         self.topics = {
-            name: TopicInfo(name, type_of(info.connections[0]), info.msgcount) for name, info in reader.topics.items()
+            name: TopicInfo(name, type_of(found[0]), sum(connection.msgcount for connection in found))
+            for name in reader.topics
+            if (found := [connection for connection in own if connection.topic == name])
         }
         empty = reader.message_count == 0
         self.start_ns = 0 if empty else int(reader.start_time)
@@ -113,7 +121,7 @@ class Bag:
                     f"{self.path}: {topic} has the type {msgtype}, which is none of ROS's common interfaces; "
                     "choose another topic"
                 )
-        connections = [c for c in self._reader.connections if c.topic in topics]
+        connections = [c for c in self._connections if c.topic in topics]
         if not connections:  # rosbags would take it for all of them
             return
         try:
@@ -122,7 +130,7 @@ class Bag:
                 cdr = TYPESTORE.ros1_to_cdr(data, msgtype) if self._is_ros1 else data
                 yield connection.topic, int(time_ns), msgtype, bytes(cdr)
         except DAMAGE as error:
-            raise damaged(self.path, error) from error
+            raise explain(self.path, error) from error
 
     def messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
         """(topic, time of recording in ns, message) of every message on the topics, in order of time.
@@ -134,8 +142,13 @@ class Bag:
             try:
                 message = TYPESTORE.deserialize_cdr(data, msgtype)
             except DAMAGE as error:
-                raise damaged(self.path, error) from error
+                raise explain(self.path, error) from error
             yield topic, time_ns, message
+
+
+def encoding_of(connection: Any) -> str:
+    """How a rosbag2 connection's messages are written: cdr is ROS 2's."""
+    return str(connection.ext.serialization_format)
 
 
 def type_of(connection: Any) -> str:
@@ -159,7 +172,7 @@ def open_bag(path: str | Path, part: Part = WHOLE) -> Iterator[Bag]:
     path = Path(path)
     check_is_bag(path)
     try:
-        reader = rosbag1.Reader(path) if path.suffix == ".bag" else rosbag2.Reader(path)
+        reader = rosbag1.Reader(path) if path.suffix == ".bag" else Reader(path)
         reader.open()
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
@@ -168,9 +181,12 @@ def open_bag(path: str | Path, part: Part = WHOLE) -> Iterator[Bag]:
             raise UserError(
                 f"{path}: no room to unpack it in {tempfile.gettempdir()}; make room there or set TMPDIR elsewhere"
             ) from error
-        raise damaged(path, error) from error
+        raise explain(path, error) from error
     try:
-        yield Bag(path, reader, part)
+        bag = Bag(path, reader, part)
+        if bag.foreign and not bag.topics:
+            raise foreign(path, list(bag.foreign.items()), profile_of(path) if path.suffix == ".mcap" else "")
+        yield bag
     finally:
         reader.close()
 
@@ -181,24 +197,20 @@ def check_is_bag(path: Path) -> None:
     Raises:
         UserError: with what was found instead.
     """
-    kinds = "a rosbag2 directory (with metadata.yaml), a .mcap, a .db3 or a rosbag1 .bag file"
     if not path.exists():
-        raise UserError(f"{path}: no such bag; expected {kinds}")
+        raise UserError(f"{path}: no such bag; expected {KINDS}")
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        raise without_metadata(path, list(MAGIC))
+    check_logs(path)
     if path.is_dir():
-        if (path / "metadata.yaml").exists():
-            return
-        parts = sorted(p.name for p in path.iterdir() if p.suffix in MAGIC)
-        if parts:
-            raise UserError(
-                f"{path}: has {parts[0]} but no metadata.yaml (the recorder did not finish); run "
-                f"`ros2 bag reindex {path}`, or give {path / parts[0]} itself"
-            )
-        raise UserError(f"{path}: a directory without metadata.yaml is not a bag; expected {kinds}")
+        return
+    if path.name.endswith(".bag.active"):
+        raise unfinished_rosbag1(path)
     magic = MAGIC.get(path.suffix)
     if path.suffix == ".zstd":
         raise UserError(f"{path}: a compressed part of a bag; give the directory that holds it and its metadata.yaml")
     if magic is None:
-        raise UserError(f"{path}: not a bag; expected {kinds}")
+        raise UserError(f"{path}: not a bag; expected {KINDS}")
     try:
         with path.open("rb") as file:
             begins = file.read(len(magic))
@@ -206,16 +218,7 @@ def check_is_bag(path: Path) -> None:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
     if begins != magic:
         found = f"it begins with {begins!r}" if begins else "it is empty"
-        raise UserError(f"{path}: not a {path.suffix} bag ({found}); expected {kinds}")
-
-
-def damaged(path: Path, error: BaseException) -> UserError:
-    """What to tell of a bag whose bytes make no sense."""
-    reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-    rescue = "rosbag reindex" if path.suffix == ".bag" else "mcap recover` (mcap) or `ros2 bag reindex"
-    return UserError(
-        f"{path}: the bag is cut off or damaged ({reason}); rescue what is whole with `{rescue}`, or record it again"
-    )
+        raise UserError(f"{path}: not a {path.suffix} bag ({found}); expected {KINDS}")
 
 
 def require_topic(bag: Bag, topic: str) -> TopicInfo:
