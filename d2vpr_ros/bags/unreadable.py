@@ -84,8 +84,8 @@ def check_logs(path: Path) -> None:
         log = file.with_name(f"{file.name}-wal")
         if file.suffix == ".db3" and log.exists() and log.stat().st_size > _WAL_HEADER:
             raise UserError(
-                f"{file}: the recorder was killed, and {log.stat().st_size / 1e6:.1f} MB of messages are still in "
-                f'{log.name} beside it; fold them in first: python3 -c "import sqlite3; '
+                f"{file}: the recorder was killed or still runs, and {log.stat().st_size / 1e6:.1f} MB of messages are "
+                f'only in {log.name} beside it; fold them in first: python3 -c "import sqlite3; '
                 f"sqlite3.connect('{file}').execute('PRAGMA wal_checkpoint(TRUNCATE)')\""
             )
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from d2vpr_ros.bags.gps import in_range, is_null_island
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
+from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 
@@ -54,6 +55,12 @@ def read_fix(message: Any) -> GpsFix | None:
         variance = float(np.linalg.eigvalsh((east_north + east_north.T) / 2)[-1])
         sigma = float(np.sqrt(variance)) if 0 < variance < np.inf else None
     return GpsFix(stamp_ns(message.header), float(message.latitude), float(message.longitude), sigma)
+
+
+def ground_distance(a: GpsFix, b: GpsFix) -> float:
+    """Metres between two fixes, on a plane about the first."""
+    east, north, _ = LocalFrame(a.latitude, a.longitude, 0.0).to_enu(np.array([[b.latitude, b.longitude, 0.0]]))[0]
+    return math.hypot(east, north)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,22 +20,25 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_topic_name import validate_topic_name
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 
 from d2vpr_ros.bags.calibration import calibration_of, camera_namespace
+from d2vpr_ros.bags.gps import is_jump, is_null_island
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import decode_image
 from d2vpr_ros.images.deep import Range
+from d2vpr_ros.localize.gps_gate import ground_distance, read_fix
 from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.place_map import read_header
 from d2vpr_ros.nodes import settings
-from d2vpr_ros.nodes.doctor_checks import COMPRESSED_IMAGE, IMAGE, ODOMETRY
+from d2vpr_ros.nodes.doctor_checks import COMPRESSED_IMAGE, IMAGE, NAVSATFIX, ODOMETRY
 from d2vpr_ros.nodes.doctor_ears import TF_QOS, Ear, Transforms, publishers
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
+    GpsFacts,
     ImageFacts,
     MountFacts,
     OdometryFacts,
@@ -108,14 +112,17 @@ class _Observer:
         self._discover(topics)
         found = {name: types for name, types in node.get_topic_names_and_types() if node.count_publishers(name)}
         odometry_topics = tuple(sorted(name for name, types in found.items() if ODOMETRY in types))
-        chosen = self._full(odometry) if odometry else _only(odometry_topics)
+        chosen = self._full(odometry) if odometry else _only(odometry_topics, "/odom")
 
         transforms = Transforms(node)
         images = {t: self._image_ear(t, found.get(t, [])) for t in topics}
         infos = {t: f"/{camera_namespace(t)}/camera_info".replace("//", "/") for t in topics}
         info_ears = {t: Ear(node, CameraInfo, topic, NEWEST_ONLY) for t, topic in infos.items()}
         odometry_ear = Ear(node, Odometry, chosen, ODOMETRY_QOS, kept=100_000) if chosen else None
-        if topics or odometry_ear or transforms.readable:
+        gps_topics = sorted(name for name, types in found.items() if NAVSATFIX in types)
+        gps_topic = _only(gps_topics, "/gps/fix") if parameters["use_gps"] else None
+        gps_ear = Ear(node, NavSatFix, gps_topic, NEWEST_ONLY, kept=10_000) if gps_topic else None
+        if topics or odometry_ear or gps_ear or transforms.readable:
             self._spin(seconds)
 
         image_facts = tuple(self._image(t, ear) for t, ear in images.items())
@@ -139,10 +146,14 @@ class _Observer:
             images=image_facts,
             camera_infos=tuple(_camera_info(ear, topic) for topic, ear in info_ears.items()),
             odometry=_odometry(odometry_ear, node, mounts, partial(transforms.fixed, base)) if odometry_ear else None,
+            gps=_gps(gps_ear, node) if gps_ear else None,
             mounts=tuple(mounts),
             tf_readable=transforms.readable,
             odom_parent=transforms.parent(str(parameters["odom_frame"])),
             tf_senders=tuple(sender.node for sender in publishers(node, "/tf", TF_QOS)[1]),
+            tf_elsewhere=()
+            if "/tf_static" in found
+            else tuple(sorted(name for name in found if name.endswith("/tf_static"))),
         )
 
     def _full(self, topic: str) -> str:
@@ -200,9 +211,18 @@ def _camera_of(topic: str, number: int, cameras: Sequence[RobotCamera]) -> Robot
     return next(named, cameras[min(number, len(cameras) - 1)])
 
 
-def _only(topics: Sequence[str]) -> str | None:
-    """The odometry that is meant where none was named."""
-    return "/odom" if "/odom" in topics else topics[0] if len(topics) == 1 else None
+def _only(topics: Sequence[str], usual: str) -> str | None:
+    """The topic that is meant where none was named."""
+    return usual if usual in topics else topics[0] if len(topics) == 1 else None
+
+
+def _gps(ear: Ear, node: Node) -> GpsFacts:
+    every = [(message, read_fix(message)) for message in ear.messages]
+    null = sum(fix is None and is_null_island(message.latitude, message.longitude) for message, fix in every)
+    fixes = [fix for _, fix in every if fix is not None]
+    steps = [(ground_distance(a, b), (b.stamp_ns - a.stamp_ns) * 1e-9) for a, b in itertools.pairwise(fixes)]
+    jumps_m = max((metres for metres, seconds in steps if is_jump(metres, seconds)), default=0.0)
+    return GpsFacts(ear.stream(node), tuple(fixes), null, len(every) - len(fixes) - null, jumps_m)
 
 
 def _odometry(ear: Ear, node: Node, mounts: Sequence[MountFacts], find: Callable[[str], Pose | None]) -> OdometryFacts:
