@@ -8,6 +8,7 @@ from recorded import RGB, SECOND
 from d2vpr_ros.bags.drive import open_drive
 from d2vpr_ros.bags.gps import read_track
 from d2vpr_ros.bags.messages import make, make_header, make_pose, make_quaternion, make_vector
+from d2vpr_ros.bags.pose_file import read_pose_file
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.writer import BagWriter
@@ -79,6 +80,21 @@ def test_images_alone_that_begin_anew_are_refused_too_where_they_are_looked_up_b
         with pytest.raises(UserError, match="time begins anew"):
             image_numbers(bag, ["/camera/image"])
         assert len(list(open_drive(bag, with_poses=False).frames())) == 20  # their order is all that counts
+
+
+def test_two_runs_at_the_same_times_are_refused_where_the_recording_began_anew_too(tmp_path):
+    """As a recorder that goes by simulated time leaves it; and a file that two trajectories were put together in."""
+    with BagWriter(tmp_path / "bag") as bag:
+        for run in range(2):
+            for second in range(10):
+                bag.pose("/slam/pose", second * SECOND, "map", Pose.planar(second + 100.0 * run, 0, 0))
+    said = "10 of its 20 poses are over 1 m from another of the same time: two runs"
+    with open_bag(tmp_path / "bag") as bag, pytest.raises(UserError, match=f"/slam/pose: {said}"):
+        trajectory_from_bag(bag, "/slam/pose")
+    lines = [f"{second} {second + 100 * run} 0 0 0 0 0 1" for run in range(2) for second in range(10)]
+    (tmp_path / "two.txt").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=f"two.txt: {said}"):
+        read_pose_file(tmp_path / "two.txt", None, list)
 
 
 def test_a_part_that_holds_nothing_is_refused(tmp_path):

@@ -140,6 +140,7 @@ def _from_csv(path: Path) -> PoseFile:
     for row in rows:
         if row.pose is not None:
             columns.add(row.stamp_ns, row.pose.numbers)
+    columns.check_one_way(str(path))
     trajectory = columns.trajectory("map")
     if trajectory is not None:
         return PoseFile(trajectory, None, geo)
@@ -149,6 +150,7 @@ def _from_csv(path: Path) -> PoseFile:
 
 
 def _whole(path: Path, columns: PoseColumns) -> Trajectory:
+    columns.check_one_way(str(path))
     trajectory = columns.trajectory("map")
     if trajectory is None:
         raise UserError(f"{path}: none of its {len(columns)} poses has a rotation; expected {_FORMATS}")

@@ -90,6 +90,7 @@ def _from_poses(bag: Bag, topic: str) -> Trajectory | None:
         covariance = getattr(message.pose, "covariance", None)
         pose = message.pose if covariance is None else message.pose.pose
         columns.add(stamp_ns(message.header), _numbers(pose), covariance)
+    columns.check_one_way(f"{bag.path}: {topic}")
     frame_id, child_frame_id = frames.frames
     return columns.trajectory(frame_id or "map", child_frame_id or None)
 

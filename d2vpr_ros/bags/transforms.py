@@ -215,6 +215,7 @@ def _read_moving(bag: Bag, topic: str) -> dict[str, tuple[str, Edge]]:
     edges: dict[str, tuple[str, Edge]] = {}
     # A frame has one parent; where two nodes disagree, the one heard more often is believed.
     for (child, parent), heard in sorted(columns.items(), key=lambda item: len(item[1])):
+        heard.check_one_way(f"{bag.path}: {topic} ({parent} -> {child})")
         trajectory = heard.trajectory(parent, child)
         if trajectory is None:
             continue
