@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from recorded import RGB, SECOND
+from recorded import LEFT_MOUNT, RGB, SECOND
 
 from d2vpr_ros.bags.drive import open_drive
 from d2vpr_ros.bags.gps import read_track
@@ -14,7 +14,7 @@ from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.numbers import image_numbers
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import Pose, turn
 
 
 def message_of(topic, stamp_ns, x):
@@ -33,6 +33,7 @@ def message_of(topic, stamp_ns, x):
 def two_runs(path, topic="/slam/pose"):
     """Ten seconds along x, then the simulator is reset: the same stamps again, recorded later, along another street."""
     with BagWriter(path) as bag:
+        bag.transform(500 * SECOND, "base_link", "cam", LEFT_MOUNT, static=True)  # once, at the beginning
         for second in range(20):
             stamp, x = (second % 10 + 100) * SECOND, float(second if second < 10 else 1000 + second)
             recorded = (500 + second) * SECOND
@@ -60,8 +61,10 @@ def test_a_recording_in_which_time_begins_anew_is_refused_with_the_second_and_bo
 @pytest.mark.parametrize(("part", "first"), [((0.0, 10.0), 0.0), ((10.0, 20.0), 1010.0)])
 def test_each_run_of_it_can_be_taken_by_itself_and_has_its_own_poses(tmp_path, part, first):
     with open_bag(two_runs(tmp_path / "bag"), part) as bag:
-        frames = list(open_drive(bag).frames())
-    assert [frame.pose.position[0] - first for frame in frames] == list(range(10))
+        drive = open_drive(bag)
+        frames = list(drive.frames())
+    assert turn(drive.mount, LEFT_MOUNT) < 1e-6
+    assert [frame.pose.position[0] - 0.3 - first for frame in frames] == pytest.approx(range(10))
 
 
 def test_images_alone_that_begin_anew_are_refused_too_where_they_are_looked_up_by_stamp(tmp_path):

@@ -108,8 +108,11 @@ class Bag:
                 f"{self.start_s:g} s to {until_s:g} s"
             )
 
-    def raw(self, topics: Sequence[str]) -> Iterator[tuple[str, int, str, bytes]]:
+    def raw(self, topics: Sequence[str], *, latched: bool = False) -> Iterator[tuple[str, int, str, bytes]]:
         """(topic, time of recording in ns, type, CDR bytes) of every message on the topics, in order of time.
+
+        Args:
+            latched: what was published once holds for all of the recording, so messages before the part count, too.
 
         Raises:
             UserError: a topic is not in the bag or has a type that is not one of ROS's own, or the bag is damaged.
@@ -125,20 +128,24 @@ class Bag:
         if not connections:  # rosbags would take it for all of them
             return
         try:
-            for connection, time_ns, data in self._reader.messages(connections, self.start_ns, self.end_ns + 1):
+            start_ns = None if latched else self.start_ns
+            for connection, time_ns, data in self._reader.messages(connections, start_ns, self.end_ns + 1):
                 msgtype = type_of(connection)
                 cdr = TYPESTORE.ros1_to_cdr(data, msgtype) if self._is_ros1 else data
                 yield connection.topic, int(time_ns), msgtype, bytes(cdr)
         except DAMAGE as error:
             raise explain(self.path, error) from error
 
-    def messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
+    def messages(self, topics: Sequence[str], *, latched: bool = False) -> Iterator[tuple[str, int, Any]]:
         """(topic, time of recording in ns, message) of every message on the topics, in order of time.
+
+        Args:
+            latched: as for `raw`.
 
         Raises:
             UserError: as `raw`.
         """
-        for topic, time_ns, msgtype, data in self.raw(topics):
+        for topic, time_ns, msgtype, data in self.raw(topics, latched=latched):
             try:
                 message = TYPESTORE.deserialize_cdr(data, msgtype)
             except DAMAGE as error:

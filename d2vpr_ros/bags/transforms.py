@@ -162,7 +162,7 @@ def read_tf(bag: Bag, topic: str | None, beside: str) -> TfTree:
     if topic is not None:
         edges.update(_read_moving(bag, topic))
     if static is not None:
-        for _, _, message in bag.messages([static]):
+        for _, _, message in bag.messages([static], latched=True):
             for stamped in message.transforms:
                 try:
                     pose = read_transform(stamped.transform)
