@@ -291,7 +291,7 @@ def test_poses_in_another_frame_end_the_node_with_the_way_out(
             super().start()
             message = PoseStamped()
             message.header.frame_id = "odom"
-            self.create_timer(0.01, lambda: self._take_pose(message))
+            self.create_timer(0.01, lambda: self._pose_input._take(message))
 
     monkeypatch.setattr(sys, "argv", ["d2vpr_map_builder", *arguments(tmp_path / "town.d2map")])
     assert spin.run(Wrong) == 2
@@ -322,9 +322,9 @@ def test_images_wait_for_their_pose_but_not_for_ever() -> None:
         stamp = SimpleNamespace(sec=second, nanosec=0)
         waiting.add(SimpleNamespace(header=SimpleNamespace(stamp=stamp), data=b"jpeg"), steady_s=second)
     poses.add(2 * SECOND, Pose.identity())
-    assert [arrival.stamp_ns // SECOND for arrival in waiting.ready(poses, now_s=3.0)] == [1, 2]
-    assert waiting.ready(poses, now_s=7.9) == []
-    assert [arrival.stamp_ns // SECOND for arrival in waiting.ready(poses, now_s=8.1)] == [3]
+    assert [arrival.stamp_ns // SECOND for arrival in waiting.ready([poses], now_s=3.0)] == [1, 2]
+    assert waiting.ready([poses], now_s=7.9) == []
+    assert [arrival.stamp_ns // SECOND for arrival in waiting.ready([poses], now_s=8.1)] == [3]
 
 
 def test_the_node_ends_cleanly_on_sigterm(tmp_path: Path, domain_id: int) -> None:

@@ -73,7 +73,7 @@ def test_a_recipe_says_how_to_launch_it(recipe: str) -> None:
     head = text[: text.index("\n", text.index("ros__parameters"))]
     assert "ros2 launch d2vpr_ros localize.launch.py map:=site.d2map params_file:=" in head
     assert f"d2vpr_ros/config/{recipe}" in head
-    assert set(yaml.safe_load(text)) - {"/**/d2vpr_localizer", "/**/rtabmap"} <= set(RECIPES[recipe])
+    assert set(yaml.safe_load(text)) - {"**/d2vpr_localizer", "**/rtabmap"} <= set(RECIPES[recipe])
 
 
 def test_the_filter_takes_the_pose_prior_as_a_pose_in_the_map() -> None:

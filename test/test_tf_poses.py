@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import PoseStamped, TransformStamped
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage
 from test_map_builder_node import IMAGES, MOUNT, POSES, drives
@@ -27,6 +28,7 @@ from d2vpr_ros.geometry import Pose, distance, interpolate, turn
 from d2vpr_ros.mapping import read_map
 from d2vpr_ros.nodes.map_builder import MapBuilderNode
 from d2vpr_ros.nodes.messages import to_time
+from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.poses import TfPoses
 
 __all__ = ["drives"]  # a fixture
@@ -37,8 +39,11 @@ SECOND = 1_000_000_000
 class Buffer:
     """Of tf2_ros: one moving transform between two frames, interpolated, never beyond what is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: Node) -> None:
         self._samples: dict[tuple[str, str], list[tuple[int, Pose]]] = {}
+
+    def clear(self) -> None:
+        self._samples.clear()
 
     def set_transform(self, stamped: TransformStamped, authority: str) -> None:
         frames = stamped.header.frame_id, stamped.child_frame_id
@@ -75,7 +80,7 @@ def stamped(at_ns: int, pose: Pose, parent: str = "map", child: str = "base_link
 def test_a_pose_is_interpolated_and_waited_for(domain_id: int) -> None:
     rclpy.init()
     node = rclpy.create_node("asks")
-    poses = TfPoses(node, "map", "base_link")
+    poses = TfPoses(MountListener(node), "map", "base_link")
     assert poses.at(SECOND, 1.5) is None
     for second in (1, 2):
         pose = Pose.planar(float(second), 0.0, 0.2 * second)
@@ -103,7 +108,7 @@ def test_the_node_makes_the_map_from_tf_that_the_command_makes_from_poses(
         for _, _, _, cdr in bag.raw([POSES]):
             message = deserialize_message(cdr, PoseStamped)
             transform = stamped(stamp_ns(message.header), read_pose(message.pose))
-            node._poses._buffer.set_transform(transform, "slam")  # type: ignore[attr-defined]
+            node._pose_input.poses._buffer.set_transform(transform, "slam")  # type: ignore[attr-defined]
         for _, _, _, cdr in bag.raw([IMAGES]):
             node._take_image(0, deserialize_message(cdr, CompressedImage))
     node.stop()

@@ -18,17 +18,25 @@ class LiveCamera:
     """One camera of a node."""
 
     def __init__(
-        self, node: Node, base_frame: str, camera_frame: str, mount: Pose | None, *, is_only: bool = True
+        self,
+        node: Node,
+        listener: MountListener,
+        base_frame: str,
+        camera_frame: str,
+        mount: Pose | None,
+        *,
+        is_only: bool = True,
     ) -> None:
         """
         Args:
+            listener: to tf.
             camera_frame: in tf; empty takes the images'.
             mount: T_base_cameraOptical; None takes it from tf.
             is_only: the robot has no other camera, so this one may be taken to look forward.
         """
         self._node, self._base_frame, self._camera_frame, self._mount = node, base_frame, camera_frame, mount
         self._is_only = is_only
-        self._listener = MountListener(node)
+        self._listener = listener
         self._calibration: Calibration | None = None
         self._asked_s: float | None = None
 

@@ -16,6 +16,7 @@ from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
 from d2vpr_ros.nodes.parameters import Parameter
 from d2vpr_ros.nodes.robot_cameras import UNNAMED, RobotCamera, read_with_cameras, robot_cameras
+from d2vpr_ros.nodes.topic_input import AUTO, RELIABILITIES
 
 _DEFAULTS = LocalizerOptions()
 _ACCEPTANCE = _DEFAULTS.acceptance
@@ -46,6 +47,13 @@ PARAMETERS = (
         choices=PRECISIONS,
     ),
     Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
+    Parameter(
+        "image_reliability",
+        AUTO,
+        "How images are subscribed to; auto is best effort, and reliable once images are lost and their publisher "
+        "offers that.",
+        choices=RELIABILITIES,
+    ),
     Parameter("map_frame", "map", "Frame of the published poses."),
     Parameter("base_frame", "base_link", "The robot's frame; the pose prior is the pose of this frame."),
     Parameter("odom_frame", "odom", "The odometry's frame; only `publish_tf` makes use of it."),
@@ -119,9 +127,17 @@ PARAMETERS = (
 )
 
 
+APPLIED = (
+    "image_transport", "image_reliability", "odom_frame", "sequence", "verify", "min_probability", "min_images",
+    "top_speed_mps", "use_gps", "gps_gate_sigmas", "gps_gate_least_m", "max_age_s", "publish_tf", "tf_tolerance_s",
+    "publish_initialpose",
+)  # fmt: skip
+"""Parameters that take effect at once when they are set while the node is configured."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """The parameters as read at configure time."""
+    """The parameters as read at configure time, and as changed since."""
 
     map: str
     weights: str
@@ -130,6 +146,7 @@ class Settings:
     device: str
     precision: str
     image_transport: str
+    image_reliability: str
     map_frame: str
     base_frame: str
     odom_frame: str
@@ -156,6 +173,15 @@ def read(node: Node) -> Settings:
     return of_values(read_with_cameras(node, PARAMETERS))
 
 
+def changed(node: Node, given: Mapping[str, Any]) -> Settings:
+    """The settings with new values of some parameters, by name.
+
+    Raises:
+        UserError: as `read`.
+    """
+    return of_values(read_with_cameras(node, PARAMETERS, given))
+
+
 def of_values(values: Mapping[str, Any]) -> Settings:
     """The settings that values of all PARAMETERS by name make, and of those that the cameras' names add.
 
@@ -169,7 +195,7 @@ def of_values(values: Mapping[str, Any]) -> Settings:
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
     gate = GpsGate(values["gps_gate_sigmas"], values["gps_gate_least_m"], values["top_speed_mps"])
-    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport",
+    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport", "image_reliability",
               "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend", "search_collection",
               "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
     cameras = robot_cameras(values)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from d2vpr_ros.fields import stamp_ns
-from d2vpr_ros.nodes.poses import LivePoses
 
 _MOST_BYTES = 256_000_000
 _LONGEST_S = 5.0  # SLAM systems that optimise before they publish take a second or two
+
+
+class Settling(Protocol):
+    """Poses, or fixes."""
+
+    def is_settled(self, stamp: int, /) -> bool:
+        """Whether no better answer for this time is to be waited for."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,16 @@ class WaitingImages:
         self._images.append(Arrival(message, stamp_ns(message.header), steady_s, camera))
         self._bytes += len(message.data)
 
-    def ready(self, poses: LivePoses, now_s: float) -> list[Arrival]:
-        """Those whose pose is known, and those for which it will not be waited any longer; they are handed out."""
+    def ready(self, sources: Sequence[Settling], now_s: float) -> list[Arrival]:
+        """Those of which all sources know what there is to know, and those for which it will not be waited any longer.
+
+        They are handed out.
+        """
         taken = []
         while self._images and (
             self._bytes > _MOST_BYTES
             or now_s - self._images[0].steady_s > _LONGEST_S
-            or poses.is_settled(self._images[0].stamp_ns)
+            or all(source.is_settled(self._images[0].stamp_ns) for source in sources)
         ):
             arrival = self._images.popleft()
             self._bytes -= len(arrival.message.data)
