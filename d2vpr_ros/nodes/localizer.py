@@ -280,17 +280,19 @@ class LocalizerNode(LifecycleNode):
         if answering is None or loaded is None:
             return
         silent, no_images = answering.silence(self._images)
-        problem = silent if no_images else ""
+        no_clock = clock_problem(self)
+        problem = "; ".join(filter(None, [no_clock, silent])) if no_images else ""
         if self._offered is not None and not self._offered.enabled:
             problem = "disabled by ~/enable"
         elif silent:
             self.get_logger().warning(silent, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
-        reason = problem or answering.judging.problem or (newest.reject_reason.value if newest else "no image yet")
+        reason = problem or answering.judging.problem
+        reason = reason or (newest.reject_reason.value if newest else no_clock or "no image yet")
         values = report_values(answering, loaded, self._settings, self._tf, time.monotonic())
         values["input_lost"] = ", ".join(f"{images.lost_share:.0%}" for images in self._images)
-        values["clock"] = clock_problem(self) or "ok"
+        values["clock"] = no_clock or "ok"
         now_ns = self.get_clock().now().nanoseconds
         array = messages.diagnostics(own_name(self), self._state, reason, values, now_ns)
         if self._tf is not None and self._tf.refused:

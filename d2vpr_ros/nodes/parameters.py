@@ -94,7 +94,9 @@ def ask_before_set(node: Node, parameters: Sequence[Parameter], change: Callable
         try:
             for name in values.keys() & by_name.keys():
                 check_choice(by_name[name], values[name])
-            return SetParametersResult(successful=True, reason=change(values) if values else "")
+            if values and (known := change(values)):
+                node.get_logger().info(f"{', '.join(values)}: {known}")  # rclpy passes on no reason with a success
+            return SetParametersResult(successful=True)
         except UserError as error:
             return SetParametersResult(successful=False, reason=str(error))
 
