@@ -24,7 +24,6 @@ from std_srvs.srv import SetBool, Trigger
 
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.trajectory import PoseColumns
-from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.nodes import spin
@@ -32,7 +31,6 @@ from d2vpr_ros.nodes.map_builder import MapBuilderNode
 from d2vpr_ros.nodes.player import BagPlayer
 from d2vpr_ros.nodes.poses import PoseWindow
 from d2vpr_ros.nodes.waiting import WaitingImages
-from d2vpr_ros.sim.drive import record_drive
 from d2vpr_ros.sim.render import CAMERA_MOUNT
 
 WAIT_S = 30.0
@@ -51,13 +49,8 @@ def arguments(path: Path, *parameters: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drive of four seconds, and the map that the command makes of it."""
-    folder = tmp_path_factory.mktemp("drives")
-    record_drive(folder / "noon", 7, "noon", duration_s=4.0, compressed=True)
-    words = ["map", "build", str(folder / "noon"), "-o", str(folder / "verb.d2map"), "--spacing", "2"]
-    assert d2vpr(words) == 0
-    return folder
+def drives(short_drive: Path) -> Path:
+    return short_drive
 
 
 class Peer(Node):

@@ -148,6 +148,9 @@ class MapBuilderNode(Node):
 
     def stop(self) -> None:
         """Store what was handed over and close the map; safe to call twice."""
+        if self._builder is not None:  # what waits for a fix only has its pose
+            for arrival in self._waiting.ready([self._pose_input.poses], time.monotonic()):
+                self._build(self._builder, arrival)
         try:
             self._open.close()
         except UserError as error:
@@ -273,6 +276,7 @@ class MapBuilderNode(Node):
         try:
             builder.check()
         except Exception as error:
+            self._waiting = WaitingImages()
             # Through the map's own context: it says what a full disk means.
             self._open.pop_all().__exit__(type(error), error, error.__traceback__)
             raise
