@@ -19,6 +19,7 @@ import rclpy
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from test_map_builder_node import IMAGES, MOUNT, POSES, drives
 
@@ -26,6 +27,7 @@ from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.fields import read_pose, read_transform, stamp_ns
 from d2vpr_ros.geometry import Pose, distance, interpolate, turn
 from d2vpr_ros.mapping import read_map
+from d2vpr_ros.mapping.counts import NO_POSE
 from d2vpr_ros.nodes.map_builder import MapBuilderNode
 from d2vpr_ros.nodes.messages import to_time
 from d2vpr_ros.nodes.mount import MountListener
@@ -118,3 +120,50 @@ def test_the_node_makes_the_map_from_tf_that_the_command_makes_from_poses(
     assert built.stamps_ns.tolist() == verb.stamps_ns.tolist()
     assert np.allclose(built.positions, verb.positions, atol=1e-9)
     assert np.allclose(np.abs((built.quaternions * verb.quaternions).sum(axis=1)), 1.0)
+
+
+def test_a_recording_that_is_played_again_is_a_run_of_its_own(drives: Path, tmp_path: Path, domain_id: int) -> None:
+    """tf2 refuses transforms older than what it has: of the second run every image would lack a pose."""
+    words = ["--ros-args"]
+    for parameter in (f"map:={tmp_path / 'tf.d2map'}", "image_transport:=compressed", "pose_source:=tf", MOUNT):
+        words += ["-p", parameter]
+    rclpy.init(args=words)
+    node = MapBuilderNode()
+    node.start()
+    poses = node._pose_input.poses
+    assert isinstance(poses, TfPoses)
+    later = PoseStamped()
+    later.header.stamp = to_time(2_000_000_000 * SECOND)
+    with open_bag(drives / "noon") as bag:
+        recorded = [deserialize_message(cdr, PoseStamped) for _, _, _, cdr in bag.raw([POSES])]
+        images = [deserialize_message(cdr, CompressedImage) for _, _, _, cdr in bag.raw([IMAGES])]
+    poses._buffer.set_transform(stamped(stamp_ns(later.header), Pose.identity()), "slam")
+    node._take_image(0, CompressedImage(header=later.header, data=images[0].data))
+    node._take_image(0, images[0])  # time has begun anew
+    for message in recorded:
+        poses._buffer.set_transform(stamped(stamp_ns(message.header), read_pose(message.pose)), "slam")
+    for image in images[1:]:
+        node._take_image(0, image)
+    assert node._builder is not None and NO_POSE not in node._builder.counts.left_out
+    node.stop()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    assert len(read_map(tmp_path / "tf.d2map")) > 5
+
+
+def test_simulated_time_that_jumps_back_clears_tf(domain_id: int) -> None:
+    if importlib.util.find_spec("tf2_py") is None:
+        pytest.skip("tf2 comes with a ROS installation, and there is none here")
+    rclpy.init(args=["--ros-args", "-p", "use_sim_time:=true"])
+    node = rclpy.create_node("asks")
+    poses = TfPoses(MountListener(node), "map", "base_link")
+    publisher = node.create_publisher(Clock, "/clock", 10)
+    for second in (1_000, 2):  # a recording, and its beginning again
+        while node.get_clock().now().nanoseconds != second * SECOND:
+            publisher.publish(Clock(clock=to_time(second * SECOND)))
+            rclpy.spin_once(node, timeout_sec=0.05)
+        assert not poses.is_settled(second * SECOND)
+        poses._buffer.set_transform(stamped(second * SECOND, Pose.identity()), "slam")
+        assert poses.is_settled(second * SECOND)
+    node.destroy_node()
+    rclpy.try_shutdown()
