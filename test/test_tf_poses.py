@@ -27,11 +27,12 @@ from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.fields import read_pose, read_transform, stamp_ns
 from d2vpr_ros.geometry import Pose, distance, interpolate, turn
 from d2vpr_ros.mapping import read_map
-from d2vpr_ros.mapping.counts import NO_POSE
+from d2vpr_ros.mapping.counts import NO_POSE, TOO_CLOSE
 from d2vpr_ros.nodes.map_builder import MapBuilderNode
 from d2vpr_ros.nodes.messages import to_time
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.poses import TfPoses
+from d2vpr_ros.sim.render import CAMERA_MOUNT
 
 __all__ = ["drives"]  # a fixture
 
@@ -149,6 +150,27 @@ def test_a_recording_that_is_played_again_is_a_run_of_its_own(drives: Path, tmp_
     node.destroy_node()
     rclpy.try_shutdown()
     assert len(read_map(tmp_path / "tf.d2map")) > 5
+
+
+def test_images_wait_until_it_is_known_where_the_camera_sits(drives: Path, tmp_path: Path, domain_id: int) -> None:
+    words = ["-p", f"map:={tmp_path / 'tf.d2map'}", "-p", "image_transport:=compressed"]
+    rclpy.init(args=["--ros-args", *words])
+    node = MapBuilderNode()
+    node.start()
+    with open_bag(drives / "noon") as bag:
+        for topic, _, _, cdr in bag.raw([POSES, IMAGES]):
+            if topic == POSES:
+                node._pose_input._take(deserialize_message(cdr, PoseStamped))
+            else:
+                node._take_image(0, deserialize_message(cdr, CompressedImage))
+    assert len(node._waiting) == 20
+    node._cameras[0]._mount = CAMERA_MOUNT  # tf has said it
+    node._settle()
+    node.stop()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    assert len(read_map(tmp_path / "tf.d2map")) > 10
+    assert node._builder is not None and [*node._builder.counts.left_out] == [TOO_CLOSE]
 
 
 def test_simulated_time_that_jumps_back_clears_tf(domain_id: int) -> None:

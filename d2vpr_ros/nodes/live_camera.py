@@ -11,7 +11,7 @@ from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.mapping import Camera
 from d2vpr_ros.nodes.mount import MountListener
 
-_WAIT_FOR_TF_S = 5.0
+_WAIT_FOR_TF_S = 4.0  # less than an image is waited for (`waiting`), so that none is lost by it
 
 
 class LiveCamera:
@@ -47,7 +47,7 @@ class LiveCamera:
     def mount(self, frame_id: str, now_s: float) -> Pose | None:
         """T_base_cameraOptical, the same from its first answer on; None while it is still waited for.
 
-        What was given, else what tf says, else (after 5 s, or without tf2) a level camera that looks forward, if it is
+        What was given, else what tf says, else (after 4 s, or without tf2) a level camera that looks forward, if it is
         the only one.
         """
         if self._mount is None:

@@ -46,7 +46,7 @@ from d2vpr_ros.nodes.robot_cameras import RobotCamera, check_mounts, read_with_c
 from d2vpr_ros.nodes.spin import run
 from d2vpr_ros.nodes.status import STEADY, InputStatus, clock_problem, own_name
 from d2vpr_ros.nodes.topic_input import TopicInput, image_input
-from d2vpr_ros.nodes.waiting import Arrival, Settling, WaitingImages
+from d2vpr_ros.nodes.waiting import Arrival, WaitingImages
 
 __all__ = ["PARAMETERS", "MapBuilderNode"]
 
@@ -149,7 +149,8 @@ class MapBuilderNode(Node):
     def stop(self) -> None:
         """Store what was handed over and close the map; safe to call twice."""
         if self._builder is not None:  # what waits for a fix only has its pose
-            for arrival in self._waiting.ready([self._pose_input.poses], time.monotonic()):
+            poses = self._pose_input.poses
+            for arrival in self._waiting.ready(lambda one: poses.is_settled(one.stamp_ns), time.monotonic()):
                 self._build(self._builder, arrival)
         try:
             self._open.close()
@@ -185,12 +186,20 @@ class MapBuilderNode(Node):
         poses = self._pose_input.poses
         if self._builder is None and isinstance(poses, GpsPoses) and poses.origin is not None:
             self._open_map(poses.origin)
-        waits_for: list[Settling] = [poses] if self._fixes is None else [poses, self._fixes]
-        for arrival in self._waiting.ready(waits_for, time.monotonic()):
+        for arrival in self._waiting.ready(self._is_settled, time.monotonic()):
             if self._builder is None:
                 self._before_map.leave_out(NO_POSE)
             else:
                 self._build(self._builder, arrival)
+
+    def _is_settled(self, arrival: Arrival) -> bool:
+        """Whether the pose and all else that goes with an image is as well known as it ever will be."""
+        stamp, frame_id = arrival.stamp_ns, str(arrival.message.header.frame_id)
+        return (
+            self._cameras[arrival.camera].mount(frame_id, time.monotonic()) is not None
+            and self._pose_input.poses.is_settled(stamp)
+            and (self._fixes is None or self._fixes.is_settled(stamp))
+        )
 
     def _build(self, builder: MapBuilder, arrival: Arrival) -> None:
         poses, max_gap_s = self._pose_input.poses, self._values["max_gap_s"]
