@@ -54,6 +54,8 @@ class Buffer:
 
     def can_transform(self, target: str, source: str, time: Any) -> bool:
         samples = self._samples.get((target, source), [])
+        if time.nanoseconds == 0:  # the newest
+            return bool(samples)
         return bool(samples) and samples[0][0] <= time.nanoseconds <= samples[-1][0]
 
     def lookup_transform(self, target: str, source: str, time: Any) -> TransformStamped:
@@ -85,9 +87,11 @@ def test_a_pose_is_interpolated_and_waited_for(domain_id: int) -> None:
     node = rclpy.create_node("asks")
     poses = TfPoses(MountListener(node), "map", "base_link")
     assert poses.at(SECOND, 1.5) is None
+    assert poses.problem().startswith("tf does not connect map -> base_link; publish it, or set map_frame")
     for second in (1, 2):
         pose = Pose.planar(float(second), 0.0, 0.2 * second)
         poses._buffer.set_transform(stamped(second * SECOND, pose), "test")
+    assert poses.problem() == ""
     assert [poses.is_settled(at * SECOND // 2) for at in (1, 2, 3, 4, 5)] == [False, True, True, True, False]
     found = poses.at(3 * SECOND // 2, 1.5)
     assert found is not None and found[1] is None

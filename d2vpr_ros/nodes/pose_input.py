@@ -81,6 +81,8 @@ class PoseInput:
 
     def problem(self, now_s: float) -> str:
         """Why no poses come, in one line; empty while they do."""
+        if isinstance(self.poses, TfPoses):
+            return self.poses.problem()
         return "" if self._input is None else self._status.problem(self._node, self._input, now_s)
 
     def _take(self, message: Any) -> None:

@@ -83,6 +83,15 @@ class TfPoses:
         self._frames = map_frame, body_frame
         self._buffer = listener.buffer
 
+    def problem(self) -> str:
+        """That tf knows nothing of the two frames; empty where it does."""
+        if self._buffer.can_transform(*self._frames, Time()):
+            return ""
+        wanted, body = self._frames
+        return (
+            f"tf does not connect {wanted} -> {body}; publish it, or set map_frame and base_frame to frames it connects"
+        )
+
     def begin_anew(self) -> None:
         """Time jumped back: tf2 would refuse what comes as older than what it has. Fixed transforms stay."""
         self._buffer.clear()
