@@ -31,7 +31,7 @@ RECIPES: dict[str, dict[str, set[str]]] = {
 
 
 @contextmanager
-def started(recipe: str, name: str, namespace: str = "", **options: Any) -> Iterator[Node]:
+def started(recipe: str | Path, name: str, namespace: str = "", **options: Any) -> Iterator[Node]:
     """A node as ROS starts it with the recipe's parameters."""
     context = rclpy.Context()
     rclpy.init(args=["--ros-args", "--params-file", str(CONFIG / recipe)], context=context)
@@ -65,6 +65,16 @@ def test_a_recipe_gives_the_localizer_only_parameters_that_it_declares(
     assert given <= {parameter.name for parameter in PARAMETERS}
     assert values["publish_initialpose"] == "when_lost_recovered"
     assert not values["publish_tf"]  # the other package publishes map -> odom
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_read_under_a_namespace_as_well(recipe: str, tmp_path: Path, domain_id: int) -> None:
+    """Nav2's launch files put a whole parameter file under the robot's namespace."""
+    sections = yaml.safe_load((CONFIG / recipe).read_text(encoding="utf-8"))
+    (tmp_path / recipe).write_text(yaml.safe_dump({"robot": sections}))
+    for name in (*RECIPES[recipe], "d2vpr_localizer"):
+        with started(tmp_path / recipe, name, "robot") as node:
+            assert node._parameter_overrides
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

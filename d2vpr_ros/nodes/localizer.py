@@ -203,21 +203,11 @@ class LocalizerNode(LifecycleNode):
         return self._show(self._loaded)
 
     def _change(self, given: Mapping[str, Any]) -> str:
-        """Apply parameters that are set while the node runs; what is to be known of that.
-
-        Raises:
-            UserError: a value does not fit, or is read when the node is configured.
-        """
-        changed = settings.changed(self, given)
+        """Apply parameters that are set while the node runs; what is to be known of that. Raises `settings.changed`'s."""
         loaded = self._loaded
+        changed = settings.changed(self, given, is_configured=loaded is not None)
         if loaded is None:
             return "used when the node is configured"
-        fixed = [name for name in given if name not in (*settings.APPLIED, "map")]
-        if fixed:
-            raise UserError(
-                f"parameter '{fixed[0]}' is read when the node is configured; start it anew with {fixed[0]}:=..., or "
-                f"ros2 lifecycle set {self.get_fully_qualified_name()} deactivate, then cleanup, and set it then"
-            )
         if changed.publish_tf:
             tf_message()
         said = ["used by the next ~/reload_map"] if "map" in given else []

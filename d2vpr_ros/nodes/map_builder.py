@@ -41,7 +41,6 @@ from d2vpr_ros.nodes.live_gps import GpsPoses, LiveFixes
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.parameters import ask_before_set, declare, warn_of_unknown
 from d2vpr_ros.nodes.pose_input import GPS, PoseInput
-from d2vpr_ros.nodes.poses import JUMP_NS, TfPoses
 from d2vpr_ros.nodes.robot_cameras import RobotCamera, check_mounts, read_with_cameras, robot_cameras
 from d2vpr_ros.nodes.spin import run
 from d2vpr_ros.nodes.status import STEADY, InputStatus, clock_problem, own_name
@@ -72,7 +71,6 @@ class MapBuilderNode(Node):
         self._builder: MapBuilder | None = None  # where poses come from GPS, not before the first fix
         self._before_map = BuildCounts()
         self._fixes: LiveFixes | None = None
-        self._newest_ns: dict[int, int] = {}  # stamp of each camera's last image
 
     def start(self) -> None:
         """Open the map, load the model, subscribe.
@@ -167,16 +165,9 @@ class MapBuilderNode(Node):
         self._image_status.arrived(now_s)
         self._camera_statuses[camera].arrived(now_s)
         if not self._paused:
-            self._notice_jump(camera, stamp_ns(message.header))
+            self._pose_input.see_image(camera, stamp_ns(message.header))
             self._waiting.add(message, now_s, camera)
             self._settle()
-
-    def _notice_jump(self, camera: int, stamp: int) -> None:
-        """A recording that is played again: what tf has is then of another run."""
-        before, self._newest_ns[camera] = self._newest_ns.get(camera, stamp), stamp
-        if stamp < before - JUMP_NS and isinstance(self._pose_input.poses, TfPoses):
-            self.get_logger().warning("the images' stamps jumped back: what tf said before is forgotten")
-            self._pose_input.poses.begin_anew()
 
     def _take_camera_info(self, camera: int, message: CameraInfo) -> None:
         self._cameras[camera].calibrate(message, self._images[camera].topic_name)

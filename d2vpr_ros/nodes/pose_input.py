@@ -16,7 +16,7 @@ from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.nodes.live_gps import GpsPoses
 from d2vpr_ros.nodes.mount import MountListener
-from d2vpr_ros.nodes.poses import LivePoses, PoseWindow, TfPoses
+from d2vpr_ros.nodes.poses import JUMP_NS, LivePoses, PoseWindow, TfPoses
 from d2vpr_ros.nodes.status import InputStatus
 from d2vpr_ros.nodes.topic_input import TopicInput
 
@@ -63,6 +63,7 @@ class PoseInput:
             f"set pose_source to one of {', '.join(SOURCES)}",
         )  # fmt: skip
         self._input: TopicInput | None = None
+        self._images_ns: dict[int, int] = {}  # stamp of each camera's last image
         if source == TF:
             self.poses: LivePoses = TfPoses(listener, *frames)
             self.topic_name = f"/tf ({frames[0]})"
@@ -73,6 +74,13 @@ class PoseInput:
         topic, kinds = _TOPICS[source]
         self._input = TopicInput(node, kinds, topic, self._take, _DEPTH, prefer_reliable=True)
         self.topic_name = self._input.topic_name
+
+    def see_image(self, camera: int, stamp: int) -> None:
+        """Notice a recording that is played again: what tf has is then of another run."""
+        before, self._images_ns[camera] = self._images_ns.get(camera, stamp), stamp
+        if stamp < before - JUMP_NS and isinstance(self.poses, TfPoses):
+            self._node.get_logger().warning("the images' stamps jumped back: what tf said before is forgotten")
+            self.poses.begin_anew()
 
     def watch(self) -> None:
         """Find the topic's publishers, as long as it is not known what they send; and follow them."""

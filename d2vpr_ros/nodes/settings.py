@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.node import Node
 
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
 from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
 from d2vpr_ros.localize.options import Verify
@@ -173,13 +174,20 @@ def read(node: Node) -> Settings:
     return of_values(read_with_cameras(node, PARAMETERS))
 
 
-def changed(node: Node, given: Mapping[str, Any]) -> Settings:
+def changed(node: Node, given: Mapping[str, Any], *, is_configured: bool) -> Settings:
     """The settings with new values of some parameters, by name.
 
     Raises:
-        UserError: as `read`.
+        UserError: as `read`; or the node is configured, and one of them is read then only.
     """
-    return of_values(read_with_cameras(node, PARAMETERS, given))
+    new = of_values(read_with_cameras(node, PARAMETERS, given))
+    fixed = [name for name in given if name not in (*APPLIED, "map")]
+    if fixed and is_configured:
+        raise UserError(
+            f"parameter '{fixed[0]}' is read when the node is configured; start it anew with {fixed[0]}:=..., or "
+            f"ros2 lifecycle set {node.get_fully_qualified_name()} deactivate, then cleanup, and set it then"
+        )
+    return new
 
 
 def of_values(values: Mapping[str, Any]) -> Settings:
