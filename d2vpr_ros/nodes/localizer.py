@@ -203,7 +203,7 @@ class LocalizerNode(LifecycleNode):
         return self._show(self._loaded)
 
     def _change(self, given: Mapping[str, Any]) -> str:
-        """Apply parameters that are set while the node runs; what is to be known of that. Raises `settings.changed`'s."""
+        """Apply parameters that are set while the node runs; what is to be known of that. Raises as `settings`."""
         loaded = self._loaded
         changed = settings.changed(self, given, is_configured=loaded is not None)
         if loaded is None:
