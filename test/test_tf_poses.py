@@ -178,8 +178,6 @@ def test_images_wait_until_it_is_known_where_the_camera_sits(drives: Path, tmp_p
 
 
 def test_simulated_time_that_jumps_back_clears_tf(domain_id: int) -> None:
-    if importlib.util.find_spec("tf2_py") is None:
-        pytest.skip("tf2 comes with a ROS installation, and there is none here")
     rclpy.init(args=["--ros-args", "-p", "use_sim_time:=true"])
     node = rclpy.create_node("asks")
     poses = TfPoses(MountListener(node), "map", "base_link")

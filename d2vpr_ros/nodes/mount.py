@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
@@ -27,6 +29,9 @@ class MountListener:
             # With the node's clock the buffer is cleared when simulated time jumps back, as in a recording that is
             # played again; by its own clock it would refuse every transform from then on as old.
             self.buffer = tf2_ros.Buffer(node=node)
+            if not hasattr(self.buffer, "jump_handle"):  # Humble's does not look at the clock
+                back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+                self._jump = node.get_clock().create_jump_callback(back, post_callback=lambda jump: self.buffer.clear())
             self._listener = tf2_ros.TransformListener(self.buffer, node)
 
     @property
