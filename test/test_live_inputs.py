@@ -80,9 +80,9 @@ def build(drive: Path, path: Path, *parameters: str, covariance: bool = False) -
         words += ["-p", parameter]
     rclpy.init(args=words)
     node = MapBuilderNode()
-    node.start()
     by_gps = "pose_source:=gps" in parameters
     try:
+        node.start()
         with open_bag(drive) as bag:
             for topic, _, _, cdr in bag.raw([POSES, FIXES, IMAGES]):
                 message = deserialize_message(cdr, KINDS[topic])
