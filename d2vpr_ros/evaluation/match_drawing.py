@@ -28,24 +28,28 @@ At = Callable[[Array], tuple[float, float]]
 def place_pixels(geometry: PlaceGeometry, sighting: Sighting) -> Points:
     """(N, 2) where a sighting's inliers are in the place's picture; NaN where they are outside it.
 
-    Of landmarks their projection with the map's pose of the place, which is as exact as that pose.
+    Landmarks of the place itself were found in it. Those of its neighbours are projected with the map's pose of the
+    place, which is as exact as that pose.
     """
     if sighting.place_pixels is not None:
         return np.asarray(sighting.place_pixels, np.float64)
     if sighting.landmarks is None or not len(sighting.landmarks):
         return np.zeros((0, 2))
-    nowhere = np.full((len(sighting.landmarks), 2), np.nan)
+    pixels = np.full((len(sighting.landmarks), 2), np.nan)
     place = geometry.place_view(sighting.row)
     if place is None or place.lens is None:
-        return nowhere
+        return pixels
     pose = geometry.map.camera_pose(sighting.row)
     seen = pose.rotation.inv().apply(sighting.landmarks - pose.position)
     ahead = seen[:, 2] > _NEAREST
-    nowhere[ahead] = place.lens.pixels(seen[ahead, :2] / seen[ahead, 2:])
+    pixels[ahead] = place.lens.pixels(seen[ahead, :2] / seen[ahead, 2:])
+    own = geometry.landmarks(sighting.row)
+    known = {} if own is None else dict(zip(map(tuple, own.positions.tolist()), own.pixels, strict=True))
+    for number, landmark in enumerate(sighting.landmarks.tolist()):
+        pixels[number] = known.get(tuple(landmark), pixels[number])
     height, width = place.levelled.shape
-    outside = ~((nowhere >= 0) & (nowhere <= (width - 1, height - 1))).all(axis=1)
-    nowhere[outside] = np.nan
-    return nowhere
+    pixels[~((pixels >= 0) & (pixels <= (width - 1, height - 1))).all(axis=1)] = np.nan
+    return pixels
 
 
 def pair_svg(query: tuple[str, int, int], place: tuple[str, int, int], seen: Points, stored: Points) -> str:
@@ -88,7 +92,7 @@ def overview_svg(place_map: PlaceMap, matched: MatchedImage, mount: Pose | None)
     parts += _dots(at, places[list(matched.candidates)][:, axes], 3.4, _CANDIDATE)
     for group in reversed(matched.groups):
         x, y = at(places[group.sighting.row][axes])
-        parts.append(f'<text x="{x + 6:.1f}" y="{y - 5:.1f}" font-size="13" fill="{_CANDIDATE}">{group.rank}</text>')
+        parts.append(f'<text x="{x + 7:.1f}" y="{y + 17:.1f}" font-size="13" fill="{_CANDIDATE}">{group.rank}</text>')
     for answer in answers:
         x, y = at(answer[axes])
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{_ANSWER}" stroke-width="2.5"/>')
@@ -102,16 +106,17 @@ def plan_svg(place_map: PlaceMap, group: Group, mount: Pose | None) -> str:
         mount: T_base_cameraOptical; None takes that of the map's cameras. Poses are of the base.
     """
     axes, sighting = plan_axes(place_map), group.sighting
-    places = place_map.base_poses(mount)[0][:, axes]
+    places: Points = place_map.base_poses(mount)[0][:, axes]
     place = place_map.base_pose(sighting.row, mount)
     landmarks = np.zeros((0, 2)) if sighting.landmarks is None else sighting.landmarks[:, axes]
     shown, span = [place.position[axes]], place_map.spacing_m or 1.0
-    outline = np.zeros((0, 2))
+    outline: Points = np.zeros((0, 2))
     if group.answer is not None:
-        shown.append(group.answer.base.position[axes])
+        answer_at = group.answer.base.position[axes]
+        shown.append(answer_at)
         half, directions = ellipse_95(group.answer.covariance[np.ix_(axes, axes)])
         angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-        outline = shown[-1] + np.column_stack([np.cos(angles), np.sin(angles)]) * half @ directions.T
+        outline = answer_at + np.column_stack([np.cos(angles), np.sin(angles)]) * half @ directions.T
     away = np.linalg.norm(landmarks - shown[0], axis=1)
     near = landmarks[away <= min(_REACH_M, float(np.quantile(away, _LANDMARKS_SHOWN)))] if len(away) else landmarks
     around = places[np.linalg.norm(places - shown[0], axis=1) <= 3.0 * span]

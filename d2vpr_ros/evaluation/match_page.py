@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from d2vpr_ros.evaluation.match_drawing import overview_svg, pair_svg, place_pixels, plan_svg
-from d2vpr_ros.evaluation.match_report import COLUMNS, cells
+from d2vpr_ros.evaluation.match_report import cells, columns
 from d2vpr_ros.evaluation.one_image import Group, MatchedImage
 from d2vpr_ros.evaluation.page import data_uri, write_page
 from d2vpr_ros.geometry import Pose
@@ -55,7 +55,7 @@ def write_match_page(
         f"{image.name} in {place_map.path.name}",
         lead=_lead(best),
         notes=matched.notes,
-        columns=COLUMNS,
+        columns=columns(place_map),
         groups=[_drawn(group, matched, geometry, mount) for group in matched.groups],
         overview=Markup(overview_svg(place_map, matched, mount)) if place_map.header.metric else "",
         facts=facts,
@@ -85,7 +85,7 @@ def _drawn(group: Group, matched: MatchedImage, geometry: PlaceGeometry, mount: 
     if group.answer is None:
         said += ", by two-view geometry alone" if sighting.inliers else ""
     else:
-        said += "; lines end where the landmarks are by the map's pose of the place"
+        said += "; landmarks of its neighbours are where the map's poses put them"
     if outside:
         said += f"; {outside} landmarks outside the place's picture are rings"
     if size is None:

@@ -13,8 +13,6 @@ from d2vpr_ros.evaluation.one_image import Answer, Group, MatchedImage
 from d2vpr_ros.evaluation.scoring import semi_axis_95_m
 from d2vpr_ros.mapping import PlaceMap
 
-COLUMNS = ("rank", "place", "similarity", "inliers", "share", "spread", "residual", "base in the map")
-
 
 @dataclass(frozen=True)
 class Deviations:
@@ -34,18 +32,25 @@ class Deviations:
 def lines(matched: MatchedImage, place_map: PlaceMap) -> list[str]:
     """The picture, its camera, what is doubtful, and a line for each group of candidates."""
     width, height = matched.size
-    rows = [COLUMNS, *(cells(group, place_map) for group in matched.groups)]
-    wide = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
+    rows = [columns(place_map), *(cells(group, place_map) for group in matched.groups)]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return [
         f"picture: {width} x {height}, {len(matched.view)} points",
         f"intrinsics: {matched.intrinsics}",
         *(f"note: {note}" for note in matched.notes),
-        *("  ".join((*map(str.ljust, row, wide), row[-1])) for row in rows),
+        *("  ".join((*(cell.ljust(width) for cell, width in zip(row, wide, strict=False)), row[-1])) for row in rows),
     ]
 
 
+def columns(place_map: PlaceMap) -> tuple[str, ...]:
+    """What the `cells` of a group are."""
+    heading = "from north, clockwise" if place_map.header.origin else "from x, anticlockwise"
+    base = f"base in the map (standard deviations), heading {heading}"
+    return ("rank", "place", "similarity", "inliers", "share", "spread", "residual", base)
+
+
 def cells(group: Group, place_map: PlaceMap) -> tuple[str, ...]:
-    """A group in the order of `COLUMNS`."""
+    """A group in the order of `columns`."""
     sighting = group.sighting
     numbers = ("", "", "")
     if group.answer is not None:
@@ -56,24 +61,21 @@ def cells(group: Group, place_map: PlaceMap) -> tuple[str, ...]:
         f"{group.similarity:.3f}",
         str(sighting.inliers),
         *numbers,
-        f"no pose: {group.no_pose}" if group.answer is None else pose_in_words(group.answer, place_map),
+        f"no pose: {group.no_pose}" if group.answer is None else pose_in_words(group.answer),
     )
 
 
-def pose_in_words(answer: Answer, place_map: PlaceMap) -> str:
-    x, y, z = answer.base.position
+def pose_in_words(answer: Answer) -> str:
     sigmas = Deviations.of(answer)
-    parts = [f"x {x:.2f} y {y:.2f} z {z:.2f} m (sd {' '.join(f'{sigma:.2f}' for sigma in sigmas.position_m)})"]
+    axes = zip("xyz", answer.base.position, sigmas.position_m, strict=True)
+    parts = [f"{axis} {value:.2f} ({sigma:.2f})" for axis, value, sigma in axes]
+    parts[-1] += " m"
     if answer.heading_deg is not None:
-        parts.append(f"heading {answer.heading_deg:.1f} deg {heading_from(place_map)} (sd {sigmas.heading_deg:.1f})")
+        parts.append(f"heading {answer.heading_deg:.1f} ({sigmas.heading_deg:.1f}) deg")
     parts.append(f"95 % ellipse {sigmas.semi_axis_m:.2f} m")
     if answer.geo is not None:
         parts.append(f"lat {answer.geo[0]:.7f} lon {answer.geo[1]:.7f}")
     return ", ".join(parts)
-
-
-def heading_from(place_map: PlaceMap) -> str:
-    return "from north, clockwise" if place_map.header.origin else "from x, anticlockwise"
 
 
 def as_json(matched: MatchedImage, place_map: PlaceMap, image: Path) -> dict[str, object]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from d2vpr_ros.bags.covariance import moved
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import one_line
 from d2vpr_ros.geometry import FORWARD_MOUNT, Array, Pose
 from d2vpr_ros.mapping import PlaceMap, check_model
 from d2vpr_ros.mapping.earth import Earth, earth_of
@@ -23,6 +24,7 @@ Picture = npt.NDArray[np.uint8]
 
 CANDIDATES = 8
 """Places that are looked at closely."""
+_BY_CHANCE = 25  # inliers that a pose by images of other places reaches by day (GeometryParams.least_inliers)
 _CENTRE = 0.2  # of a side; an optical centre further off the middle is told: K may be of another size
 
 
@@ -127,7 +129,7 @@ def match_image(
         groups.append(Group(number + 1, float(similarities[number]), sighting, answer, no_pose))
     groups.sort(key=lambda group: (group.answer is None, -group.sighting.inliers))
     small = shrink(rgb)
-    notes = _notes(small, view, lens)
+    notes = _notes(small, view, lens, groups)
     return MatchedImage(small, view, (width, height), intrinsics, notes, found, tuple(groups))
 
 
@@ -138,8 +140,8 @@ def _lens_of_map(geometry: PlaceGeometry, rows: Sequence[int], width: int, heigh
         return None, "not known: neither --camera-info nor the map has any"
     for row, lens in lenses:
         if lens.for_size(width, height) is not None:
-            name = geometry.map.camera_table[int(geometry.map.cameras[row])].name
-            return lens, f"taken from the map's camera {name or '(no name)'}, {_in_words(lens)}"
+            name = one_line(geometry.map.camera_table[int(geometry.map.cameras[row])].name)
+            return lens, f"taken from the map's camera '{name}', {_in_words(lens)}"
     lens = lenses[0][1]
     return None, f"not known: the map's camera takes {lens.width} x {lens.height}, another shape; give --camera-info"
 
@@ -149,7 +151,7 @@ def _in_words(lens: Lens) -> str:
     return f"{lens.width} x {lens.height}, focal length {lens.focal_px:.0f} px{distortion}"
 
 
-def _notes(small: Picture, view: View, lens: Lens | None) -> tuple[str, ...]:
+def _notes(small: Picture, view: View, lens: Lens | None, groups: Sequence[Group]) -> tuple[str, ...]:
     notes = []
     if flaw := find_flaw(small):
         notes.append(f"the picture is {flaw}")
@@ -162,6 +164,11 @@ def _notes(small: Picture, view: View, lens: Lens | None) -> tuple[str, ...]:
                 f"the optical centre is {off:.0%} of a side off the middle: see whether the camera matrix is for "
                 f"pictures of {lens.width} x {lens.height}"
             )
+    if groups and groups[0].answer is not None and groups[0].sighting.inliers <= _BY_CHANCE:
+        notes.append(
+            f"a pose of {groups[0].sighting.inliers} inliers proves little: pictures of other places reach "
+            f"{_BY_CHANCE} by chance"
+        )
     return tuple(notes)
 
 
@@ -192,5 +199,4 @@ def _why_no_pose(geometry: PlaceGeometry, view: View, sighting: Sighting, intrin
     landmarks = geometry.landmarks(row)
     if landmarks is None:
         return "its neighbours' pictures give it no landmarks"
-    least = geometry.params.least_inliers
-    return f"too few inliers: no pose that {least} of its {len(landmarks)} landmarks fit"
+    return f"fewer than {geometry.params.least_inliers} of its {len(landmarks)} landmarks fit one"
