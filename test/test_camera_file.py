@@ -79,7 +79,7 @@ def test_coefficients_that_are_all_zero_are_no_distortion_whatever_the_model(tmp
 )
 def test_a_file_that_is_no_calibration_is_told_by_name(tmp_path: Path, text: str, said: str) -> None:
     path = written(tmp_path, text)
-    with pytest.raises(UserError, match="camera.yaml") as told:
+    with pytest.raises(UserError, match=r"camera\.yaml") as told:
         read_lens(path, 640, 480)
     assert said in str(told.value)
     assert len(str(told.value)) < 500
