@@ -168,7 +168,7 @@ def test_a_mount_moves_the_base_and_its_covariance(place_map: Path, image: Path,
     ("made", "why"),
     [
         ({"pictures": False}, "the map has no picture of the place that can be read"),
-        ({"k": False}, "the map has no intrinsics of the camera that saw the place"),
+        ({"k": False, "places": 2}, "the map has no intrinsics of the camera that saw the place"),
         ({"places": 1}, "no other place near it looks the same way"),
         ({"spot": True}, "no other place near it looks the same way"),
         ({"metric": False}, "the map is a sequence without metres"),
@@ -188,13 +188,23 @@ def test_a_map_that_can_give_no_pose_says_why(
     assert (found["groups"][0]["inliers"] > 25) == seen_by_two_views
 
 
-def test_without_intrinsics_of_its_shape_a_picture_gets_inliers_and_no_pose(
+def test_of_a_map_without_intrinsics_the_focal_length_is_found_and_said(
+    street: Street, image: Path, tmp_path: Path
+) -> None:
+    found = numbers_of(tmp_path, write_map(tmp_path / "plain.d2map", street, k=False), image)
+    assert "which the map's poses told" in found["intrinsics"]
+    assert np.linalg.norm(np.array(found["groups"][0]["pose"]["position"]) - street.at.position) < 0.5
+
+
+def test_a_picture_of_another_shape_has_no_intrinsics_of_the_map_s_and_is_told_so(
     street: Street, place_map: Path, tmp_path: Path
 ) -> None:
-    cut = write_image(tmp_path / "cut.jpg", street.aside[:180])
-    best = numbers_of(tmp_path, place_map, cut)["groups"][0]
-    assert best["inliers"] > 25 and best["pose"] is None
-    assert "the map's camera takes 320 x 240, another shape; give --camera-info" in best["no_pose"]
+    found = numbers_of(tmp_path, place_map, write_image(tmp_path / "cut.jpg", street.aside[:180]))
+    assert found["groups"][0]["inliers"] > 25
+    assert "the map's camera takes 320 x 240, another shape" in found["intrinsics"]
+    assert found["focal_px"] is None
+    estimated = found["groups"][0]["pose"] is not None
+    assert any("focal length is estimated" in note for note in found["notes"]) == estimated
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

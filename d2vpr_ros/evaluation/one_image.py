@@ -120,9 +120,12 @@ def match_image(
     else:
         intrinsics = f"{source}, {_in_words(lens)}"
     view = geometry.view(rgb, lens)
+    sightings = geometry.sightings(view, found, mount)
+    if lens is None:  # known only now, if the sightings told it
+        intrinsics = f"{geometry.intrinsics(None)}; {intrinsics}"
     earth = earth_of(place_map)
     groups = []
-    for sighting in geometry.sightings(view, found, mount):
+    for sighting in sightings:
         number = found.index(sighting.row)
         answer = _answer(place_map, sighting, mount, earth)
         no_pose = "" if answer else _why_no_pose(geometry, view, sighting, intrinsics)
@@ -130,6 +133,8 @@ def match_image(
     groups.sort(key=lambda group: (group.answer is None, -group.sighting.inliers))
     small = shrink(rgb)
     notes = _notes(small, view, lens, groups)
+    if lens is None and any(group.answer for group in groups):
+        notes = (*notes, "of a camera whose focal length is estimated the optical centre is taken for the middle")
     return MatchedImage(small, view, (width, height), intrinsics, notes, found, tuple(groups))
 
 
@@ -137,13 +142,14 @@ def _lens_of_map(geometry: PlaceGeometry, rows: Sequence[int], width: int, heigh
     """The lens of the first candidate's camera that may have taken the picture, and in words where it is from."""
     lenses = [(row, lens) for row in rows if (lens := geometry.place_lens(row)) is not None]
     if not lenses:
-        return None, "not known: neither --camera-info nor the map has any"
+        return None, "the map has none that could be taken"
     for row, lens in lenses:
         if lens.for_size(width, height) is not None:
-            name = one_line(geometry.map.camera_table[int(geometry.map.cameras[row])].name)
-            return lens, f"taken from the map's camera '{name}', {_in_words(lens)}"
+            camera = geometry.map.camera_table[int(geometry.map.cameras[row])]
+            told = "" if camera.k else ", which the map's poses told"
+            return lens, f"taken from the map's camera '{one_line(camera.name)}', {_in_words(lens)}{told}"
     lens = lenses[0][1]
-    return None, f"not known: the map's camera takes {lens.width} x {lens.height}, another shape; give --camera-info"
+    return None, f"the map's camera takes {lens.width} x {lens.height}, another shape; --camera-info tells this one's"
 
 
 def _in_words(lens: Lens) -> str:
@@ -191,12 +197,12 @@ def _why_no_pose(geometry: PlaceGeometry, view: View, sighting: Sighting, intrin
     if geometry.place_view(row) is None:
         return "the map has no picture of the place that can be read"
     if geometry.place_lens(row) is None:
-        return "the map has no intrinsics of the camera that saw the place"
-    if view.lens is None:
-        return f"intrinsics {intrinsics}" if intrinsics.startswith("not known") else "the lens is for another shape"
+        return "the map has no intrinsics of the camera that saw the place, and its poses do not tell them"
     if not len(geometry.neighbours(row)):
         return "no other place near it looks the same way, so it has no landmarks"
     landmarks = geometry.landmarks(row)
     if landmarks is None:
         return "its neighbours' pictures give it no landmarks"
+    if view.lens is None:
+        return f"the picture's intrinsics are {intrinsics}"
     return f"fewer than {geometry.params.least_inliers} of its {len(landmarks)} landmarks fit one"
