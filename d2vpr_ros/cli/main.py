@@ -90,6 +90,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def _run_verb(verb: tuple[str, ...], words: Sequence[str]) -> int:
+    args = parser_of(verb).parse_args(words)
+    return int(importlib.import_module(VERBS[verb]).main(args))
+
+
+def parser_of(verb: tuple[str, ...]) -> argparse.ArgumentParser:
+    """The parser of the words behind a verb."""
     module = importlib.import_module(VERBS[verb])
     parser = argparse.ArgumentParser(
         prog=" ".join(("d2vpr", *verb)),
@@ -98,7 +104,7 @@ def _run_verb(verb: tuple[str, ...], words: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    return int(module.main(parser.parse_args(words)))
+    return parser
 
 
 def _leading_names(words: Sequence[str]) -> list[str]:

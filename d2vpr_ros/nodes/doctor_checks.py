@@ -221,7 +221,7 @@ def _check_senders(stream: Stream, expected: Sequence[str], known: str, listened
         lines.append(
             fail(
                 f"{topic}: no message in {listened_s:.0f} s",
-                f"ros2 topic hz {topic}; if they come there, 'Images are lost on the way' in docs/how-to.md helps",
+                f"ros2 topic hz {topic}; if they come there, see 'Images are lost' in docs/troubleshooting.md",
             )
         )
     return lines
