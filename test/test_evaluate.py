@@ -210,8 +210,8 @@ def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
         (["nowhere.mcap"], "nowhere.mcap: no such bag"),
         (["--odom-topic", "/gps/fix"], "is no topic of nav_msgs/msg/Odometry; those are: /odom"),
         (["--kidnap", "3"], "--kidnap: the drive of"),
-        (["--kidnap", "3", "--truth", "index"], "--kidnap with --truth index"),
-        (["--json", "nowhere/result.json"], "there is no folder nowhere"),
+        (["--kidnap", "3", "--truth", "index"], "--kidnap needs poses"),
+        (["--json", "nowhere/result.json"], "no folder nowhere"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told_in_a_line(

@@ -255,8 +255,8 @@ def test_what_cannot_be_matched_is_told_in_a_line(
         (["--camera-info", str(tmp_path / "wide.yaml")], "the picture is 320 x 240, its camera's intrinsics"),
         (["--mount", *"1230000"], "--mount: not a pose"),
         (["-o", str(tmp_path / "there.html")], "exists already"),
-        (["-o", str(image), "--force"], "is what is being read"),
-        (["--json", str(image)], "is what is being read"),
+        (["-o", str(image), "--force"], "is an input"),
+        (["--json", str(image)], "is an input"),
         (["-o", str(tmp_path / "x"), "--json", str(tmp_path / "x")], "both name"),
     ):
         assert d2vpr(["match", str(place_map), str(image), *options]) == 2

@@ -175,7 +175,9 @@ def check(estimate: Estimate) -> None:
 
 def test_an_encoding_that_would_forge_a_line_of_the_log_is_escaped() -> None:
     image = Image(height=1, width=1, encoding="rgb8\n[ERROR] all is lost" + 200 * "!", data=b"123")
-    with pytest.raises(UserError, match=r"^image \(rgb8\\n\[ERROR\] all is lost!+\.\.\.\): not an encoding") as caught:
+    with pytest.raises(
+        UserError, match=r"^image \(rgb8\\n\[ERROR\] all is lost!+\.\.\.\): unknown image encoding"
+    ) as caught:
         read_frame(image)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
@@ -203,7 +205,7 @@ def test_a_recording_that_starts_again_with_its_clock_starts_the_belief_anew(loa
     clock = itertools.chain([0], range(500, 505), range(500, 505))  # before /clock has begun, and two times round
     states = [judge.estimate(loaded, frame_at(s or 500), 0.0, s * SECOND, 0.0).state for s in clock]
     assert State.LOCALIZED not in states
-    assert said == ["the images' stamps jumped back: starting anew"]
+    assert said == ["the stamps of the images jumped back: the belief is reset"]
 
 
 def test_a_mount_that_tf_does_not_know_is_named_once(loaded: Loaded) -> None:
@@ -217,7 +219,7 @@ def test_a_mount_that_tf_does_not_know_is_named_once(loaded: Loaded) -> None:
     judge = Judging(node_settings.of_values(values), SideInputs(GATE, said.append), find_mount, said.append)
     for second in range(10):
         assert judge.has_mounts(loaded.localizer, frame_at(NOW_S + second), float(second))
-    assert judge.mounts_from[0] == "that of the map's camera: tf does not know base_link -> left"
+    assert judge.mounts_from[0] == "as the camera of the map: tf does not know base_link -> left"
     assert len(said) == 1 and judge.mounts_from[0] in said[0]
     assert set(asked) == {("base_link", "left")} and len(asked) == 10  # it may come to be known yet
 
@@ -264,6 +266,6 @@ def test_a_robot_that_drives_faster_than_it_is_said_to_is_told_once(loaded: Load
         if number < 20:
             assert inputs.odometry_status(None, float(number)) == "ok"
     assert inputs.odometry_status(None, 40.0).startswith(
-        "ok; has driven 3.2 m/s, more than top_speed_mps (2): set that"
+        "ok; has driven 3.2 m/s, more than top_speed_mps (2): set a higher value"
     )
     assert len(said) == 1

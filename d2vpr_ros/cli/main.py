@@ -134,7 +134,7 @@ def _overview(named: Sequence[str]) -> str:
             *([] if named else [d2vpr_ros.__doc__ or "", ""]),
             *(f"  d2vpr {verb:{width}}  {summary}" for verb, summary in shown.items()),
             "",
-            "`--help` behind a verb says what it takes; `d2vpr --version` the version.",
+            "`d2vpr VERB --help` lists the options of a verb; `d2vpr --version` prints the version.",
         ]
     )
 

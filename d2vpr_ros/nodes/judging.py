@@ -19,7 +19,7 @@ from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
 
 _WAIT_FOR_MOUNT_S = 5.0
-_NOT_COVERED = "; the map has nothing that it sees"
+_NOT_COVERED = "; it sees nothing of the map"
 
 FindMount = Callable[[str, str], "Pose | None"]
 """T_base_cameraOptical by the names of the two frames; None as long as it is not known."""
@@ -75,7 +75,7 @@ class Judging:
         names = [camera.name for camera in self._settings.cameras]
         missing = [name for name, mount in zip(names, self._mounts, strict=True) if mount is None]
         if missing:
-            self.problem = f"it is not known where {', '.join(missing)} sits on {self._settings.base_frame}"
+            self.problem = f"the mount of {', '.join(missing)} on {self._settings.base_frame} is unknown"
             return False
         if len(localizer.cameras.mounts) == 1:
             localizer.use_mounts(self._mounts)
@@ -87,7 +87,7 @@ class Judging:
             share = localizer.cameras.coverage[camera]
             self._say(
                 f"camera {names[camera]} sees what was mapped at {share:.0%} of the map's places, so its images are "
-                "not answered; add a drive with that camera by d2vpr map append, or correct its mount"
+                "not answered; add a drive with that camera with d2vpr map append, or correct its mount"
             )
         return False
 
@@ -114,8 +114,8 @@ class Judging:
         self.age_s = watch.age_s(frame.stamp_ns, now_ns, now_s - arrived_s)
         if was_undecided and watch.clocks_differ:
             self._say(
-                "the images' stamps are over 60 s off this node's clock, so their age is taken from their arrival; "
-                "for a recording, play it with --clock and set use_sim_time:=true"
+                "the images' stamps are over 60 s off this node's clock, so their time of arrival is used; for a "
+                "recording, play it with --clock and set use_sim_time:=true"
             )
         most = self._settings.max_age_s
         self.problem = ""
@@ -124,7 +124,7 @@ class Judging:
             self.problem = f"{RejectReason.STALE_IMAGE.value}: its stamp is {off} by this node's clock"
             return Estimate(frame.stamp_ns, State.LOST, RejectReason.STALE_IMAGE, ())
         if watch.jumped_back_for(frame.stamp_ns, self._watches):
-            self._say("the images' stamps jumped back: starting anew")
+            self._say("the stamps of the images jumped back: the belief is reset")
             loaded.localizer.reset()
         # First described, then looked up: odometry and GPS of the image's time often come a little after it.
         if descriptor is None:
@@ -144,7 +144,7 @@ class Judging:
         still.see(descriptor, odometry)
         if not still.contradicts:  # by its own pictures: those of a camera that fell silent say nothing any more
             return odometry
-        self._inputs.report("stands still while the images move on", now_s)
+        self._inputs.report("does not move while the images do", now_s)
         if not was_contradicted:
             loaded.localizer.reset()
         return None
@@ -158,11 +158,11 @@ class Judging:
             return
         why = f"tf does not know {base} -> {one_line(optical)}" if self._find_mount else "tf2_ros is not installed"
         alone, cameras = len(self._mounts) == 1, self._settings.cameras
-        self.mounts_from[camera] = f"that of the map's camera: {why}" if alone else why
+        self.mounts_from[camera] = f"as the camera of the map: {why}" if alone else why
         asked_s = self._asked_s[camera]
         asked_s = self._asked_s[camera] = now_s if asked_s is None else asked_s
         if asked_s < now_s - _WAIT_FOR_MOUNT_S and (self._find_mount or self._settings.camera_frame):
-            instead = f"is taken to be {self.mounts_from[camera]}" if alone else f"is not known: {why}"
+            instead = f"is assumed: {self.mounts_from[camera]}" if alone else f"is unknown: {why}"
             self._say(
                 f"the mount of {cameras[camera].name or 'the camera'} {instead}; publish it or set "
                 f"{cameras[camera].mount_parameter}"

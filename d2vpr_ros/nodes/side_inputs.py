@@ -92,7 +92,7 @@ class SideInputs:
     def report_far_fix(self, estimate: Estimate) -> None:
         """Say that images contradict the receiver, where they do."""
         if estimate.far_fix_m is not None and estimate.state is State.LOCALIZED:
-            self._say(f"GPS: {_far(estimate.far_fix_m)}, and the images know the place: the fix is not obeyed")
+            self._say(f"GPS: {_far(estimate.far_fix_m)}; the images contradict the fix, so it is not used")
 
     def gps_status(self, newest: Estimate | None, earth: Earth | None) -> str:
         """For /diagnostics: none, no fix, stale, within how many metres is searched, or how far from the map it is.
@@ -104,7 +104,7 @@ class SideInputs:
         if fix is None:
             return "none" if self._has_fix else "no fix"
         if earth is None:
-            return "not used: the map does not say where it lies on the earth"
+            return "not used: the map has no position on the earth"
         if newest is not None and newest.far_fix_m is not None:
             contradicted = newest.state is State.LOCALIZED
             return f"{_far(newest.far_fix_m)}{': contradicted by the images' if contradicted else ''}"
@@ -138,7 +138,7 @@ class SideInputs:
             return f"stale: the newest is {(image_ns - newest[0]) / NANOSECONDS:.1f} s older than the image"
         top_mps = self._gate.top_speed_mps
         if self._odometry.moved and self._fastest_mps <= top_mps:
-            return f"ok; that of {one_line(self._odometry.frames[1])}, moved to {self._base_frame}"
+            return f"ok; of {one_line(self._odometry.frames[1])}, moved to {self._base_frame}"
         return "ok" if self._fastest_mps <= top_mps else f"ok; {too_fast(self._fastest_mps, top_mps)}"
 
 
@@ -150,6 +150,6 @@ def _far(metres: float) -> str:
 def too_fast(speed_mps: float, top_speed_mps: float) -> str:
     """What it means that a robot drove faster than it is said to."""
     return (
-        f"has driven {speed_mps:.1f} m/s, more than top_speed_mps ({top_speed_mps:g}): set that higher, or the robot "
-        "is lost wherever odometry fails"
+        f"has driven {speed_mps:.1f} m/s, more than top_speed_mps ({top_speed_mps:g}): set a higher value, or the "
+        "robot is lost when odometry fails"
     )
