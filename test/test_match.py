@@ -192,7 +192,7 @@ def test_of_a_map_without_intrinsics_the_focal_length_is_found_and_said(
     street: Street, image: Path, tmp_path: Path
 ) -> None:
     found = numbers_of(tmp_path, write_map(tmp_path / "plain.d2map", street, k=False), image)
-    assert "which the map's poses told" in found["intrinsics"]
+    assert "estimated from the map's poses" in found["intrinsics"]
     assert np.linalg.norm(np.array(found["groups"][0]["pose"]["position"]) - street.at.position) < 0.5
 
 
@@ -201,10 +201,10 @@ def test_a_picture_of_another_shape_has_no_intrinsics_of_the_map_s_and_is_told_s
 ) -> None:
     found = numbers_of(tmp_path, place_map, write_image(tmp_path / "cut.jpg", street.aside[:180]))
     assert found["groups"][0]["inliers"] > 25
-    assert "the map's camera takes 320 x 240, another shape" in found["intrinsics"]
+    assert "the map's camera has 320 x 240, another shape" in found["intrinsics"]
     assert found["focal_px"] is None
     estimated = found["groups"][0]["pose"] is not None
-    assert any("focal length is estimated" in note for note in found["notes"]) == estimated
+    assert any("focal length of this camera is estimated" in note for note in found["notes"]) == estimated
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

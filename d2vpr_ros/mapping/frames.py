@@ -90,8 +90,8 @@ def find_transform(place_map: PlaceMap, other: PlaceMap, frames: Frames) -> tupl
     if higher_m is not None and abs(higher_m) > _HEIGHTS_DIFFER_M:
         side = "above" if higher_m > 0 else "below"
         log.warning(
-            "%s: its places lie %.1f m %s those of %s where both have been: one has heights above the ellipsoid, the "
-            "other above the sea (the geoid), or a receiver's are off; localizing between the two is held back by that",
+            "%s: its places are %.1f m %s those of %s in the common part; one has heights above the ellipsoid, the "
+            "other above the sea (the geoid), or the heights of a receiver are wrong; this makes localization worse",
             ", ".join(session.name for session in other.session_table.values()), abs(higher_m), side, place_map.path,
         )  # fmt: skip
     return transform, how
