@@ -167,7 +167,7 @@ def test_a_mount_moves_the_base_and_its_covariance(place_map: Path, image: Path,
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        ({"pictures": False}, "the map has no picture of the place that can be read"),
+        ({"pictures": False}, "the map has no readable picture of the place"),
         ({"k": False, "places": 2}, "the map has no intrinsics of the camera that saw the place"),
         ({"places": 1}, "no other place near it looks the same way"),
         ({"spot": True}, "no other place near it looks the same way"),
