@@ -31,7 +31,7 @@ class Evidence:
         belief: with a state for every place that the image resembles.
         log_ratio: (A,) log likelihood ratio of each state against being off the map; others: of any other place.
         similar: (A,) standardised similarity that each state got.
-        scale: of the map's likelihood; by_odometry: whether the belief moved by it.
+        scale: of the map's likelihood; by_odometry, unmoved: as `change_test.follow` has them.
     """
 
     belief: Belief
@@ -40,6 +40,7 @@ class Evidence:
     similar: Array
     scale: float
     by_odometry: bool
+    unmoved: float = 0.0
 
 
 def look(
@@ -52,13 +53,14 @@ def look(
     fix: Region | None = None,
     *,
     by_odometry: bool = False,
+    unmoved: float = 0.0,
 ) -> Evidence:
     """What an image says.
 
     Args:
         candidates: (C,) rows of the places most like the image, and their standardised similarities `scores` (C,).
         shared: whether a state also takes candidates near where its robot is, not only its own place.
-        by_odometry: whether the belief moved by it.
+        by_odometry, unmoved: as `change_test.follow` has them.
         fix: where a receiver says the robot is. It says nothing of the places that share the rest: they lie about it
             as well as elsewhere.
     """
@@ -70,7 +72,7 @@ def look(
     log_ratio[heard] = likelihood.log_ratio(similar[heard])
     if fix is not None:
         log_ratio = log_ratio + log_likelihood(fix, places.positions[wide.rows] + wide.offsets)
-    return Evidence(wide, log_ratio, others, similar, likelihood.scale, by_odometry)
+    return Evidence(wide, log_ratio, others, similar, likelihood.scale, by_odometry, unmoved)
 
 
 def without_image(belief: Belief, places: Places, fix: Region) -> Evidence:
@@ -93,7 +95,14 @@ def weigh(evidence: Evidence, weight: float, new: float) -> Belief:
         log_mass=before.log_mass + weight * evidence.log_ratio,
         fit=before.fit + new * evidence.similar,
         images=before.images + new,
-        chances=follow(before.chances, evidence.similar, evidence.scale, new, by_odometry=evidence.by_odometry),
+        chances=follow(
+            before.chances,
+            evidence.similar,
+            evidence.scale,
+            new,
+            by_odometry=evidence.by_odometry,
+            unmoved=evidence.unmoved,
+        ),
         rest=float(before.rest + weight * evidence.others),
     )
     return normalised(_pruned(after))

@@ -12,7 +12,7 @@ from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
 from d2vpr_ros.localize.likelihood import Likelihood, softened
 from d2vpr_ros.localize.measurement import Evidence, look, weigh, without_image, without_light
-from d2vpr_ros.localize.transition import SHORTEST_S, coast, move, runs_out
+from d2vpr_ros.localize.transition import SHORTEST_S, coast, move
 from d2vpr_ros.mapping.restriction import Region
 
 Array = npt.NDArray[np.float64]
@@ -88,14 +88,14 @@ class _Step:
         weight: of the image as evidence to remember.
         new: how much of an image it is for the history, 0 to 1.
         counts: whether anything of it is remembered.
-        unmoved_s: how long the belief was not moved, where nothing tells how the robot did.
+        unmoved: as `change_test.follow` has it.
     """
 
     belief: Belief
     weight: float
     new: float
     counts: bool = True
-    unmoved_s: float = 0.0
+    unmoved: float = 0.0
 
 
 class Tracker:
@@ -147,6 +147,7 @@ class Tracker:
         evidence = look(
             step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence, image.fix,
             by_odometry=image.odometry is not None,
+            unmoved=step.unmoved,
         )  # fmt: skip
         weight = _WEIGHT if image.odometry is not None and self._sequence else 1.0  # for this answer
         shown = weigh(evidence, weight, step.new)
@@ -155,7 +156,7 @@ class Tracker:
             remembered = shown if step.weight == weight else weigh(evidence, step.weight, step.new)
             self.belief = without_light(remembered)
             self._last = image
-        return self._standing(shown, evidence, step)
+        return self._standing(shown, evidence, step.new)
 
     def miss(self, image: Observation) -> None:
         """Take an image into account that no place comes into question for.
@@ -187,12 +188,13 @@ class Tracker:
         fastest_mps = max(self._top_speed_mps, self._speed_mps)
         change = (1 - float(last.descriptor @ image.descriptor)) / max(1 - self._alike, 1e-6)
         if change < _NEWS:
-            return _Step(self.belief, 0.0, 0.0, counts=False, unmoved_s=seconds)
+            return _Step(self.belief, 0.0, 0.0, counts=False)
         # Pictures of nothing differ, too, but all resemble the same place: such ones are no more than one image.
         other = last.candidates[:1].tolist() != image.candidates[:1].tolist()
-        return _Step(coast(self.belief, self._places, seconds, fastest_mps), _WEIGHT_BY_SIGHT, float(other))
+        belief = coast(self.belief, self._places, seconds, fastest_mps)
+        return _Step(belief, _WEIGHT_BY_SIGHT, float(other), unmoved=0.0 if other else min(change, 1.0))
 
-    def _standing(self, belief: Belief, evidence: Evidence, step: _Step) -> Standing:
+    def _standing(self, belief: Belief, evidence: Evidence, new: float) -> Standing:
         places, order = self._places, np.argsort(-belief.log_mass, kind="stable")
         rows, log_mass = belief.rows[order], belief.log_mass[order]
         positions = places.positions[rows]
@@ -207,8 +209,6 @@ class Tracker:
         robot = (positions + belief.offsets[order])[near]
         averaged = np.where(gaps[near] * places.spacing_m <= self._averaged_m, share, 0.0)
         position = averaged @ robot / averaged.sum()
-        left = float(belief.chances[order[0], 0])
-        left += (1 - left) * runs_out(places, robot[0], belief.speeds[order[0]], step.unmoved_s)
         return Standing(
             ranked=rows,
             beliefs=np.exp(log_mass),
@@ -218,9 +218,9 @@ class Tracker:
             off_map=float(np.exp(belief.off_map)),
             fit=float(belief.mean_fit[order[0]]),
             images=float(belief.images[order[0]]),
-            left=left,
+            left=float(belief.chances[order[0], 0]),
             similar=float(evidence.similar[evidence.belief.rows == rows[0]][0]),
-            new=step.new,
+            new=new,
             position=position,
             scatter=(robot - position).T @ ((robot - position) * share[:, None]),
         )

@@ -125,19 +125,6 @@ def coast(belief: Belief, places: Places, seconds: float, top_speed_mps: float) 
     return _carried(belief, flows, 1.0)
 
 
-def runs_out(places: Places, robot: Array, speed: Array, seconds: float) -> float:
-    """Chance that a robot that was last seen so long ago, at (3,) `robot` with (3,) `speed`, is past the last place.
-
-    Its images since showed too little new to move the belief: they look alike there, on the map or beyond its end.
-    """
-    if not np.isfinite(speed[0]):
-        return 0.0
-    way = speed * seconds
-    gaps, _ = _nearest(places, (robot + way)[None], 1)
-    deviation = np.hypot(places.spacing_m, _UNSTEADY * np.linalg.norm(way))
-    return float((1 - _ALTERS) * _beyond((gaps / deviation) ** 2)[0])
-
-
 def _nearest(places: Places, positions: Array, count: int) -> tuple[Array, Rows]:
     """Distances (A, K) and rows (A, K) of the places nearest to positions (A, 3)."""
     count = min(count, len(places))
@@ -173,15 +160,9 @@ def _worthwhile(shares: Array) -> tuple[Rows, Rows]:
     return state, column
 
 
-def _beyond(distances: Array) -> Array:
-    """(A, K) squared Mahalanobis distances -> (A,) chance that none of these places is the robot's."""
-    beyond: Array = chdtr(2, np.maximum(distances.min(axis=1) - 1, 0))
-    return beyond
-
-
 def _left(distances: Array, moved: float) -> Array:
     """(A,) the share that leaves the map: most of it where nothing of the map is near."""
-    left: Array = np.clip(_beyond(distances) * moved, _LEAVES * moved, 0.99)
+    left: Array = np.clip(chdtr(2, np.maximum(distances.min(axis=1) - 1, 0)) * moved, _LEAVES * moved, 0.99)
     return left
 
 
