@@ -21,7 +21,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
 from d2vpr_ros.evaluation.kidnapping import Kidnapping, Recovery, Remembered, kidnap, recovery, remembering
 from d2vpr_ros.evaluation.measures import Measures, ScoredDrive, measure
-from d2vpr_ros.evaluation.offline import Described, answer_drive
+from d2vpr_ros.evaluation.offline import Described, Moved, answer_drive
 from d2vpr_ros.evaluation.results import _columns, _finite
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geodesy import LocalFrame
@@ -243,9 +243,11 @@ class Describes:
 def test_a_kidnapped_robot_is_followed_to_where_it_knows(tmp_path: Path) -> None:
     descriptors = alike_along_the_way(STREET, seed=4, width=WIDTH)
     place_map = write_places(tmp_path / "m.d2map", straight_street(STREET), descriptors)
-    localizer = Localizer(place_map, Describes())
+    localizer, _black = Localizer(place_map, Describes()), np.zeros((8, 8, 3), np.uint8)
     images = [
-        Described(Frame(np.zeros((8, 8, 3), np.uint8), number * SECOND, "front"), descriptor, pose, False, {})
+        Described(
+            Frame(np.zeros((8, 8, 3), np.uint8), number * SECOND, "front"), descriptor, (Moved(number * SECOND, pose),)
+        )
         for number, (descriptor, pose) in enumerate(zip(descriptors, straight_street(STREET), strict=True))
     ]
     again: list[Remembered] = []

@@ -15,10 +15,10 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, interpolate
 from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State
+from d2vpr_ros.localize.clock import StampWatch
 from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import Acceptance, decide
-from d2vpr_ros.localize.freshness import StampWatch
-from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.localize.odometry import MotionBuffer
 from d2vpr_ros.localize.reach import alike_m
 from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.mapping.restriction import Region, Restriction

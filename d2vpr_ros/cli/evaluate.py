@@ -114,9 +114,11 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
         gps = asked_gps(drive.bag, localizer.map, args)
         images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor, gps, asked.unseeing)
         again: list[Remembered] = []
-        every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images)
+        every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images, gps)
         _say_far_fixes(path, every)
-        kidnappings = kidnap(localizer, asked.judge, every, again, args.kidnap) if args.kidnap and not off_map else []
+        kidnappings = (
+            kidnap(localizer, asked.judge, every, again, args.kidnap, gps) if args.kidnap and not off_map else []
+        )
     queries = [answered.query for answered in every if answered.query]
     unscored = len(every) - len(queries)
     topics = tuple(drive.image_topics)
@@ -144,7 +146,7 @@ def asked_gps(bag: Bag, place_map: PlaceMap, args: argparse.Namespace) -> Gps | 
     from d2vpr_ros.bags.topics import NAVSATFIX
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.offline import Gps, choose_gps
-    from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
+    from d2vpr_ros.localize.gps import LEAST_RADIUS_M, SIGMAS, GpsGate
     from d2vpr_ros.mapping.earth import earth_of
 
     if args.no_gps:

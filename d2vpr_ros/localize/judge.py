@@ -12,7 +12,7 @@ from d2vpr_ros.localize.calibration import Calibrations
 from d2vpr_ros.localize.change_test import LOST
 from d2vpr_ros.localize.decision import decide
 from d2vpr_ros.localize.estimate import RejectReason
-from d2vpr_ros.localize.gps_gate import chance
+from d2vpr_ros.localize.gps import chance
 from d2vpr_ros.localize.options import LocalizerOptions, Verify
 from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.mapping import PlaceMap

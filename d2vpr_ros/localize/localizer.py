@@ -22,7 +22,7 @@ from d2vpr_ros.localize.change_test import LOST
 from d2vpr_ros.localize.covariance import answer_covariance, of_place
 from d2vpr_ros.localize.doubt import Doubt
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
-from d2vpr_ros.localize.gps_gate import chance, heeded
+from d2vpr_ros.localize.gps import chance, heeded
 from d2vpr_ros.localize.judge import Judge, Judgement
 from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions

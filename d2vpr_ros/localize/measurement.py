@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from d2vpr_ros.localize.belief import Belief, Places, normalised
 from d2vpr_ros.localize.change_test import follow, unknown
-from d2vpr_ros.localize.gps_gate import log_likelihood
+from d2vpr_ros.localize.gps import log_likelihood
 from d2vpr_ros.localize.likelihood import Likelihood
 from d2vpr_ros.mapping.restriction import Region
 
