@@ -64,6 +64,7 @@ class LocalizerSession:
         problem: why the newest image was not looked at, in words; empty if it was.
         fix: the newest of the receiver; has_fix: whether its last message had one.
         by_odometry: whether the newest image was answered with odometry.
+        calibrations: of the cameras by number, as far as they are known.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class LocalizerSession:
         self.by_odometry = False
         self._say = say
         self._watches = [StampWatch() for _ in range(cameras)]
-        self._calibrations: dict[int, Calibration] = {}
+        self.calibrations: dict[int, Calibration] = {}
         self._epoch = 0
         self._odometry_problem, self._odometry_problem_s = "", -_INFINITE
         self._fastest_mps = 0.0
@@ -138,7 +139,7 @@ class LocalizerSession:
     def take_calibration(self, calibration: Calibration | None, camera: int = 0) -> None:
         """The intrinsics of a camera; None leaves the last as they are."""
         if calibration is not None:
-            self._calibrations[camera] = calibration
+            self.calibrations[camera] = calibration
 
     def answer(
         self,
@@ -252,7 +253,7 @@ class LocalizerSession:
         return None
 
     def _tell_calibration(self, camera: int) -> None:
-        known = self._calibrations.get(camera)
+        known = self.calibrations.get(camera)
         if self._told == (camera, known) or (self._told is None and known is None):
             return
         self._told = camera, known
