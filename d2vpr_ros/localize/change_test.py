@@ -37,6 +37,13 @@ _ALIKE = 0.03
 _UNMOVED = 4.9
 
 
+def has_left(chance: float, *, by_odometry: bool) -> float:
+    """How far images raise the chance of having left above where it is without any: what they tell, 0 to 1."""
+    leaves = LEAVES if by_odometry else LEAVES_BY_SIGHT
+    untold = leaves / (leaves + RETURNS)
+    return max(0.0, (chance - untold) / (1 - untold))
+
+
 def unknown(count: int) -> Array:
     """(count, 6) chances of ways that begin: not left, and any quality."""
     return np.tile(np.append(0.0, np.full(len(QUALITIES), 1 / len(QUALITIES))), (count, 1))

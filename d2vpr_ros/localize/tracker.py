@@ -10,6 +10,7 @@ import numpy.typing as npt
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
+from d2vpr_ros.localize.change_test import has_left
 from d2vpr_ros.localize.likelihood import Likelihood, softened
 from d2vpr_ros.localize.measurement import Evidence, look, weigh, without_image, without_light
 from d2vpr_ros.localize.transition import SHORTEST_S, coast, move
@@ -218,7 +219,7 @@ class Tracker:
             off_map=float(np.exp(belief.off_map)),
             fit=float(belief.mean_fit[order[0]]),
             images=float(belief.images[order[0]]),
-            left=float(belief.chances[order[0], 0]),
+            left=has_left(float(belief.chances[order[0], 0]), by_odometry=evidence.by_odometry),
             similar=float(evidence.similar[evidence.belief.rows == rows[0]][0]),
             new=new,
             position=position,
