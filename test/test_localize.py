@@ -144,7 +144,7 @@ def test_only_places_that_come_into_question_are_looked_at(localizer: Localizer)
     descriptor = localizer.map.descriptors[30]
     near = localizer.match(descriptor, 0, restriction=Restriction(Region(50.0, 0.0, 5.0)))
     assert all(45 <= match.row <= 55 for match in near.matches)
-    nowhere = localizer.match(descriptor, SECOND, restriction=Restriction(Region(1e4, 0.0, 5.0)))
+    nowhere = localizer.match(descriptor, SECOND, restriction=Restriction(Region(STREET + 10.0, 0.0, 5.0)))
     assert (nowhere.state, nowhere.reject_reason, nowhere.matches) == (State.LOST, RejectReason.OFF_MAP, ())
     assert drive(localizer, list(range(10, 30)), first_s=2)[-1].state is State.LOCALIZED  # the belief is still sound
 
