@@ -125,7 +125,7 @@ def kidnap(
     possible = np.flatnonzero(answerable & (metres <= metres[-1] - FOLLOWED_M))
     draw, was, clock_ns = np.random.default_rng(_SEED), np.full(3, np.inf), images[0].image.frame.stamp_ns
     kidnappings = []
-    session = open_session(localizer, gps, "kidnapped")
+    session = open_session(localizer, gps)  # that its odometry begins anew is what is asked for
     for _ in range(count + 1):  # the first one is no kidnapping: where the robot is before
         away = possible[np.linalg.norm(positions[possible] - was, axis=1) > _AWAY_M]
         if not len(away):

@@ -178,16 +178,18 @@ def describe_drive(
         before.clear()
 
 
-def open_session(localizer: Localizer, gps: Gps | None, name: str) -> LocalizerSession:
-    """A session as the node has one, from nothing; what it says of its inputs is logged, each line once.
+def open_session(
+    localizer: Localizer, gps: Gps | None, say: Callable[[str], object] = lambda said: None
+) -> LocalizerSession:
+    """A session as the node has one, from nothing.
 
     Args:
-        name: of the drive, for the log.
+        say: takes what it says of its inputs.
     """
     localizer.reset()
     options = SessionOptions(gps.gate if gps else None)
     cameras = len(localizer.cameras.mounts)
-    return LocalizerSession(localizer, gps.earth if gps else None, options, cameras, _once(f"{name}: "))
+    return LocalizerSession(localizer, gps.earth if gps else None, options, cameras, say)
 
 
 def ask(session: LocalizerSession, image: Described) -> Estimate:
@@ -205,7 +207,7 @@ def answer_drive(
     localizer: Localizer, images: Iterable[Described], judge: Judge, name: str, gps: Gps | None = None
 ) -> Iterator[Answered]:
     """Put the images of one drive to a localizer and judge what it says."""
-    session = open_session(localizer, gps, name)
+    session = open_session(localizer, gps, _once(f"{name}: "))
     for image in images:
         began = time.perf_counter()
         estimate = ask(session, image)
