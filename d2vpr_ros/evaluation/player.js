@@ -12,12 +12,12 @@ let shown = -1;
 let timer = 0;
 
 // Pictures are decoded before they are put in, else the page flickers from one to the next.
-async function show(number) {
+async function show(number, quietly = false) {
   if (number === shown) return;
   shown = number;
   slider.value = number;
   element("count").textContent = `${number + 1} / ${moments.length}`;
-  history.replaceState(null, "", `#image=${number + 1}`);
+  if (!quietly) history.replaceState(null, "", `#image=${number + 1}`);
   const parts = moments[number].content.cloneNode(true);
   const decoded = [...parts.querySelectorAll("image")].map((image) => {
     const picture = new Image();
@@ -74,10 +74,9 @@ document.addEventListener("keydown", (event) => {
 
 function showFromAddress() {
   const found = /^#image=(\d+)$/.exec(location.hash);
-  const number = found ? Number(found[1]) - 1 : 0;
-  if (number >= 0 && number < moments.length) show(number);
-  return found;
+  const number = found ? Number(found[1]) - 1 : -1;
+  return number >= 0 && number < moments.length ? show(number).then(() => player.scrollIntoView()) : null;
 }
 
 window.addEventListener("hashchange", showFromAddress);
-if (showFromAddress()) player.scrollIntoView();
+if (!showFromAddress()) show(0, true); // the address stays as it was given

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.evaluation.drawing import Points
 from d2vpr_ros.evaluation.match_drawing import pair_svg
 from d2vpr_ros.evaluation.offline import Answered
 from d2vpr_ros.evaluation.page import data_uri
@@ -108,12 +109,12 @@ def evenly(count: int, most: int) -> npt.NDArray[np.int64]:
 def moments_of(every: Sequence[Answered], most: int) -> list[Moment]:
     """Of the images whose truth is known at most so many, evenly spread over the drive."""
     known = [(number, one, one.query) for number, one in enumerate(every, 1) if one.query is not None]
-    return [
-        _moment(*known[index], len(every), every[0].estimate.stamp_ns) for index in evenly(len(known), most).tolist()
-    ]
+    chosen = [known[index] for index in evenly(len(known), most)]
+    began_ns = every[0].estimate.stamp_ns if every else 0
+    return [_moment(one, query, number, len(every), began_ns) for number, one, query in chosen]
 
 
-def _moment(number: int, answered: Answered, query: ScoredQuery, of: int, began_ns: int) -> Moment:
+def _moment(answered: Answered, query: ScoredQuery, number: int, of: int, began_ns: int) -> Moment:
     estimate, standing = answered.estimate, answered.estimate.standing
     believed = Believed(
         tuple(match.row for match in estimate.matches),
@@ -194,7 +195,8 @@ def _show(
     query, believed = moment.query, moment.believed
     best = believed.rows[0] if believed.rows else None
     place = _Picture(width=seen.width, height=seen.height) if best is None else place_picture(best)
-    inliers = ends = np.zeros((0, 2))
+    inliers: Points = np.zeros((0, 2))
+    ends: Points = inliers
     if seen.view is not None and place.view is not None:
         inliers, ends = (np.asarray(points, np.float64) for points in two_view_inliers(seen.view, place.view))
     drawn = evenly(len(inliers), _LINES) if len(inliers) else np.zeros(0, np.int64)
@@ -212,7 +214,7 @@ def _show(
     return _Shown(
         query.verdict,
         _headline(query, unit),
-        "" if query.accepted and plans.metric else _why(query),
+        _why(moment),
         tuple(_facts(moment, unit)),
         Markup(pair),
         said,
@@ -223,8 +225,15 @@ def _show(
 
 def _headline(query: ScoredQuery, unit: str) -> str:
     if query.accepted:
-        return f"Answered, {'right' if query.right else 'wrong'}{_off(query, unit)}"
-    return f"Silent: {query.reject_reason or query.state}"
+        said = f"Answered, {'right' if query.right else 'wrong'}{_off(query, unit)}"
+    else:
+        said = f"Silent: {query.reject_reason or query.state}"
+    return f"{said} · probability {_probability(query)}"
+
+
+def _probability(query: ScoredQuery) -> str:
+    """As many digits as tell it from 1."""
+    return f"{query.probability:.5f}" if query.probability > 0.99 else f"{query.probability:.3f}"
 
 
 def _off(query: ScoredQuery, unit: str) -> str:
@@ -234,8 +243,11 @@ def _off(query: ScoredQuery, unit: str) -> str:
     return f": {away}" if query.turned_deg is None else f": {away} and {query.turned_deg:.0f}°"
 
 
-def _why(query: ScoredQuery) -> str:
-    return WHY.get(RejectReason(query.reject_reason), "")
+def _why(moment: Moment) -> str:
+    """In a sentence; empty with a pose."""
+    if not moment.believed.rows and moment.query.reject_reason == RejectReason.OFF_MAP.value:
+        return "No place comes into question: all are too far from the GPS fix."
+    return WHY.get(RejectReason(moment.query.reject_reason), "")
 
 
 def _facts(moment: Moment, unit: str) -> list[tuple[str, str]]:
@@ -244,7 +256,6 @@ def _facts(moment: Moment, unit: str) -> list[tuple[str, str]]:
     rows = [
         ("Image", f"{moment.number} of {moment.of}, {moment.seconds:.1f} s, {query.drive}, {query.image_topic}"),
         ("State", f"{query.state}{f', {query.reject_reason}' if query.reject_reason else ''}"),
-        ("Probability", f"{query.probability:.4g}"),
     ]
     if believed.rows:
         rows.append(

@@ -82,7 +82,9 @@ class Plans:
             if query.truth is not None and self.metric:
                 x, y = self.at(query.truth.position[self.axes])
                 colour = COLOURS[query.verdict]
-                parts.append(f'<circle data-moment="{number}" cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>')
+                fill = colour if query.accepted else "#fff"
+                where = f'cx="{x:.1f}" cy="{y:.1f}" r="3.5"'
+                parts.append(f'<circle data-moment="{number}" {where} fill="{fill}" stroke="{colour}"/>')
         return "".join([*parts, scale_bar(self._scale, self._height) if self.metric else "", "</svg>"])
 
     def now(self, query: ScoredQuery, believed: Believed) -> str:

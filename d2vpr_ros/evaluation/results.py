@@ -221,8 +221,9 @@ def write_page(
         return jpegs.get((query.drive, query.image_topic, query.stamp_ns))
 
     total = sum(len(drive.queries) + drive.unscored for drive in evaluation.drives)
-    asked = moments and features
-    player = make_player(moments, total, place_map, features, evaluation.unit, query_jpeg) if asked else None
+    player = None
+    if moments and features:
+        player = make_player(moments, total, place_map, features, evaluation.unit, query_jpeg)
     carried = [("kidnapping", evaluation.recovery.line())] if evaluation.recovery else []
     write_report(
         path,
