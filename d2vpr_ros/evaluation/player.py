@@ -31,8 +31,9 @@ from d2vpr_ros.multiview.two_view import two_view_inliers
 from d2vpr_ros.multiview.view import view_of
 
 IMAGES = 150
-"""In a page at most, of all recordings together: some 8 MB, 12 s on two cores."""
+"""In a page at most, of all recordings together; each takes some 75 kB, and about as long as to describe it."""
 MOST_IMAGES = 2000
+"""That may be asked for: a page of 150 MB."""
 
 _LINES = 80  # of inliers that are drawn for an image, at most
 _PICTURE_BYTES, _QUALITY = 40_000, 70  # a larger JPEG is written anew
@@ -291,4 +292,6 @@ def _strip(verdicts: Sequence[str]) -> str:
         for number, verdict in enumerate(verdicts)
     ]
     box = f'viewBox="0 0 {len(verdicts)} 1" preserveAspectRatio="none"'
-    return "".join([f'<svg class="strip" {box} role="img" aria-label="verdicts">', *parts, "</svg>"])
+    return "".join(
+        [f'<svg class="strip" {box} shape-rendering="crispEdges" role="img" aria-label="verdicts">', *parts, "</svg>"]
+    )
