@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from places import IDENTITY, WIDTH, unit_rows
 
 from d2vpr_ros.describe.features import FeatureExtractor
+from d2vpr_ros.evaluation.moments import Believed, evenly, moments_of
 from d2vpr_ros.evaluation.offline import Answered
-from d2vpr_ros.evaluation.player import WHY, evenly, make_player, moments_of
-from d2vpr_ros.evaluation.player_drawing import Believed, Plans
+from d2vpr_ros.evaluation.player import make_player
+from d2vpr_ros.evaluation.player_drawing import Plans
+from d2vpr_ros.evaluation.player_words import WHY
 from d2vpr_ros.evaluation.report import Table, write_report
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
@@ -87,7 +89,7 @@ def write_page(
         return seen_at(query.stamp_ns / SECOND + 0.1)
 
     moments = moments_of(every, most)
-    player = make_player(moments, len(every), place_map, features, "m", query_jpeg)
+    player = make_player(moments, len(every), 0, place_map, features, "m", query_jpeg)
     write_report(path, "A drive", "", Table((), ()), [], [], [], "m", query_jpeg, place_map.picture, player)
     return path
 
@@ -164,9 +166,10 @@ def test_pictures_that_are_none_and_images_without_candidates_are_shown_empty(
     lost = Estimate(0, State.LOST, RejectReason.OFF_MAP, ())
     query = replace(nothing.query, place_id=None, similarity=None, reject_reason="off map", off=None)
     moments = moments_of([replace(nothing, estimate=lost, query=query)], 1)
-    player = make_player(moments, 1, write_wall(tmp_path / "wall.d2map"), features, "m", lambda _: b"no JPEG")
+    player = make_player(moments, 1, 3, write_wall(tmp_path / "wall.d2map"), features, "m", lambda _: b"no JPEG")
     assert "<image" not in player.moments[0].pair and "no place came into question" in player.moments[0].said
     assert ("Would have been", "nothing") in player.moments[0].facts
+    assert player.note == "All 1 images. 3 images without a truth are left out."
 
 
 @pytest.fixture(scope="module")

@@ -126,8 +126,8 @@ def evaluate_bag(
     """
     from d2vpr_ros.evaluation.kidnapping import Remembered, kidnap, remembering
     from d2vpr_ros.evaluation.measures import ScoredDrive
+    from d2vpr_ros.evaluation.moments import moments_of
     from d2vpr_ros.evaluation.offline import Described, describe_drive
-    from d2vpr_ros.evaluation.player import moments_of
 
     with open_asked(localizer, path, name, off_map, args) as asked:
         drive = asked.drive

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +21,7 @@ from d2vpr_ros.evaluation.drawing import (
     outline,
     plan_axes,
 )
+from d2vpr_ros.evaluation.moments import Believed
 from d2vpr_ros.evaluation.plot import COLOURS, scale_bar
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geometry import Array
@@ -31,21 +31,7 @@ TRUTH = "#1d2730"
 
 _PLACES_DRAWN = 4000  # at most: more are one line of ink
 _NEAR_PLACES = 8  # steps between places that the near plan reaches, each way
-_SHAPE = 0.7  # height of the near plan over its width
-
-
-@dataclass(frozen=True, eq=False)
-class Believed:
-    """What the localizer held to be likely after an image.
-
-    Attributes:
-        rows, beliefs: of the likeliest places, best first, as many of each.
-        would_be: (3,) where the robot's base would be if it answered; None where no place came into question.
-    """
-
-    rows: tuple[int, ...] = ()
-    beliefs: tuple[float, ...] = ()
-    would_be: Array | None = None
+_SHAPE = 0.55  # height of the near plan over its width
 
 
 class Plans:

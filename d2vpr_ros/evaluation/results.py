@@ -220,10 +220,10 @@ def write_page(
     def query_jpeg(query: ScoredQuery) -> bytes | None:
         return jpegs.get((query.drive, query.image_topic, query.stamp_ns))
 
-    total = sum(len(drive.queries) + drive.unscored for drive in evaluation.drives)
     player = None
     if moments and features:
-        player = make_player(moments, total, place_map, features, evaluation.unit, query_jpeg)
+        counts = together.frames, together.unscored_frames
+        player = make_player(moments, *counts, place_map, features, evaluation.unit, query_jpeg)
     carried = [("kidnapping", evaluation.recovery.line())] if evaluation.recovery else []
     write_report(
         path,
