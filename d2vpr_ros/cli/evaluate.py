@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     results.add_argument("--page", type=Path, metavar="FILE", help="an HTML page with drawings and the worst mistakes")
     results.add_argument(
         "--player", type=int, metavar="N",
-        help="images that the page shows one by one, with inliers and belief, at most (default: 150; 0: none)",
+        help="images that the page shows one by one, with inliers and belief, at most (default: 100; 0: none)",
     )  # fmt: skip
 
 

@@ -28,10 +28,10 @@ from d2vpr_ros.multiview import View
 from d2vpr_ros.multiview.two_view import two_view_inliers
 from d2vpr_ros.multiview.view import view_of
 
-IMAGES = 150
-"""In a page at most, of all recordings together; each takes some 75 kB, and about as long as to describe it."""
+IMAGES = 100
+"""In a page at most, of all recordings together; each takes some 70 kB, and about as long as to describe it."""
 MOST_IMAGES = 2000
-"""That may be asked for: a page of 150 MB."""
+"""That may be asked for: a page of some 140 MB."""
 
 _LINES = 80  # of inliers that are drawn for an image, at most
 _PICTURE_BYTES, _QUALITY = 40_000, 70  # a larger JPEG is written anew
