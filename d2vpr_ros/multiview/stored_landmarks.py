@@ -17,11 +17,11 @@ from d2vpr_ros.multiview.params import GeometryParams
 
 log = logging.getLogger(__name__)
 
-_MADE_WITH = (
-    "least_cosine", "alignment_window", "alignment_most", "contrast_window", "neighbours", "most_turn_deg",
-    "least_parallax_deg", "inlier_px", "point_sigma_px", "loss_scale", "position_sigma", "rotation_sigma_deg",
-)  # fmt: skip
-# of GeometryParams; the others are of no account until an image is there
+_OF_IMAGES = {
+    "least_inliers", "pooled_places", "ground_height_sigma_m", "ground_tilt_sigma_deg", "covariance_factor",
+    "kept_views", "kept_landmarks",
+}  # fmt: skip
+# Those of GeometryParams that landmarks do not depend on.
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def note_of(extractor: FeatureExtractor, params: GeometryParams) -> str:
     """What landmarks made by these say about themselves (`landmark_table.note`)."""
     of_network = asdict(extractor.identity)
     of_network.pop("projection_fitted_on")  # says nothing about comparability
-    return note(of_network, {name: getattr(params, name) for name in _MADE_WITH})
+    return note(of_network, {name: value for name, value in asdict(params).items() if name not in _OF_IMAGES})
 
 
 def to_blob(landmarks: Landmarks | None, place: Pose) -> bytes:
