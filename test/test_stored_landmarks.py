@@ -199,6 +199,13 @@ def test_landmarks_made_with_other_settings_are_not_used_and_are_replaced(
     assert len(again) == len(fewer[0]) < len(blob_of(path, 4)) / 92 + 1 and not problems(path)
 
 
+def test_settings_that_landmarks_do_not_depend_on_may_differ(
+    street: Street, extractor: FeatureExtractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    geometry = PlaceGeometry(read_map(street.stored), extractor, GeometryParams(kept_views=1, least_inliers=20))
+    assert geometry.landmarks(ASKED) is not None and not geometry._views and not caplog.records
+
+
 def test_a_stopped_run_leaves_a_good_map_and_the_next_goes_on(
     street: Street, tmp_path: Path, extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,3 +333,11 @@ def test_a_landmark_that_cannot_be_stored_is_left_out() -> None:
     assert read is not None and read.positions.tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     flat = replace(given_, covariances=np.stack([np.diag([1.0, 1.0, -1.0])] * 4))
     assert encode(flat) == b""
+
+
+@pytest.mark.parametrize("without", ["--no-pictures", "--no-pose"])
+def test_a_build_without_what_landmarks_are_made_from_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], without: str
+) -> None:
+    assert main(["map", "build", str(tmp_path), "-o", str(tmp_path / "a.d2map"), "--landmarks", without]) == 2
+    assert "--landmarks and" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
 from d2vpr_ros.multiview.place_geometry import PlaceGeometry
 from d2vpr_ros.multiview.stored_landmarks import note_of, to_blob
 
-_AT_ONCE = 32  # places a transaction: what a killed run has to do again, some seconds
+_AT_ONCE = 8  # places a transaction: a killed run has to do a second of work again
 
 
 @dataclass
