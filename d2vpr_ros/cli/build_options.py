@@ -30,6 +30,9 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--image-range", type=int, nargs=2, metavar=("LOW", "HIGH"),
         help="of 16-bit images, the values that become black and white, for the map and its robots (default: 0 65535)",
     )  # fmt: skip
+    places.add_argument(
+        "--landmarks", action="store_true", help="at the end, store each place's landmarks: see d2vpr map landmarks"
+    )
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     places.add_argument(
         "--projection",
@@ -46,10 +49,14 @@ def read_build_options(args: argparse.Namespace, with_poses: bool = True) -> Bui
     """What the options ask for.
 
     Raises:
-        UserError: a number is not above 0.
+        UserError: a number is not above 0; landmarks of what has none.
     """
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.mapping import BuildOptions, KeyframeRule
+
+    if args.landmarks and (args.no_pictures or not with_poses):
+        without = "--no-pictures" if args.no_pictures else "a map without poses"
+        raise UserError(f"--landmarks and {without}: landmarks are made from pictures and poses; leave one of both out")
 
     interval_s = args.max_interval if with_poses or args.max_interval is not None else 1.0
     for option, value in (("spacing", args.spacing), ("turn", args.turn), ("max-interval", interval_s)):

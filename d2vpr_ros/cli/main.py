@@ -34,6 +34,7 @@ VERBS = {
     ("map", "check"): "d2vpr_ros.cli.map_check",
     ("map", "export"): "d2vpr_ros.cli.map_export",
     ("map", "info"): "d2vpr_ros.cli.map_info",
+    ("map", "landmarks"): "d2vpr_ros.cli.map_landmarks",
     ("map", "merge"): "d2vpr_ros.cli.map_merge",
     ("map", "prune"): "d2vpr_ros.cli.map_prune",
     ("map", "push"): "d2vpr_ros.cli.map_push",
