@@ -180,9 +180,8 @@ class SmallStageModule(LightningModule):
         numbers, names = self.batches.draw(np.random.default_rng((self.seed, int(step))))
         taps = self.cache.read(numbers).to(self.device)
         tokens = recovered(self.model, taps, self.frozen, self.stage.blocks)
-        with torch.autocast(self.device.type, enabled=False):
-            descriptors = self.model.aggregate(tokens.float())
-            loss = self.place_loss(descriptors, torch.from_numpy(names).to(self.device))
+        descriptors = self.model.aggregate(tokens.float()).float()
+        loss = self.place_loss(descriptors, torch.from_numpy(names).to(self.device))
         self.log("loss", loss, prog_bar=True, logger=False)
         return {"loss": loss, **told_apart(descriptors.detach(), torch.from_numpy(names))}
 
