@@ -181,9 +181,11 @@ class SmallStageModule(LightningModule):
         taps = self.cache.read(numbers).to(self.device)
         tokens = recovered(self.model, taps, self.frozen, self.stage.blocks)
         descriptors = self.model.aggregate(tokens.float()).float()
-        loss = self.place_loss(descriptors, torch.from_numpy(names).to(self.device))
+        places = torch.from_numpy(names).to(self.device)
+        with torch.autocast(self.device.type, enabled=False):  # similarities in 16 bits would tie
+            loss, apart = self.place_loss(descriptors, places), told_apart(descriptors.detach(), places)
         self.log("loss", loss, prog_bar=True, logger=False)
-        return {"loss": loss, **told_apart(descriptors.detach(), torch.from_numpy(names))}
+        return {"loss": loss, **apart}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -218,7 +220,7 @@ def told_apart(descriptors: Tensor, names: Tensor) -> dict[str, Tensor]:
     """Mean similarity of equal places and of each view's most alike other one, and recall@1 within the batch."""
     similarity = descriptors @ descriptors.T
     same = names[:, None] == names[None]
-    itself = torch.eye(len(names), dtype=torch.bool)
+    itself = torch.eye(len(names), dtype=torch.bool, device=names.device)
     alike = similarity.masked_fill(~same | itself, -1).amax(dim=1)
     other = similarity.masked_fill(same, -1).amax(dim=1)
     return {"same": alike.mean(), "other": other.mean(), "recall": (alike > other).float().mean()}

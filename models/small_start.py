@@ -16,8 +16,9 @@ from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.model import D2VPR
 from d2vpr_ros.model.vit import Adapter, Block
 from models.block_cache import frozen_taps
-from models.initialise import centre_regions
 
+RIDGE = 1e-4
+"""Keeps the encoding of places smooth between the 14 that it is fitted at."""
 GLOBAL_LENGTH = 0.8
 """Length of the class token's feature at the start; a region's is about 1."""
 
@@ -50,7 +51,28 @@ def begin_small(model: D2VPR, pictures: Tensor, tap: int, seed: int) -> None:
     for bottleneck in (model.topdown_fusion.small_to_medium, model.topdown_fusion.medium_to_global):
         for parameter in bottleneck[-1].parameters():
             nn.init.zeros_(parameter)
-    centre_regions(model, pictures)
+    centre_features(model, pictures)
+
+
+def centre_features(model: D2VPR, pictures: Tensor) -> None:
+    """The encoding of a feature's place starts as minus what all pictures have there: else all are much alike.
+
+    There are 14 places, and more hidden numbers than that: the last layer is the least-squares solution.
+    """
+    tokens = model.backbone.recovered_tokens(Preprocessor().normalise(pictures))
+    side = int((tokens.shape[1] - 1) ** 0.5)
+    maps = tokens[:, 1:].mT.reshape(len(tokens), -1, side, side)
+    pooled, geometry = model.regions(maps, model.deformed_points(model.offset_map(tokens[:, 0], maps)))
+    usual = -torch.cat([tokens[:, :1], pooled], dim=1).mean(dim=0)
+    first, last = model.pos_encoder.fc[0], model.pos_encoder.fc[2]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    nn.init.uniform_(first.bias, -0.5, 0.5)  # else the hidden numbers hardly tell the places apart
+    hidden = torch.relu(first(torch.cat([geometry.new_tensor([[0.5, 0.5, 1.0, 1.0]]), geometry[0]])))
+    middle, wanted = hidden.mean(dim=0), usual.mean(dim=0)
+    inner = (hidden - middle).T @ (hidden - middle) + RIDGE * torch.eye(hidden.shape[1])
+    weight = torch.linalg.solve(inner, (hidden - middle).T @ (usual - wanted)).T
+    last.weight.copy_(weight)
+    last.bias.copy_(wanted - weight @ middle)
 
 
 def begin_adapter(adapter: Adapter) -> None:

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from d2vpr_ros.describe.preprocess import Preprocessor
 from models import augment
 from models.augment import Viewpoint
-from models.data import Picture, read_rgb
+from models.data import Picture
 
 TOWN_MOVED = 0.5
 """Share of the town's views that are moved once more, as a hand-held camera is."""
@@ -76,10 +75,8 @@ class Views:
         return drawn
 
 
-def views_of(pictures: list[Picture], town: npt.NDArray[np.uint8], looks: Looks) -> Views:
-    """All views of the towns and of the real pictures, which are read and brought to the network's size here."""
-    preprocessor = Preprocessor()
-    real = np.stack([preprocessor.resize(read_rgb(picture.path)).numpy() for picture in pictures])
+def views_of(pictures: list[Picture], real: npt.NDArray[np.uint8], town: npt.NDArray[np.uint8], looks: Looks) -> Views:
+    """All views of the towns and of the real pictures, `real` (N, 3, S, S) being these at the network's size."""
     counts = np.array([looks.street if picture.video == "lund" else looks.tower for picture in pictures])
     picture = np.repeat(np.arange(len(pictures)), counts)
     look = np.concatenate([np.arange(count) for count in counts])

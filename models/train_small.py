@@ -28,8 +28,10 @@ from models.augment import Viewpoint
 from models.backbones import hash_of
 from models.block_cache import BlockCache, cache_blocks
 from models.commands import CONFIGS, report
-from models.data import training_pictures
+from models.data import HELD_OUT_FLOORS, cache_crops, training_pictures
 from models.dinov2 import start_from_dinov2
+from models.export_weights import export_weights
+from models.fit_pca import fit_pca
 from models.places import fingerprint_of
 from models.recipes import filled, read_yaml
 from models.run_folder import describe_run
@@ -42,7 +44,7 @@ from models.town_views import TownViews, cache_town_views
 
 log = logging.getLogger(__name__)
 
-STARTERS = 48
+STARTERS = 16
 """Pictures of each kind that the start looks at."""
 
 
@@ -140,7 +142,8 @@ def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Pat
     model = D2VPR(SMALL).eval()
     start_from_dinov2(model, dinov2)
     pictures = training_pictures(footage)
-    views = views_of(pictures, cache_town_views(recipe.towns, cache / "town.npy"), recipe.looks)
+    town, real = cache_town_views(recipe.towns, cache / "town.npy"), cache_crops(pictures, 1, 1, cache / "real.npy")
+    views = views_of(pictures, real, town, recipe.looks)
     made_of = [repr(recipe.towns), repr(recipe.looks), *(str(each.path.relative_to(footage)) for each in pictures)]
     fingerprint = fingerprint_of(made_of)
     facts = {
@@ -161,6 +164,22 @@ def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Pat
     weights = out / "small.safetensors"
     if machine.fast_dev_run:
         return weights
+
+    in_words = (
+        f"simulated towns {recipe.towns.first} to {recipe.towns.last}; ie_tower without {', '.join(HELD_OUT_FLOORS)}; "
+        "opensfm_lund; begun as DINOv2-small"
+    )
+    export_weights(model.eval(), weights, (recipe.towns.first, recipe.towns.last), config.read_text(), in_words)
+    projection = recipe.projection
+    fit_pca(
+        weights,
+        [cache / "real.npy", cache / "town.npy"],
+        projection["pictures"],
+        projection["width"],
+        weights.with_suffix(f".pca{projection['width']}.safetensors"),
+        in_words,
+        projection["whitening"],
+    )
     return weights
 
 

@@ -49,7 +49,12 @@ def test_the_page_shows_each_picture_and_loads_nothing(tmp_path: Path, capsys: p
         path.write_bytes(encode_jpeg(street(number)))
     assert main(["explain", "nano", *map(str, pictures), "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
-    assert "a &lt;b&gt;.jpg" in page and page.count("data:image/jpeg") == 6 and "http:" not in page and "https:" not in page
+    assert (
+        "a &lt;b&gt;.jpg" in page
+        and page.count("data:image/jpeg") == 6
+        and "http:" not in page
+        and "https:" not in page
+    )
     assert "2 pictures as nano sees them" in capsys.readouterr().out
     assert main(["explain", "nano", str(pictures[1]), "-o", str(tmp_path / "page.html")]) == 2
     assert "--force" in capsys.readouterr().err
