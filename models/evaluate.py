@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from d2vpr_ros.describe.attention import load_network
+from d2vpr_ros.describe.weights import weights_path
 from d2vpr_ros.errors import UserError
 from models import benchmarks, layouts, methods, peers
 from models.benchmarks import Benchmark
@@ -192,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--json", type=Path, help="also write the numbers here")
     out.add_argument("--page", type=Path, help="also write a page with the worst mistakes as pairs of pictures")
     out.add_argument("--pairs", type=int, default=12, help="on the page, of each method and benchmark (default: 12)")
+    out.add_argument("--attention", action="store_true", help="on the page, below them: where our weights look")
     out.add_argument("--matches", type=Path, help="also write the first ten candidates of every query as csv")
     return parser
 
@@ -212,7 +215,9 @@ def main(words: Sequence[str] | None = None) -> int:
             content = {"command": command, "results": [as_json(*one) for one in scores]}
             arguments.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
         if arguments.page:
-            write_mistakes(arguments.page, scores, command, arguments.pairs)
+            ours = {weights_path(each) for each in arguments.weights} if arguments.attention else set()
+            networks = {each.name: load_network(each.file) for each in measured if each.file in ours and each.file}
+            write_mistakes(arguments.page, scores, command, arguments.pairs, networks)
         if arguments.matches:
             write_matches(arguments.matches, scores)
     except UserError as error:

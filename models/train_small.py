@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ from models.commands import CONFIGS, report
 from models.data import HELD_OUT_FLOORS, cache_crops, training_pictures
 from models.dinov2 import start_from_dinov2
 from models.export_weights import export_weights
-from models.fit_pca import fit_pca
+from models.fit_pca import fit, write_projection
 from models.places import fingerprint_of
 from models.recipes import filled, read_yaml
 from models.run_folder import describe_run
 from models.runs import Machine
-from models.small_stage import Batches, SmallStage, SmallStageModule, run_small_stage
+from models.small_stage import Batches, SmallStage, SmallStageModule, recovered, run_small_stage
 from models.small_start import begin_small
 from models.small_views import Looks, Views, views_of
 from models.timed_stage import Schedule
@@ -72,7 +73,7 @@ class SmallRecipe:
         frozen: part of the backbone.
         read_tap: block whose output the recovery module reads at the start, see `begin_small`.
         stages: in their order.
-        projection: width, pictures and whitening of the default projection, see `fit_pca`.
+        projection: width, views and whitening of the default projection, see `fit_pca.fit`.
     """
 
     towns: TownViews
@@ -170,17 +171,23 @@ def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Pat
         "opensfm_lund; begun as DINOv2-small"
     )
     export_weights(model.eval(), weights, (recipe.towns.first, recipe.towns.last), config.read_text(), in_words)
-    projection = recipe.projection
-    fit_pca(
-        weights,
-        [cache / "real.npy", cache / "town.npy"],
-        projection["pictures"],
-        projection["width"],
-        weights.with_suffix(f".pca{projection['width']}.safetensors"),
-        in_words,
-        projection["whitening"],
-    )
+    width, whitening = recipe.projection["width"], recipe.projection["whitening"]
+    described = describe_cached(model, blocks, recipe.frozen, recipe.projection["views"], recipe.seed)
+    mean, components = fit(described, width, whitening)
+    fitted_on = f"{recipe.projection['views']} views of {in_words}"
+    write_projection(mean, components, weights, fitted_on, weights.with_suffix(f".pca{width}.safetensors"))
     return weights
+
+
+@torch.no_grad()
+def describe_cached(
+    model: D2VPR, blocks: BlockCache, frozen: Frozen, count: int, seed: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Descriptors of `count` views in random order, batch by batch; of all where there are fewer."""
+    for numbers in np.array_split(np.random.default_rng(seed).permutation(blocks.count)[:count], max(1, count // 32)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=frozen.bits16):
+            tokens = recovered(model, blocks.read(numbers), frozen.blocks, blocks=True)
+        yield model.aggregate(tokens.float()).numpy()
 
 
 def some_pictures(views: Views) -> npt.NDArray[np.uint8]:
