@@ -31,6 +31,7 @@ from models.block_cache import BlockCache, cache_blocks
 from models.commands import CONFIGS, report
 from models.data import HELD_OUT_FLOORS, cache_crops, training_pictures
 from models.dinov2 import start_from_dinov2
+from models.discriminants import Discriminants, read_discriminants
 from models.export_weights import export_weights
 from models.fit_pca import fit, write_projection
 from models.places import fingerprint_of
@@ -71,7 +72,8 @@ class SmallRecipe:
     Attributes:
         towns, looks: of which views are drawn.
         frozen: part of the backbone.
-        read_tap: block whose output the recovery module reads at the start, see `begin_small`.
+        read_tap: block whose output the recovery module reads before anything is learned, see `begin_small`.
+        discriminants: what it reads instead where views of places are there.
         stages: in their order.
         projection: width, views and whitening of the default projection, see `fit_pca.fit`.
     """
@@ -80,6 +82,7 @@ class SmallRecipe:
     looks: Looks
     frozen: Frozen
     read_tap: int
+    discriminants: Discriminants
     stages: list[SmallStage]
     projection: dict[str, Any]
     seed: int
@@ -92,7 +95,7 @@ def read_small_recipe(path: Path) -> SmallRecipe:
         UserError: the file is no such recipe, or a part of it has a field that is none.
     """
     content = read_yaml(path)
-    wanted = ("data", "frozen", "read_tap", "stages", "projection", "seed", "threads")
+    wanted = ("data", "frozen", "read_tap", "discriminants", "stages", "projection", "seed", "threads")
     if missing := [key for key in wanted if key not in content]:
         raise UserError(f"{path}: the recipe lacks {', '.join(missing)}; compare models/configs/small.yaml")
     data, stages = content["data"], list[SmallStage]()
@@ -108,6 +111,7 @@ def read_small_recipe(path: Path) -> SmallRecipe:
         filled(Looks, looks, f"{path}: data: looks"),
         filled(Frozen, content["frozen"], f"{path}: frozen"),
         content["read_tap"],
+        filled(Discriminants, content["discriminants"], f"{path}: discriminants"),
         stages,
         content["projection"],
         content["seed"],
@@ -156,7 +160,9 @@ def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Pat
         describe_run(cache, read_yaml(config), facts)
     blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache)
 
-    begin_small(model, torch.from_numpy(some_pictures(views)), recipe.read_tap, recipe.seed)
+    starters = torch.from_numpy(some_pictures(views))
+    begin_small(model, starters, recipe.read_tap, recipe.seed)
+    read_discriminants(model, blocks, views, starters, recipe.discriminants)
     for number, stage in enumerate(recipe.stages):
         log.info("stage %s", stage.name)
         batches = Batches(views, pictures, stage)

@@ -17,12 +17,14 @@ from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, D2VPRConfig
 from d2vpr_ros.model.config import AdapterWidths
+from d2vpr_ros.model.regions import POINTS
 from d2vpr_ros.model.vit import Block
 from models import augment, block_cache
 from models.augment import Viewpoint
 from models.block_cache import CHUNK, BlockCache, cache_blocks, frozen_taps
 from models.commands import CONFIGS
 from models.data import Picture
+from models.discriminants import Discriminants, averaging_matrix, directions, read_discriminants, scatters
 from models.runs import Machine
 from models.small_stage import Batches, SmallStage, SmallStageModule, recovered, run_small_stage
 from models.small_start import begin_small
@@ -123,6 +125,45 @@ def test_the_start_reads_a_block_s_values_with_both_signs_and_adapters_add_nothi
     assert not torch.allclose(channels[0], channels[1])  # equal ones would learn the same for ever
 
 
+def test_discriminants_are_what_differs_between_places_more_than_between_looks() -> None:
+    random = torch.Generator().manual_seed(0)
+    places = np.repeat(np.arange(60), 4)
+    telling = torch.randn(60, 13, 1, generator=random)[torch.from_numpy(places)]
+    looks = 0.1 * torch.randn(240, 13, 1, generator=random)
+    moving = 5 * torch.randn(240, 13, 5, generator=random)  # strong, and no word about the place
+    means = torch.cat([moving[..., :3], telling + looks, moving[..., 3:]], dim=-1)
+    first, second = directions(*scatters(means, places), count=2, ridge=1e-4).abs()
+    assert first[3] > 10 * first[[0, 1, 2, 4, 5]].max() and second[3] < second.max()
+
+
+def test_the_closed_form_start_reads_them_with_both_signs_and_leaves_a_descriptor_without_what_all_share(
+    tmp_path: Path,
+) -> None:
+    model, seen = started(), views()
+    cache = cached(model, tmp_path, seen)
+    starters = torch.from_numpy(seen.real)
+    read_discriminants(model, cache, seen, starters, Discriminants(taps=(1, 2)))
+    half = TINY.output_width // 2
+    assert torch.equal(model.backbone.lin.weight[:half], -model.backbone.lin.weight[half:])
+    assert not model.backbone.lin.weight[:, 2 * TINY.width :].any()  # of the tap that learns nothing is read
+    with torch.no_grad():
+        descriptors = model(Preprocessor().normalise(starters))
+        assert descriptors.mean(dim=0).norm() < 0.2
+
+
+def test_a_region_s_mean_token_is_the_mean_of_its_sample_points() -> None:
+    model = started()
+    maps = torch.randn(1, 5, 4, 4)
+    averaging = averaging_matrix(model, 4)
+    where = 2 * model.grid_points[None, None] - 1
+    sampled = torch.nn.functional.grid_sample(maps, where, padding_mode="border", align_corners=True)[0, :, 0]
+    assert torch.allclose(
+        averaging @ maps[0].flatten(1).T,
+        torch.stack([part.mean(dim=1) for part in torch.split(sampled, POINTS, dim=1)]),
+        atol=1e-5,
+    )
+
+
 @pytest.mark.parametrize("blocks", [False, True])
 def test_a_stage_moves_what_learns_and_nothing_else_and_is_not_done_twice(tmp_path: Path, blocks: bool) -> None:
     seen, stage = views(), dataclasses.replace(STAGE, blocks=blocks)
@@ -173,8 +214,12 @@ def test_the_recipe_in_the_checkout_is_read_and_a_wrong_one_is_told(tmp_path: Pa
     recipe = read_small_recipe(CONFIGS / "small.yaml")
     assert recipe.frozen.blocks == 8 and recipe.stages[-1].blocks
     text = (CONFIGS / "small.yaml").read_text()
-    for wrong, told in (("read_tap", "lacks read_tap"), ("blocks: false", "blcks is not known")):
+    for wrong, told in (
+        ("read_tap", "lacks read_tap"),
+        ("blocks: false", "blcks is not known"),
+        ("ridge", "rdge is not known"),
+    ):
         path = tmp_path / "wrong.yaml"
-        path.write_text(text.replace(wrong, "x" if wrong == "read_tap" else "blcks: false"))
+        path.write_text(text.replace(wrong, {"read_tap": "x", "ridge": "rdge"}.get(wrong, "blcks: false")))
         with pytest.raises(UserError, match=told):
             read_small_recipe(path)
