@@ -10,8 +10,10 @@ used again, and a killed run continues from its last checkpoint.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ from models.augment import Viewpoint
 from models.backbones import hash_of
 from models.block_cache import BlockCache, cache_blocks
 from models.commands import CONFIGS, report
-from models.data import HELD_OUT_FLOORS, cache_crops, training_pictures
+from models.data import HELD_OUT_FLOORS, Picture, cache_crops, training_pictures
 from models.dinov2 import start_from_dinov2
 from models.discriminants import Discriminants, read_discriminants
 from models.export_weights import export_weights
@@ -46,6 +48,8 @@ from models.town_views import TownViews, cache_town_views
 
 log = logging.getLogger(__name__)
 
+FEW = 8
+"""In a fast-dev-run one picture of so many is looked at."""
 STARTERS = 16
 """Pictures of each kind that the start looks at."""
 
@@ -136,41 +140,24 @@ def cached(model: D2VPR, views: Views, fingerprint: str, frozen: Frozen, seed: i
 
 
 def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Path, machine: Machine) -> Path:
-    """Everything: data, frozen blocks, stages, weights, projection. Returns the weights file.
+    """Everything: data, frozen blocks, start, stages, weights, projection. Returns the weights file.
+
+    A fast-dev-run takes a few of the pictures and towns, and leaves nothing.
 
     Raises:
         UserError: the recipe, the footage or the backbone is not as it should be, or the disk has no room.
     """
-    recipe = read_small_recipe(config)
+    recipe, pictures = read_small_recipe(config), training_pictures(footage)
     torch.set_num_threads(recipe.threads)
     seed_everything(recipe.seed, verbose=False)
     model = D2VPR(SMALL).eval()
     start_from_dinov2(model, dinov2)
-    pictures = training_pictures(footage)
-    town, real = cache_town_views(recipe.towns, cache / "town.npy"), cache_crops(pictures, 1, 1, cache / "real.npy")
-    views = views_of(pictures, real, town, recipe.looks)
-    made_of = [repr(recipe.towns), repr(recipe.looks), *(str(each.path.relative_to(footage)) for each in pictures)]
-    fingerprint = fingerprint_of(made_of)
-    facts = {
-        "data": str(footage),
-        "data_described": f"{len(views)} views: {views.town_views} of towns, others of {len(pictures)} pictures",
-        "data_fingerprint": fingerprint,
-    }
-    if not machine.fast_dev_run:
-        describe_run(cache, read_yaml(config), facts)
-    blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache)
-
-    starters = torch.from_numpy(some_pictures(views))
-    begin_small(model, starters, recipe.read_tap, recipe.seed)
-    read_discriminants(model, blocks, views, starters, recipe.discriminants)
-    for number, stage in enumerate(recipe.stages):
-        log.info("stage %s", stage.name)
-        batches = Batches(views, pictures, stage)
-        module = SmallStageModule(model, blocks, batches, stage, recipe.frozen.blocks, recipe.seed + number)
-        run_small_stage(module, cache / stage.name, machine, recipe.frozen.bits16)
     weights = out / "small.safetensors"
     if machine.fast_dev_run:
+        with tempfile.TemporaryDirectory(prefix="small") as folder:
+            learn(model, shortened(recipe), pictures[::FEW], footage, Path(folder), machine)
         return weights
+    blocks = learn(model, recipe, pictures, footage, cache, machine, read_yaml(config))
 
     in_words = (
         f"simulated towns {recipe.towns.first} to {recipe.towns.last}; ie_tower without {', '.join(HELD_OUT_FLOORS)}; "
@@ -183,6 +170,53 @@ def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Pat
     fitted_on = f"{recipe.projection['views']} views of {in_words}"
     write_projection(mean, components, weights, fitted_on, weights.with_suffix(f".pca{width}.safetensors"))
     return weights
+
+
+def shortened(recipe: SmallRecipe) -> SmallRecipe:
+    """The same with so few views that all of it runs in a minute or two."""
+    few = max(stage.towns for stage in recipe.stages)
+    towns = dataclasses.replace(recipe.towns, last=recipe.towns.first + few - 1)
+    return dataclasses.replace(recipe, towns=towns, looks=dataclasses.replace(recipe.looks, tower=2, street=2))
+
+
+def learn(
+    model: D2VPR,
+    recipe: SmallRecipe,
+    pictures: list[Picture],
+    footage: Path,
+    cache: Path,
+    machine: Machine,
+    described: dict[str, Any] | None = None,
+) -> BlockCache:
+    """From DINOv2's weights to the last stage's, in place; what is in the folder `cache` is not done again.
+
+    Args:
+        described: the recipe as written, for the run folder that `cache` is; None: it is none.
+
+    Returns:
+        the frozen blocks' outputs.
+    """
+    town, real = cache_town_views(recipe.towns, cache / "town.npy"), cache_crops(pictures, 1, 1, cache / "real.npy")
+    views = views_of(pictures, real, town, recipe.looks)
+    made_of = [repr(recipe.towns), repr(recipe.looks), *(str(each.path.relative_to(footage)) for each in pictures)]
+    fingerprint = fingerprint_of(made_of)
+    facts = {
+        "data": str(footage),
+        "data_described": f"{len(views)} views: {views.town_views} of towns, others of {len(pictures)} pictures",
+        "data_fingerprint": fingerprint,
+    }
+    if described is not None:
+        describe_run(cache, described, facts)
+    blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache)
+    starters = torch.from_numpy(some_pictures(views))
+    begin_small(model, starters, recipe.read_tap, recipe.seed)
+    read_discriminants(model, blocks, views, starters, recipe.discriminants)
+    for number, stage in enumerate(recipe.stages):
+        log.info("stage %s", stage.name)
+        batches = Batches(views, pictures, stage)
+        module = SmallStageModule(model, blocks, batches, stage, recipe.frozen.blocks, recipe.seed + number)
+        run_small_stage(module, cache / stage.name, machine, recipe.frozen.bits16)
+    return blocks
 
 
 @torch.no_grad()
