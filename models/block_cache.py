@@ -73,6 +73,7 @@ def cache_blocks(
     facts: dict[str, object],
     folder: Path,
     bits16: bool,
+    device: str = "cpu",
 ) -> BlockCache:
     """The outputs of views 0 to `count` in a folder below `folder`; what is already there is used again.
 
@@ -80,6 +81,7 @@ def cache_blocks(
         draw: numbers of views, seed -> (N, 3, S, S) float32 in 0..1.
         facts: what the views and the backbone's weights depend on.
         bits16: compute in bfloat16, which takes half the time where the processor has units for it.
+        device: that computes, in torch's words.
 
     Raises:
         UserError: the disk has no room.
@@ -90,18 +92,20 @@ def cache_blocks(
     files = [below / f"{number:05}.npy" for number in range(-(-count // CHUNK))]
     missing = [number for number, file in enumerate(files) if not file.exists()]
     preprocessor, one = Preprocessor(), 0
+    backbone.to(device)
     for number in tqdm(missing, desc="frozen blocks", mininterval=10, disable=None):
         if files[number].exists():  # a second process works at the same cache
             continue
         numbers = np.arange(number * CHUNK, min((number + 1) * CHUNK, count))
-        images = preprocessor.normalise(draw(numbers, number) * 255)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bits16):
-            parts = [frozen_taps(backbone, part, blocks).half().numpy() for part in torch.split(images, 16)]
+        images = preprocessor.normalise(draw(numbers, number) * 255).to(device)
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bits16):
+            parts = [frozen_taps(backbone, part, blocks).half().cpu().numpy() for part in torch.split(images, 16)]
         tokens = np.concatenate(parts)
         if not one:
             one = tokens.nbytes
             _ask_for_room(below, one * len(missing))
         _save(files[number], tokens, one * len(missing))
+    backbone.cpu()
     return BlockCache(files, count)
 
 

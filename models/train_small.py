@@ -123,7 +123,9 @@ def read_small_recipe(path: Path) -> SmallRecipe:
     )
 
 
-def cached(model: D2VPR, views: Views, fingerprint: str, frozen: Frozen, seed: int, folder: Path) -> BlockCache:
+def cached(
+    model: D2VPR, views: Views, fingerprint: str, frozen: Frozen, seed: int, folder: Path, machine: Machine
+) -> BlockCache:
     """The frozen blocks' outputs of all views."""
     parts = ("patch_embed", "pos_embed", "cls_token", *(f"blocks.{number}." for number in range(frozen.blocks)))
     own = {
@@ -136,7 +138,8 @@ def cached(model: D2VPR, views: Views, fingerprint: str, frozen: Frozen, seed: i
     def draw(numbers: npt.NDArray[np.int64], chunk: int) -> Tensor:
         return views.draw(numbers, frozen.side, seed * 1_000_003 + chunk)
 
-    return cache_blocks(model.backbone, frozen.blocks, draw, len(views), facts, folder, frozen.bits16)
+    device = "cuda" if machine.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    return cache_blocks(model.backbone, frozen.blocks, draw, len(views), facts, folder, frozen.bits16, device)
 
 
 def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Path, machine: Machine) -> Path:
@@ -207,7 +210,7 @@ def learn(
     }
     if described is not None:
         describe_run(cache, described, facts)
-    blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache)
+    blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache, machine)
     starters = torch.from_numpy(some_pictures(views))
     begin_small(model, starters, recipe.read_tap, recipe.seed)
     read_discriminants(model, blocks, views, starters, recipe.discriminants)
