@@ -43,11 +43,11 @@ def main() -> None:
         command("evaluate", place_map, *elsewhere, "--no-gps", "--off-map")
 
 
-def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0) -> Path:
+def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0, rate_hz: float = RATE_HZ) -> Path:
     """A drive through a town, recorded if it is not there."""
-    bag = folder / f"{seed}_{condition}_{aside_m:g}"
+    bag = folder / f"{seed}_{condition}_{aside_m:g}{'' if rate_hz == RATE_HZ else f'_{rate_hz:g}Hz'}"
     if not bag.exists():
-        asked = ("--condition", condition, "--lateral-offset", aside_m, "--rate", RATE_HZ, "--compressed")
+        asked = ("--condition", condition, "--lateral-offset", aside_m, "--rate", rate_hz, "--compressed")
         command("sim", "drive", "-o", bag, "--seed", seed, *asked)
     return bag
 
