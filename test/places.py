@@ -42,14 +42,17 @@ def write_places(
     descriptors: npt.NDArray[np.float32],
     model: ModelIdentity = IDENTITY,
     mount: Pose = FORWARD_MOUNT,
+    covariance: npt.NDArray[np.float64] | None = None,
 ) -> PlaceMap:
-    """Store the places as a map file and read it back."""
+    """Store the places, each pose with the covariance, as a map file and read it back."""
     header = MapHeader(model, descriptors.shape[1], "map", 1.0, None)
     with create_map(path, header) as writer:
         session = writer.begin_session(Session("test"))
         camera = writer.add_camera(session, Camera("front", 6, 4, mount))
         for number, (pose, descriptor) in enumerate(zip(base_poses, descriptors, strict=True)):
-            writer.add_place(session, camera, NewPlace(number * 1_000_000_000, pose @ mount, descriptor))
+            writer.add_place(
+                session, camera, NewPlace(number * 1_000_000_000, pose @ mount, descriptor, covariance=covariance)
+            )
     return read_map(path)
 
 

@@ -39,6 +39,18 @@ def problems(path: Path) -> list[str]:
     return found
 
 
+def test_places_where_no_vehicle_can_have_been_are_named(path: Path) -> None:
+    damage(path, "UPDATE places SET x = x + 5000 WHERE id = 3")
+    named = [problem for problem in problems(path) if "no vehicle is so fast" in problem]
+    assert [name.split(":")[0] for name in named] == ["place 3", "place 5"]  # there and back, of one camera
+
+
+def test_a_map_that_stands_where_receivers_have_no_fix_says_so(tmp_path: Path) -> None:
+    found = problems(write_sessions(tmp_path / "a", ["monday"], 3, origin=LocalFrame(0.0, 0.0, 0.0)).path)
+    assert found[0] == "place 1: its latitude and longitude (0.0, 0.0) are what receivers send that have no fix"
+    assert any("the map's frame stands at 0 N 0 E" in problem for problem in found)
+
+
 def damage(path: Path, statement: str) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA synchronous = OFF")

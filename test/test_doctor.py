@@ -18,19 +18,21 @@ from nav_msgs.msg import Odometry
 from places import straight_street, unit_rows, write_places
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, NavSatFix
 from std_msgs.msg import Header
 
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT
+from d2vpr_ros.localize.gps_gate import GpsFix
 from d2vpr_ros.nodes import doctor_checks as checks
 from d2vpr_ros.nodes import doctor_machine as machine
 from d2vpr_ros.nodes import doctor_tf
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
     DeviceFacts,
+    GpsFacts,
     ImageFacts,
     MapFacts,
     MiddlewareFacts,
@@ -78,6 +80,8 @@ def test_what_is_well_is_said_with_what_to_launch() -> None:
         "OK   /odom: 10.0 messages/s",
         "OK   /odom: odom -> base_link",
     ]
+    moved = of_odometry(replace(MOVED, child_frame_id="imu_link", on_base=True))
+    assert "OK   /odom: odom -> imu_link, moved to base_link by the transform between" in moved
     compressed = replace(SHOWN, stream=stream("/front/image/compressed", checks.COMPRESSED_IMAGE))
     assert "image_topic:=/front/image image_transport:=compressed" in of_image(compressed)
 
@@ -115,6 +119,41 @@ def test_the_clock_of_a_recording_is_asked_for_and_missed() -> None:
     assert "FAIL /front/image: use_sim_time is true, but nobody publishes /clock" in of_image(SHOWN, wanted=True)
 
 
+FIX = GpsFix(0, 48.0, 9.0, 2.0)
+HEARD = GpsFacts(stream("/gps/fix", checks.NAVSATFIX), (FIX,), to_map_m=12.0)
+
+
+@pytest.mark.parametrize(
+    ("gps", "said"),
+    [
+        (HEARD, "OK   /gps/fix: exact to 2.0 m, 12 m from the nearest place of the map"),
+        (replace(HEARD, to_map_m=None), "OK   /gps/fix: has a fix, exact to 2.0 m"),
+        (
+            replace(HEARD, to_map_m=5000.0),
+            "WARN /gps/fix: 5000 m from the nearest place of the map - localize in a map of where the robot is",
+        ),
+        (replace(HEARD, fixes=(), null_island=5), "WARN /gps/fix: 5 messages at 0 N 0 E, as receivers send before"),
+        (replace(HEARD, fixes=(), without=5), "WARN /gps/fix: 5 messages have no fix - wait until it has one"),
+        (replace(HEARD, jumps_m=4000.0), "WARN /gps/fix: jumps by 4000 m, which no vehicle does"),
+    ],
+)
+def test_a_receiver_is_held_against_the_map_and_against_what_vehicles_can(gps: GpsFacts, said: str) -> None:
+    assert any(str(line).startswith(said) for line in checks.check_gps(gps, 3.0, 30.0))
+    assert checks.check_gps(None, 3.0, 30.0) == []
+
+
+def test_odometry_whose_stamps_go_back_fails() -> None:
+    back = replace(MOVED.stream, stamps_ns=(5 * 10**9, 6 * 10**9, 10**9))
+    said = of_odometry(replace(MOVED, stream=back))
+    assert "FAIL /odom: its stamps went back by 5.0 s - one publisher per topic" in said
+
+
+def test_tf_in_a_namespace_is_named_with_the_remapping() -> None:
+    said = str(doctor_tf.check_namespace(["/r1/tf_static"]))
+    assert said.startswith("WARN tf: nobody publishes /tf_static, which the localizer listens to, but there is /r1/tf_")
+    assert "-r /tf_static:=tf_static" in said
+
+
 def test_an_image_that_cannot_be_decoded_fails_and_steers_no_terminal() -> None:
     said = of_image(replace(SHOWN, size=None, trouble="image (\x1b[2Jrgb): not an encoding of pictures"))
     assert "FAIL /front/image: image (\\x1b[2Jrgb): not an encoding" in said
@@ -125,7 +164,13 @@ def test_an_image_that_cannot_be_decoded_fails_and_steers_no_terminal() -> None:
     [
         (None, (), "WARN odometry: no topic of type nav_msgs/msg/Odometry"),
         (None, ("/a", "/b"), "WARN odometry: several topics or none called odom: /a, /b - choose one: --odom /a"),
-        (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', not 'base_"),
+        (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', which is t"),
+        (
+            replace(MOVED, child_frame_id="rear_camera"),
+            ("/odom",),
+            "FAIL /odom: moves 'rear_camera', and tf does not say where that is on 'base_link': it is left out",
+        ),
+        (replace(MOVED, mixed=("map -> imu",)), ("/odom",), "FAIL /odom: mixes odom -> base_link, map -> imu - give"),
         (
             replace(MOVED, speed_mps=3.4),
             ("/odom",),
@@ -297,6 +342,7 @@ def robot() -> Iterator[None]:
     images = node.create_publisher(Image, "/front/image", 10)
     infos = node.create_publisher(CameraInfo, "/front/camera_info", 10)
     odometry = node.create_publisher(Odometry, "/odom", QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT))
+    receiver = node.create_publisher(NavSatFix, "/gps/fix", 10)
     stop = threading.Event()
 
     def publish() -> None:
@@ -311,6 +357,7 @@ def robot() -> Iterator[None]:
             infos.publish(CameraInfo(header=header, width=64, height=48))
             message.header = header
             odometry.publish(message)
+            receiver.publish(NavSatFix(header=header))  # 0 N 0 E with the status of a fix
 
     thread = threading.Thread(target=publish)
     thread.start()
@@ -337,6 +384,7 @@ def test_a_living_system_is_examined(tmp_path: Path, domain_id: int, capsys: pyt
         "OK   /front/image: 64 x 48, rgb8 - image_topic:=/front/image",
         "WARN /front/camera_info: the camera is not calibrated",
         "WARN mount: ",
+        "messages at 0 N 0 E, as receivers send before they have a fix",
         "WARN /odom: 5.0 m/s, more than top_speed_mps (2) - set top_speed_mps:=7.5, or the robot is lost",
         f"FAIL map: map {path} was made by another model",
         "OK   map: ",

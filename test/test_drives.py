@@ -127,12 +127,12 @@ def test_gps_becomes_metres_east_and_north_headed_along_the_track(tmp_path):
 def test_an_unknown_altitude_is_zero_in_the_pose_and_nan_in_the_geo_tag(tmp_path):
     with BagWriter(tmp_path / "bag") as bag:
         for i in range(3):
-            bag.fix("/gps/fix", i * SECOND, "gps", 55.7 + i * 0.01, 13.2, float("nan") if i == 1 else 30.0, 1.0)
+            bag.fix("/gps/fix", i * SECOND, "gps", 55.7 + i * 0.001, 13.2, float("nan") if i == 1 else 30.0, 1.0)
     with open_bag(tmp_path / "bag") as bag:
         trajectory = trajectory_from_bag(bag, "/gps/fix")
     assert trajectory.positions[:, 2].tolist() == [0.0, 0.0, 0.0]
     latitude, _, altitude = trajectory.geo(trajectory.positions[2])
-    assert latitude == pytest.approx(55.72, abs=1e-6)
+    assert latitude == pytest.approx(55.702, abs=1e-6)
     assert np.isnan(altitude)
 
 
@@ -240,6 +240,44 @@ def test_an_unreadable_image_is_counted_and_a_drive_of_nothing_else_refused(tmp_
     assert "no JPEG or PNG header" in caplog.text
 
 
+IMAGES = "/camera/image"
+
+
+def write_robot(bag, namespace, prefix, mount):
+    """A robot in a namespace, with poses and an image, and a camera that looks to its left."""
+    pose = make("geometry_msgs/msg/TransformStamped", header=make_header(0, f"{prefix}base_link"),
+                child_frame_id=f"{prefix}cam",
+                transform=make("geometry_msgs/msg/Transform", translation=make_vector(mount.position),
+                               rotation=make_pose(mount).orientation))  # fmt: skip
+    bag.write(f"{namespace}/tf_static", 0, make("tf2_msgs/msg/TFMessage", transforms=[pose]))
+    bag.pose(f"{namespace}/slam/pose", 0, "map", Pose.planar(7, 0, 0))
+    bag.image(f"{namespace}/camera/image", 0, RGB, f"{prefix}cam")
+
+
+@pytest.mark.parametrize("prefix", ["", "r1/"])
+@pytest.mark.parametrize("namespace", ["", "/r1"])
+def test_the_fixed_transforms_of_a_robot_in_a_namespace_are_its_own(tmp_path, namespace, prefix):
+    with BagWriter(tmp_path / "bag") as bag:
+        write_robot(bag, namespace, prefix, LEFT_MOUNT)
+    with open_bag(tmp_path / "bag") as bag:
+        assert close(open_drive(bag).mount, LEFT_MOUNT)
+
+
+def test_of_several_robots_in_one_bag_the_one_that_the_images_are_of_counts(tmp_path, caplog):
+    with BagWriter(tmp_path / "bag") as bag:
+        write_robot(bag, "/r1", "", LEFT_MOUNT)
+        write_robot(bag, "/r2", "", FORWARD_MOUNT)
+        bag.image("/shared/image", 0, RGB, "cam")
+    with open_bag(tmp_path / "bag") as bag:
+        first, second = (open_drive(bag, f"/{name}/camera/image", f"/{name}/slam/pose") for name in ("r1", "r2"))
+        assert close(first.mount, LEFT_MOUNT) and close(second.mount, FORWARD_MOUNT)
+        assert caplog.text == ""
+        open_drive(bag, "/shared/image", "/r1/slam/pose")
+    assert "/r1/tf_static and /r2/tf_static are of several robots, and none is in the namespace of /shared/image" in (
+        caplog.text
+    )
+
+
 def test_static_transforms_are_found_across_a_tree(tmp_path):
     with BagWriter(tmp_path / "bag") as bag:
         bag.transform(0, "base_link", "mast", Pose.planar(0, 0, 0, z=1.0), static=True)
@@ -258,10 +296,11 @@ def test_static_transforms_are_found_across_a_tree(tmp_path):
         )
         bag.write("/tf_static", 0, make("tf2_msgs/msg/TFMessage", transforms=[stamped]))
     with open_bag(tmp_path / "bag") as bag:
-        assert close(static_transform(bag, "base_link", "left"), Pose.planar(0, 0.2, np.pi / 2, z=1.0))
-        assert close(static_transform(bag, "right", "mast"), Pose.planar(0, 0.2, 0))
+        assert close(static_transform(bag, "base_link", "left", IMAGES), Pose.planar(0, 0.2, np.pi / 2, z=1.0))
+        assert close(static_transform(bag, "right", "mast", IMAGES), Pose.planar(0, 0.2, 0))
         assert close(
-            static_transform(bag, "left", "right"), Pose.planar(0, 0.2, np.pi / 2).inverse() @ Pose.planar(0, -0.2, 0)
+            static_transform(bag, "left", "right", IMAGES),
+            Pose.planar(0, 0.2, np.pi / 2).inverse() @ Pose.planar(0, -0.2, 0),
         )
-        assert static_transform(bag, "base_link", "a") is None
-        assert static_transform(bag, "mast", "bad") is None
+        assert static_transform(bag, "base_link", "a", IMAGES) is None
+        assert static_transform(bag, "mast", "bad", IMAGES) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precisi
 from d2vpr_ros.evaluation.kidnapping import Kidnapping, Recovery, Remembered, kidnap, recovery, remembering
 from d2vpr_ros.evaluation.measures import Measures, ScoredDrive, measure
 from d2vpr_ros.evaluation.offline import Described, answer_drive
+from d2vpr_ros.evaluation.results import _columns, _finite
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance
@@ -80,6 +81,24 @@ def test_the_numbers_of_a_drive_count_images_answers_and_answerable_images_apart
     assert measures.localized_once_found == 1.0
     assert (measures.time_to_first_fix_s, measures.distance_to_first_fix_m) == (2.0, 4.0)
     assert measures.p50_describe_ms == pytest.approx(50.0)
+
+
+def test_numbers_that_are_none_are_empty_in_a_csv_and_null_in_json() -> None:
+    broken = replace(DRIVE[2], probability=float("nan"), off=float("inf"))
+    row = _columns(broken)
+    assert (row["probability"], row["off"]) == (None, None)
+    assert _finite({"a": [1.0, float("nan")], "b": {"c": -float("inf")}}) == {"a": [1.0, None], "b": {"c": None}}
+
+
+def test_errors_are_reported_as_they_are_judged_without_the_heights_that_gps_hardly_knows() -> None:
+    """Answers 1 m off on the ground, 47.6 m below a truth whose heights are above the ellipsoid."""
+    high = [
+        replace(query, horizontal=True, truth=query.truth and query.truth @ Pose.planar(0, 0, 0, z=47.6))
+        for query in DRIVE
+    ]
+    measures = measure([ScoredDrive("a", high)], "m")
+    assert measures.median_error_m == pytest.approx(1.0)
+    assert measures.distance_to_first_fix_m == pytest.approx(4.0)
 
 
 def test_the_curve_answers_images_by_falling_probability() -> None:
@@ -262,7 +281,7 @@ def look_alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
             geo = ON_EARTH.to_geo(np.array([[float(metre), north, 0.0]]))[0]
             pose = Pose.planar(float(metre), north, 0.0) @ FORWARD_MOUNT
             writer.add_place(session, camera, NewPlace(number * SECOND, pose, rows[metre], geo=tuple(geo)))
-    for name, off_m, images in (("drive", 0.0, 20), ("elsewhere", 5000.0, 4)):
+    for name, off_m, images in (("drive", 0.0, 20), ("elsewhere", 90.0, 4)):
         with BagWriter(folder / name) as bag:
             for metre, view in enumerate(views[:images]):
                 stamp = metre * SECOND

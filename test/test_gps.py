@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from recorded import RGB, SECOND
 
 from d2vpr_ros.bags.drive import NO_TOPIC, open_drive
+from d2vpr_ros.bags.gps import plausible, read_track
 from d2vpr_ros.bags.messages import make, make_header, make_quaternion, make_vector
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.writer import BagWriter
@@ -119,6 +122,48 @@ def test_a_gps_track_carries_the_receivers_covariance_and_a_heading_as_good_as_t
     assert unknown is None
     assert np.diag(known)[:3] == pytest.approx([0.09, 0.09, 0.36])  # of the worse of the two fixes
     assert known[5, 5] == pytest.approx(2 * 0.09 / 2.0**2)
+
+
+def test_fixes_before_the_receiver_has_one_and_jumps_no_vehicle_makes_are_left_out_and_counted(tmp_path, caplog):
+    """Wherever in the drive they are: at the beginning, in between, and at the end."""
+    with BagWriter(tmp_path / "bag") as bag:
+        for second in range(30):
+            place = fix_at([3.0 * second, 0, 0])
+            if second < 4 or second == 15:
+                place = (0.0, 0.0, 0.0)
+            elif second in (10, 11, 29):
+                place = fix_at([3.0 * second, 4000.0, 0])
+            bag.fix("/gps/fix", second * SECOND, "gps", *place, sigma=None)
+        record_images(bag, [12.5])
+    with open_bag(tmp_path / "bag") as bag:
+        track = read_track(bag, "/gps/fix")
+        (frame,) = open_drive(bag, pose_topic="/gps/fix", max_gap_s=5.0).frames()
+    assert len(track.stamps_ns) == 22
+    assert (np.diff(track.enu[:, 0]) > 2.9).all() and abs(track.enu[:, 1]).max() < 0.1
+    assert track.origin.latitude == pytest.approx(55.7, abs=1e-3)
+    assert frame.pose.position[0] == pytest.approx(3.0 * (12.5 - 4), abs=1.0)
+    assert "5 fixes are left out: 0 N 0 E" in caplog.text
+    assert "3 fixes are left out: further from the others than a vehicle can come" in caplog.text
+
+
+def test_a_receiver_that_never_had_a_fix_is_refused_as_a_source_of_poses(tmp_path):
+    with BagWriter(tmp_path / "bag") as bag:
+        for second in range(3):
+            bag.fix("/gps/fix", second * SECOND, "gps", 0.0, 0.0, 0.0, sigma=1.0)
+        record_images(bag, [1.0])
+    with open_bag(tmp_path / "bag") as bag, pytest.raises(UserError, match="none of the 3 messages on /gps/fix has a"):
+        open_drive(bag, pose_topic="/gps/fix")
+
+
+@given(st.integers(0, 1000), st.integers(1, 60))
+def test_a_track_that_a_car_can_drive_is_kept_whole(seed, count):
+    """Up to 50 m/s in any direction, fixes 0.1 to 10 s apart, each off by some tens of metres."""
+    random = np.random.default_rng(seed)
+    seconds = random.uniform(0.1, 10, count)
+    steps = random.uniform(-35, 35, (count, 3)) * seconds[:, None]
+    positions = np.cumsum(steps, axis=0) + random.uniform(-20, 20, (count, 3))
+    stamps = (np.cumsum(seconds) * SECOND).astype(np.int64)
+    assert plausible(stamps, positions, np.zeros(count)).all()
 
 
 # Geo-tags

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, unit_rows, write_places
@@ -97,12 +99,26 @@ def test_a_fix_off_the_map_takes_the_belief_off_it(two_streets: PlaceMap) -> Non
     """The robot has left the map for a street that nobody mapped; then GPS fails, in a street that looks like one."""
     localizer = Localizer(two_streets, Describes(), SOON)
     assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
-    away = drive(localizer, range(20, 35), [fix(30.0, 1000.0)] * 15)
+    away = drive(localizer, range(20, 35), [fix(30.0, 270.0)] * 15)
     assert {(one.state, one.reject_reason, one.matches) for one in away} == {(State.LOST, RejectReason.OFF_MAP, ())}
     assert drive(localizer, range(35, 36), [UNRESTRICTED])[0].state is not State.LOCALIZED
     # Without the fixes the belief would have gone on.
     assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
     assert drive(localizer, range(21, 22), [UNRESTRICTED])[0].state is State.LOCALIZED
+
+
+def test_a_fix_far_from_every_place_does_not_silence_a_robot_whose_images_know_the_place(tmp_path: Path) -> None:
+    """A receiver kilometres off, all along the way: the answers are those without it, a hundred times less sure."""
+    street = write_places(tmp_path / "m", straight_street(STREET), alike_along_the_way(STREET, seed=4, width=WIDTH))
+    sure_enough = LocalizerOptions(acceptance=Acceptance(0.02))
+    told = drive(Localizer(street, Describes(), sure_enough), range(5, 25), [fix(30.0, 5000.0)] * 20)
+    untold = drive(Localizer(street, Describes(), sure_enough), range(5, 25), [UNRESTRICTED] * 20)
+    assert told[-1].state is State.LOCALIZED and told[-1].far_fix_m == pytest.approx(5000.0, abs=1.0)
+    assert untold[-1].far_fix_m is None
+    odds = [one[-1].probability / (1 - one[-1].probability) for one in (told, untold)]
+    assert odds[0] / odds[1] == pytest.approx(0.01, rel=0.3)
+    assert told[-1].pose is not None and untold[-1].pose is not None
+    assert np.allclose(told[-1].pose.position, untold[-1].pose.position)
 
 
 def test_a_region_that_was_not_measured_restricts_the_search_alone(two_streets: PlaceMap) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
+from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, heeded, read_fix
 from d2vpr_ros.mapping.earth import Earth
-from d2vpr_ros.mapping.restriction import UNRESTRICTED
+from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 
 SECOND = 1_000_000_000
 FRAME = LocalFrame(48.7758, 9.1829, 245.0)
@@ -48,6 +48,18 @@ def test_nothing_is_restricted_by_an_old_fix_or_without_one_or_where_the_map_is_
     assert GATE.restriction(fix(), 10 * SECOND, EARTH).region is not None
 
 
+def test_a_fix_far_from_every_place_restricts_nothing_and_counts_once_as_odds() -> None:
+    places = np.array([[0.0, 0.0, 0.0], [50.0, 0.0, 7.0]])
+    near, far = Region(100.0, 0.0, 30.0), Region(150.0, 0.0, 30.0)  # 1.7 and 3.3 radii from the nearest
+    for region in (near, None):
+        restriction = Restriction(region, frozenset({2}), measured=True)
+        assert heeded(restriction, places) == (restriction, 1.0, None)
+    assert heeded(Restriction(far, frozenset({2}), measured=True), places) == (
+        Restriction(sessions=frozenset({2})), pytest.approx(0.01), pytest.approx(100.0),
+    )  # fmt: skip
+    assert heeded(Restriction(far), places)[:2] == (UNRESTRICTED, 1.0)  # nobody knows how exact it is
+
+
 def message(**changed: Any) -> Any:
     known = {
         "header": SimpleNamespace(stamp=SimpleNamespace(sec=10, nanosec=0)),
@@ -78,7 +90,13 @@ def test_a_covariance_that_says_nothing_is_not_believed(changed: dict[str, Any])
 
 @pytest.mark.parametrize(
     "changed",
-    [{"status": SimpleNamespace(status=-1)}, {"latitude": float("nan")}, {"latitude": 91.0}, {"longitude": 1e9}],
+    [
+        {"status": SimpleNamespace(status=-1)},
+        {"latitude": float("nan")},
+        {"latitude": 91.0},
+        {"longitude": 1e9},
+        {"latitude": 0.0, "longitude": 0.0},  # with a status that says otherwise
+    ],
 )
 def test_no_fix_is_none(changed: dict[str, Any]) -> None:
     assert read_fix(message(**changed)) is None

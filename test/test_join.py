@@ -82,6 +82,17 @@ def test_the_verticals_of_two_frames_on_the_earth_differ(tmp_path: Path) -> None
     assert not np.allclose(up, [0, 0, 1], atol=1e-3)
 
 
+def test_heights_that_differ_by_the_geoid_are_said_with_how_much(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = write_map(tmp_path / "a.d2map", LUND, "monday")
+    near, high = replace(LUND, altitude=42.0), replace(LUND, altitude=LUND.altitude + 47.6)
+    find_transform(one, write_map(tmp_path / "b.d2map", near, "tuesday"), None)
+    assert "lie" not in caplog.text
+    find_transform(one, write_map(tmp_path / "c.d2map", high, "wednesday"), None)
+    assert f"wednesday: its places lie 47.6 m above those of {one.path} where both have been" in caplog.text
+
+
 def test_heights_that_gps_did_not_tell_are_not_invented(tmp_path: Path) -> None:
     header = MapHeader(IDENTITY, WIDTH, "map", 1.0, replace(MALMO, altitude=0.0), geo_tagged=True)
     with create_map(tmp_path / "b.d2map", header) as writer:

@@ -176,6 +176,53 @@ def test_a_covariance_is_never_zero_and_grows_with_the_scatter(seed: int, spacin
         assert (np.diag(other)[:3] > np.diag(covariance)[:3]).all()
 
 
+def test_an_answer_is_no_surer_than_the_poses_of_the_map_it_is_made_from(tmp_path: Path, extractor: Extractor) -> None:
+    """Of a map whose poses say 9 m east, 4 m north and half a radian, as one from GPS does."""
+    stated = np.diag([81.0, 16.0, 100.0, 0.1, 0.1, 0.25])
+    descriptors = alike_along_the_way(STREET, seed=4, width=extractor.width)
+    answers = []
+    for name, covariance in (("exact", None), ("gps", stated)):
+        places = straight_street(STREET)
+        place_map = write_places(tmp_path / name, places, descriptors, extractor.identity, covariance=covariance)
+        answers.append(drive(Localizer(place_map, extractor), list(range(10, 30)))[-1])
+    exact, by_gps = answers
+    assert exact.covariance is not None and by_gps.covariance is not None
+    added = by_gps.covariance - exact.covariance
+    assert np.allclose(np.diag(added), np.diag(stated), atol=0.5)  # the robot stands within a metre of its place
+    assert np.allclose(added, added.T)
+
+
+def test_what_is_no_covariance_in_a_strangers_map_says_nothing(tmp_path: Path, extractor: Extractor) -> None:
+    nonsense = np.full((6, 6), np.nan)
+    descriptors = alike_along_the_way(STREET, seed=4, width=extractor.width)
+    place_map = write_places(
+        tmp_path / "m", straight_street(STREET), descriptors, extractor.identity, covariance=nonsense
+    )
+    answer = drive(Localizer(place_map, extractor), list(range(10, 30)))[-1]
+    assert answer.covariance is not None and np.isfinite(answer.covariance).all()
+
+
+def test_a_map_whose_places_share_one_position_answers_with_numbers(tmp_path: Path, extractor: Extractor) -> None:
+    """A robot that turned on the spot while it mapped: no distance between places, so none is divided by."""
+    turning = [Pose.planar(0.0, 0.0, 0.3 * number) for number in range(STREET)]
+    descriptors = alike_along_the_way(STREET, seed=4, width=extractor.width)
+    place_map = write_places(tmp_path / "m", turning, descriptors, extractor.identity)
+    assert place_map.spacing_m == place_map.header.keyframe_spacing_m == 1.0
+    localizer = Localizer(place_map, extractor)
+    for with_odometry in (True, False):
+        localizer.reset()
+        estimates = drive(localizer, list(range(10, 30)), with_odometry)
+        assert all(estimate.is_finite for estimate in estimates)
+        assert all(0.0 <= estimate.probability <= 1.0 for estimate in estimates)
+
+
+def test_a_descriptor_that_is_no_number_is_no_image(localizer: Localizer) -> None:
+    nothing = np.full(localizer.extractor.width, np.nan, np.float32)
+    estimate = localizer.match(nothing, 0)
+    assert (estimate.state, estimate.matches) == (State.LOST, ())
+    assert drive(localizer, list(range(10, 30)))[-1].state is State.LOCALIZED
+
+
 def standing(
     mass: float = 0.95, rival: float = 0.01, off_map: float = 0.02, fit: float = 2.0, images: float = 10.0
 ) -> Standing:

@@ -18,6 +18,7 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
@@ -25,6 +26,7 @@ from std_srvs.srv import SetBool, Trigger
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.trajectory import PoseColumns
 from d2vpr_ros.cli.main import main as d2vpr
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.nodes import spin
@@ -262,6 +264,7 @@ def test_a_paused_node_ignores_images(drives: Path, tmp_path: Path, domain_id: i
         (["pose_source:=tf"], "tf2_ros is not installed here"),
         (["map:=''"], "parameter 'map' is empty"),
         (["spacing_m:=0.0"], "parameter 'spacing_m' is 0.0; expected"),
+        (["image_range:=[5.0]"], "parameter 'image_range' is [5.0]; expected two numbers, such as [0.0, 4095.0]"),
     ],
 )
 def test_a_wrong_parameter_ends_the_node_with_one_line(
@@ -296,6 +299,30 @@ def test_poses_in_another_frame_end_the_node_with_the_way_out(
     monkeypatch.setattr(sys, "argv", ["d2vpr_map_builder", *arguments(tmp_path / "town.d2map")])
     assert spin.run(Wrong) == 2
     assert "has poses in the frame odom, the map is in map" in "".join(capfd.readouterr())
+
+
+def test_odometry_of_another_frame_than_the_base_makes_no_poses(
+    tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class OfImu(MapBuilderNode):
+        """Hears odometry of an IMU and of the base as soon as it spins."""
+
+        def start(self) -> None:
+            super().start()
+            self.create_timer(0.01, self._hear)
+
+        def _hear(self) -> None:
+            for second, child in enumerate(("imu_link", "base_link")):
+                message = Odometry(child_frame_id=child)
+                message.header.frame_id, message.header.stamp.sec = "odom", second
+                self._take_pose(message)
+            assert isinstance(self._poses, PoseWindow)
+            raise UserError(f"known at {[at for at in (0, 1) if self._poses.at(at * SECOND, 0.0)]} s")
+
+    monkeypatch.setattr(sys, "argv", ["d2vpr_map_builder", *arguments(tmp_path / "town.d2map", "pose_source:=odom")])
+    assert spin.run(OfImu) == 2
+    said = "".join(capfd.readouterr())
+    assert "/odom is that of imu_link, not of base_link" in said and "known at [1] s" in said
 
 
 def test_live_poses_are_interpolated_as_recorded_ones() -> None:

@@ -60,7 +60,7 @@ def read_calibration(bag: Bag, image_topic: str) -> Calibration | None:
     topic = f"/{camera_namespace(image_topic)}/camera_info".replace("//", "/")
     if topic not in bag.topics or bag.topics[topic].msgtype != CAMERA_INFO:
         return None
-    first = next(bag.messages([topic]), None)
+    first = next(bag.messages([topic], latched=True), None)
     if first is None:
         return None
     calibration = calibration_of(first[2], image_topic)

@@ -175,11 +175,12 @@ def _find_mount(bag: Bag, tree: TfTree, base: str, image: ImageTopic) -> Pose:
     mount = None if image.frame_id == base else tree.fixed(base, image.frame_id)
     if mount is None:
         log.warning(
-            "%s: /tf_static does not say how %s is mounted on %s: taken as level and looking forward, at its origin "
-            "(give --mount to change that)",
+            "%s: tf_static does not say how %s is mounted on %s: taken as level and looking forward, at its origin "
+            "(give --mount, or --base-frame: its frames are %s)",
             bag.path,
             image.frame_id or "the camera",
             base,
+            ", ".join(tree.frames[:20]) or "none",
         )
         return FORWARD_MOUNT
     return mount

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from d2vpr_ros.bags.cameras import ImageTopic, cameras_in_tree, cameras_on_body, find_image_topics, given_mounts
-from d2vpr_ros.bags.gps import GpsTrack, track_from_fixes
+from d2vpr_ros.bags.gps import GpsTrack, read_track
 from d2vpr_ros.bags.pose_file import read_pose_file
 from d2vpr_ros.bags.pose_topics import gps_with_imu, trajectory_from_bag
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.bags.topics import NAVSATFIX, TFMESSAGE, choose_topic, full_name, may_be_chosen
 from d2vpr_ros.bags.trajectory import PoseOf, Poses
-from d2vpr_ros.bags.transforms import BASE_FRAME, fixed_tree, plain, read_tf
+from d2vpr_ros.bags.transforms import BASE_FRAME, fixed_tree, plain, read_tf, static_transform
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import stamp_ns
 from d2vpr_ros.geometry import Pose
@@ -80,12 +81,13 @@ def open_drive(
         raise UserError(f"--pose-times {pose_times} without --poses: it holds the times of a KITTI file of poses")
     images = find_image_topics(bag, [image_topic] if isinstance(image_topic, str) else image_topic or [])
     given = given_mounts(images, mount, mounts or {})
-    static = fixed_tree(bag, base_frame, [image.frame_id for image in images if image.name not in given])
+    beside = images[0].topic
+    static = fixed_tree(bag, base_frame, [image.frame_id for image in images if image.name not in given], beside)
     if not with_poses:
         cameras = cameras_on_body(bag, images, None, static, given, base_frame, base_frame)
         source = None
     elif pose_file is None and imu_topic is None and _is_tf(bag, topic := choose_topic(bag, pose_topic, "pose")):
-        tree = read_tf(bag, topic)
+        tree = read_tf(bag, topic, beside)
         cameras = cameras_in_tree(bag, images, tree, given, base_frame, map_frame or MAP_FRAME)
         poses = cameras[0].poses
         assert poses is not None
@@ -104,7 +106,14 @@ def open_drive(
         _frame_id(bag, source, map_frame),
         fixes,
         max_gap_s,
+        partial(_find_on_base, bag, beside, base_frame, {image.frame_id: given.get(image.name) for image in images}),
+        base_frame,
     )
+
+
+def _find_on_base(bag: Bag, beside: str, base_frame: str, mounts: Mapping[str, Pose | None], frame: str) -> Pose | None:
+    """T_base_frame by a camera's given mount or the fixed transforms."""
+    return mounts.get(plain(frame)) or static_transform(bag, base_frame, frame, beside)
 
 
 def _is_tf(bag: Bag, topic: str) -> bool:
@@ -149,7 +158,7 @@ def _find_fixes(bag: Bag, geo_topic: str | None) -> GpsTrack | None:
             f"{', '.join(fitting)}, or {NO_TOPIC}"
         )
     topic = choose_topic(bag, geo_topic, "geo")
-    fixes = track_from_fixes(message for _, _, message in bag.messages([topic]))
+    fixes = read_track(bag, topic)
     if fixes is None and geo_topic is not None:
         raise UserError(
             f"{bag.path}: no message on {topic} has a fix; choose another with --geo-topic, or '{NO_TOPIC}'"

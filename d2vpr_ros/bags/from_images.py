@@ -19,6 +19,7 @@ from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.decode import decode_compressed
+from d2vpr_ros.images.deep import WHOLE_RANGE
 
 CAMERA_FRAME = "camera_optical_frame"
 IMAGE_TOPIC = "/camera/image"  # the compressed pictures go to <topic>/compressed
@@ -129,7 +130,8 @@ def _write_image(bag: BagWriter, row: Row, path: Path, matrix: npt.NDArray[np.fl
     if encoding is None:
         data, encoding = _as_png(path, data), "png"
     try:
-        height, width = decode_compressed(np.frombuffer(data, np.uint8)).shape[:2]  # a bag holds only what opens
+        # A bag holds only what opens.
+        height, width = decode_compressed(np.frombuffer(data, np.uint8), WHOLE_RANGE).shape[:2]
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     bag.encoded_image(IMAGE_TOPIC, row.stamp_ns, data, CAMERA_FRAME, encoding)

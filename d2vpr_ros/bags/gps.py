@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
+from d2vpr_ros.bags.order import FrameWatch, RunWatch
 from d2vpr_ros.bags.trajectory import Array, Geo, Stamps, bracket, in_order
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.reader import Bag
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +25,17 @@ FLAT_EXTENT_M = 20_000.0
 """Beyond, the plane of a local frame lies tens of metres off the ground."""
 
 
+FASTEST_MPS, SLACK_M = 100.0, 100.0
+"""No vehicle comes further than these allow from one fix to the next: 360 km/h, and what high houses add."""
+_SLACK_SIGMAS = 5.0
+
+_NULL_ISLAND_DEG = 1e-6
+"""Receivers send 0 N 0 E before they have a fix, some for minutes, with a status that says otherwise."""
+
+
 @dataclass(frozen=True, eq=False)
 class GpsTrack:
-    """The fixes of a receiver, in order; those without a fix or with a NaN are left out.
+    """The fixes of a receiver, in order; those without a fix, with a NaN or where no vehicle can be are left out.
 
     Attributes:
         stamps_ns: (N,) int64, strictly increasing.
@@ -61,32 +75,105 @@ class GpsTrack:
         return float(latitude), float(longitude), float(altitude)
 
 
-def track_from_fixes(messages: Iterable[Any]) -> GpsTrack | None:
-    """The track of a NavSatFix topic; None if no message has a fix."""
-    stamps, geo, covariances, frame_id = [], [], [], ""
-    for message in messages:
+def read_track(bag: Bag, topic: str) -> GpsTrack | None:
+    """The track of a NavSatFix topic; None if no message has a fix.
+
+    Raises:
+        UserError: time begins anew on the topic, or it mixes two receivers.
+    """
+    stamps, geo, covariances = [], [], []
+    run, frames = RunWatch(bag, topic), FrameWatch(bag.path, topic)
+    for _, recorded_ns, message in bag.messages([topic]):
+        run.see(stamp_ns(message.header), recorded_ns)
+        frames.see(message.header.frame_id)
         place = (message.latitude, message.longitude, message.altitude)
-        if message.status.status < 0 or not on_earth(place):
+        if message.status.status < 0 or not in_range(place):
             continue
         stamps.append(stamp_ns(message.header))
         geo.append(place)
         known = message.position_covariance_type != 0
         covariances.append(message.position_covariance if known else np.full(9, np.nan))
-        frame_id = str(message.header.frame_id)
-    if not stamps:
-        return None
-    return make_track(np.array(stamps, np.int64), np.array(geo, np.float64), np.array(covariances), frame_id)
+    return make_track(
+        bag.path, np.array(stamps, np.int64), np.array(geo, np.float64), np.array(covariances), frames.frames[0]
+    )
 
 
-def on_earth(geo: Geo) -> bool:
+def in_range(geo: Geo) -> bool:
     """Whether latitude and longitude are finite and in range; altitude may be anything."""
     return bool(abs(geo[0]) <= 90 and abs(geo[1]) <= 180)
 
 
-def make_track(stamps: Stamps, geo: Array, covariances: Array | None = None, frame_id: str = "") -> GpsTrack:
-    """A track from (N,) stamps in any order, (N, 3) latitude, longitude, altitude or NaN, and (N, 9) covariances."""
+def is_null_island(latitude: float, longitude: float) -> bool:
+    """Whether degrees are 0 N 0 E, in the Atlantic: what receivers send that have no fix."""
+    return max(abs(latitude), abs(longitude)) < _NULL_ISLAND_DEG
+
+
+def is_jump(metres: float, seconds: float, sigmas_m: float = 0.0) -> bool:
+    """Whether no vehicle comes so far in this time.
+
+    Args:
+        sigmas_m: standard deviations of the two positions, added.
+    """
+    return metres > SLACK_M + _SLACK_SIGMAS * sigmas_m + FASTEST_MPS * abs(seconds)
+
+
+def plausible(stamps_ns: Stamps, positions: Array, sigmas_m: Array) -> npt.NDArray[np.bool_]:
+    """(N,) which fixes a vehicle can have been at: the longest run without a jump, and what can be reached from there.
+
+    Args:
+        positions: (N, 3) metres; sigmas_m: (N,) standard deviations.
+    """
+
+    def jumps(a: int, b: int) -> bool:
+        seconds = (int(stamps_ns[b]) - int(stamps_ns[a])) / NANOSECONDS
+        return is_jump(float(np.linalg.norm(positions[b] - positions[a])), seconds, float(sigmas_m[a] + sigmas_m[b]))
+
+    starts = [0, *(row for row in range(1, len(stamps_ns)) if jumps(row - 1, row)), len(stamps_ns)]
+    runs = [range(begin, end) for begin, end in itertools.pairwise(starts)]
+    longest = max(range(len(runs)), key=lambda number: len(runs[number]))
+    kept = np.zeros(len(stamps_ns), bool)
+    kept[runs[longest]] = True
+    last = runs[longest][-1]
+    for run in runs[longest + 1 :]:
+        if not jumps(last, run[0]):
+            kept[run], last = True, run[-1]
+    first = runs[longest][0]
+    for run in reversed(runs[:longest]):
+        if not jumps(first, run[-1]):
+            kept[run], first = True, run[0]
+    return kept
+
+
+def make_track(
+    path: Path, stamps: Stamps, geo: Array, covariances: Array | None = None, frame_id: str = ""
+) -> GpsTrack | None:
+    """A track from fixes; those at 0 N 0 E and where no vehicle can be are left out, and it is logged.
+
+    Args:
+        path: what they are from.
+        stamps: (N,) in any order.
+        geo: (N, 3) latitude, longitude, altitude or NaN.
+        covariances: (N, 9).
+
+    Returns:
+        None where nothing is left.
+    """
     order = in_order(stamps)
-    stamps, geo = stamps[order], geo[order]
+    order = order[[not is_null_island(*place[:2]) for place in geo[order]]] if len(order) else order
+    nowhere = len(np.unique(stamps)) - len(order)
+    if nowhere:
+        log.warning("%s: %d fixes are left out: 0 N 0 E, as receivers send before they have a fix", path, nowhere)
+    if not len(order):
+        return None
+    known = np.full((len(geo), 9), np.nan) if covariances is None else covariances
+    level = np.column_stack([geo[order, :2], np.zeros(len(order))])
+    sigmas = np.nan_to_num(np.sqrt(np.maximum(known[order, 0], known[order, 4])), posinf=0.0)
+    kept = plausible(stamps[order], LocalFrame(*(float(v) for v in level[0])).to_enu(level), sigmas)
+    if not kept.all():
+        jumps = f"{path}: {(~kept).sum()} fixes are left out"
+        log.warning("%s: further from the others than a vehicle can come at %.0f m/s", jumps, FASTEST_MPS)
+    order = order[kept]
+    stamps, geo, known = stamps[order], geo[order], known[order]
     heights = geo[:, 2] if np.isfinite(geo[:, 2]).all() else np.zeros(len(geo))
     level = np.column_stack([geo[:, :2], heights])
     origin = LocalFrame(*(float(v) for v in level[0]))
@@ -100,5 +187,4 @@ def make_track(stamps: Stamps, geo: Array, covariances: Array | None = None, fra
             extent / 1000,
             FLAT_EXTENT_M / 1000,
         )
-    known = np.full((len(geo), 9), np.nan) if covariances is None else covariances[order]
     return GpsTrack(stamps, geo, origin, enu, known.reshape(-1, 3, 3), frame_id)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.bags.gps import GpsTrack
+from d2vpr_ros.bags.order import FrameWatch, RunWatch
 from d2vpr_ros.bags.trajectory import Array, Geo, PoseColumns, Stamps, Trajectory
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
+
+if TYPE_CHECKING:
+    from d2vpr_ros.bags.reader import Bag
 
 log = logging.getLogger(__name__)
 
@@ -101,16 +104,19 @@ class GpsWithImu:
         return self.antenna.geo(position)
 
 
-def orientations(messages: Iterable[Any], mount: Pose) -> Trajectory | None:
-    """T_enu_base over time from sensor_msgs/Imu, as rotations at the origin; None if no message has an orientation.
+def orientations(bag: Bag, topic: str) -> tuple[Trajectory | None, str]:
+    """T_enu_imu over time from sensor_msgs/Imu, as rotations at the origin, and the IMU's frame; None if no message has
+    an orientation.
 
     An IMU's orientation is its own in east-north-up (REP-145); a first covariance of -1 says that there is none.
 
-    Args:
-        mount: T_base_imu.
+    Raises:
+        UserError: time begins anew on the topic, or it mixes two IMUs.
     """
-    columns = PoseColumns()
-    for message in messages:
+    columns, run, frames = PoseColumns(), RunWatch(bag, topic), FrameWatch(bag.path, topic)
+    for _, recorded_ns, message in bag.messages([topic]):
+        run.see(stamp_ns(message.header), recorded_ns)
+        frames.see(message.header.frame_id)
         stated = np.asarray(message.orientation_covariance, dtype=np.float64).reshape(3, 3)
         if stated[0, 0] == -1:
             continue
@@ -120,15 +126,17 @@ def orientations(messages: Iterable[Any], mount: Pose) -> Trajectory | None:
             covariance[3:, 3:] = stated
         q = message.orientation
         columns.add(stamp_ns(message.header), (0.0, 0.0, 0.0, q.x, q.y, q.z, q.w), covariance.reshape(36))
-    imu = columns.trajectory("enu")
-    if imu is None:
-        return None
+    return columns.trajectory("enu"), frames.frames[0]
+
+
+def mounted(imu: Trajectory, mount: Pose) -> Trajectory:
+    """T_enu_base over time, of `orientations` of an IMU with this T_base_imu."""
     turned = Rotation.from_quat(imu.quaternions) * mount.rotation.inv()
     return replace(imu, quaternions=turned.as_quat().reshape(-1, 4))
 
 
 def with_imu(track: GpsTrack, imu: Trajectory, arm: Array) -> GpsWithImu:
-    """The poses of the base on a track, turned as its IMU says (`orientations`); `arm` as in `poses_along`."""
+    """The poses of the base on a track, turned as its IMU says (`mounted`); `arm` as in `poses_along`."""
     still = Rotation.from_quat(np.tile([0.0, 0.0, 0.0, 1.0], (len(track.enu), 1)))
     antenna = _trajectory(track, track.enu, still, np.full(len(track.enu), LEVEL_SIGMA_RAD**2))
     _check_alignment(track, imu)

@@ -135,11 +135,12 @@ def _from_csv(path: Path) -> PoseFile:
     geo = None
     if tagged:
         stamps = np.array([stamp for stamp, _ in tagged], dtype=np.int64)
-        geo = make_track(stamps, np.array([place for _, place in tagged], dtype=np.float64))
+        geo = make_track(path, stamps, np.array([place for _, place in tagged], dtype=np.float64))
     columns = PoseColumns()
     for row in rows:
         if row.pose is not None:
             columns.add(row.stamp_ns, row.pose.numbers)
+    columns.check_one_way(str(path))
     trajectory = columns.trajectory("map")
     if trajectory is not None:
         return PoseFile(trajectory, None, geo)
@@ -149,6 +150,7 @@ def _from_csv(path: Path) -> PoseFile:
 
 
 def _whole(path: Path, columns: PoseColumns) -> Trajectory:
+    columns.check_one_way(str(path))
     trajectory = columns.trajectory("map")
     if trajectory is None:
         raise UserError(f"{path}: none of its {len(columns)} poses has a rotation; expected {_FORMATS}")

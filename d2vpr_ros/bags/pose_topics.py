@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from d2vpr_ros.bags.gps import GpsTrack, track_from_fixes
-from d2vpr_ros.bags.gps_poses import GpsWithImu, orientations, poses_along, with_imu
+from d2vpr_ros.bags.gps import GpsTrack, read_track
+from d2vpr_ros.bags.gps_poses import GpsWithImu, mounted, orientations, poses_along, with_imu
+from d2vpr_ros.bags.order import FrameWatch, RunWatch
 from d2vpr_ros.bags.reader import Bag, require_topic
 from d2vpr_ros.bags.topics import IMU, NAVSATFIX, PATH, TFMESSAGE, TYPES
 from d2vpr_ros.bags.trajectory import Array, PoseColumns, Trajectory
@@ -37,14 +38,13 @@ def trajectory_from_bag(bag: Bag, topic: str, base_frame: str = BASE_FRAME) -> T
     types = [name for group in TYPES["pose"] for name in group if name != TFMESSAGE]
     if info.msgtype not in types:
         raise UserError(f"{bag.path}: {topic} is {info.msgtype}, no pose; expected {' or '.join(types)}")
-    messages = (message for _, _, message in bag.messages([topic]))
     if info.msgtype == NAVSATFIX:
-        track = track_from_fixes(messages)
-        poses = None if track is None else poses_along(track, _arm(bag, base_frame, track))
+        track = read_track(bag, topic)
+        poses = None if track is None else poses_along(track, _arm(bag, base_frame, track, topic))
     elif info.msgtype == PATH:
-        poses = _from_path(messages)
+        poses = _from_path(message for _, _, message in bag.messages([topic]))
     else:
-        poses = _from_poses(messages)
+        poses = _from_poses(bag, topic)
     if poses is None:
         raise _no_pose(bag, topic)
     if info.msgtype == PATH and len(poses.stamps_ns) == 1:
@@ -65,32 +65,33 @@ def gps_with_imu(bag: Bag, topic: str, imu_topic: str, base_frame: str = BASE_FR
         found = require_topic(bag, name).msgtype
         if found != msgtype:
             raise UserError(f"{bag.path}: {name} is {found}; beside --imu-topic, {option} has to be {msgtype}")
-    track = track_from_fixes(message for _, _, message in bag.messages([topic]))
+    track = read_track(bag, topic)
     if track is None:
         raise _no_pose(bag, topic)
-    first = next(bag.messages([imu_topic]), None)
-    frame = "" if first is None else str(first[2].header.frame_id)
-    mount = _mount(bag, base_frame, frame)
+    imu, frame = orientations(bag, imu_topic)
+    mount = _mount(bag, base_frame, frame, imu_topic)
     if mount is None:
         log.warning(
             "%s: /tf_static does not say how the IMU %s is mounted on %s: taken as aligned", bag.path, frame, base_frame
         )
-    imu = orientations((message for _, _, message in bag.messages([imu_topic])), mount or Pose.identity())
     if imu is None:
         raise UserError(
             f"{bag.path}: no message on {imu_topic} has an orientation; leave --imu-topic out to head along the track"
         )
-    return with_imu(track, imu, _arm(bag, base_frame, track))
+    return with_imu(track, mounted(imu, mount or Pose.identity()), _arm(bag, base_frame, track, topic))
 
 
-def _from_poses(messages: Iterable[Any]) -> Trajectory | None:
+def _from_poses(bag: Bag, topic: str) -> Trajectory | None:
     """Of PoseStamped, which holds a Pose, and the others, which hold a PoseWithCovariance around one."""
-    columns, frame_id, child_frame_id = PoseColumns(), "", ""
-    for message in messages:
+    columns, run, frames = PoseColumns(), RunWatch(bag, topic), FrameWatch(bag.path, topic)
+    for _, recorded_ns, message in bag.messages([topic]):
+        run.see(stamp_ns(message.header), recorded_ns)
+        frames.see(message.header.frame_id, getattr(message, "child_frame_id", ""))
         covariance = getattr(message.pose, "covariance", None)
         pose = message.pose if covariance is None else message.pose.pose
         columns.add(stamp_ns(message.header), _numbers(pose), covariance)
-        frame_id, child_frame_id = message.header.frame_id, getattr(message, "child_frame_id", "")
+    columns.check_one_way(f"{bag.path}: {topic}")
+    frame_id, child_frame_id = frames.frames
     return columns.trajectory(frame_id or "map", child_frame_id or None)
 
 
@@ -108,14 +109,16 @@ def _numbers(pose: Any) -> tuple[float, ...]:
     return p.x, p.y, p.z, q.x, q.y, q.z, q.w
 
 
-def _mount(bag: Bag, base_frame: str, frame: str) -> Pose | None:
+def _mount(bag: Bag, base_frame: str, frame: str, topic: str) -> Pose | None:
     """T_base_frame; what has no frame, or stands at the base's origin by its name, is taken at its word."""
-    return Pose.identity() if plain(frame) in ("", plain(base_frame)) else static_transform(bag, base_frame, frame)
+    if plain(frame) in ("", plain(base_frame)):
+        return Pose.identity()
+    return static_transform(bag, base_frame, frame, topic)
 
 
-def _arm(bag: Bag, base_frame: str, track: GpsTrack) -> Array:
+def _arm(bag: Bag, base_frame: str, track: GpsTrack, topic: str) -> Array:
     """Where the antenna is on the base, metres; at its origin where /tf_static does not say."""
-    mount = _mount(bag, base_frame, track.frame_id)
+    mount = _mount(bag, base_frame, track.frame_id, topic)
     return np.zeros(3) if mount is None else mount.position
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import struct
 import sys
 import tempfile
@@ -17,7 +18,10 @@ from rosbags import rosbag1, rosbag2
 from rosbags.serde import SerdeError
 
 from d2vpr_ros.bags.messages import TYPESTORE
+from d2vpr_ros.bags.storage import Reader, profile_of
+from d2vpr_ros.bags.unreadable import KINDS, check_logs, explain, foreign, unfinished_rosbag1, without_metadata
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.fields import NANOSECONDS
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
@@ -47,6 +51,10 @@ DAMAGE = (
 )
 
 
+Part = tuple[float, float]
+"""What is read of a recording: from and up to so many seconds after its first message."""
+WHOLE: Part = (0.0, math.inf)
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Types of old ROS 1 bags that are today's, byte for byte, under another name.
@@ -68,22 +76,43 @@ class Bag:
     Attributes:
         path: where it lies.
         topics: by name.
-        start_ns, end_ns: times of the first and last recorded message, nanoseconds; 0 in an empty bag.
+        foreign: channels of other middleware beside ROS 2's, which are left out, with their encodings.
+        start_ns, end_ns: times of the first and last recorded message, nanoseconds; 0 in an empty bag. Where a part
+            is asked for, its ends instead.
+        start_s: seconds of the recording before that part.
     """
 
-    def __init__(self, path: Path, reader: Any) -> None:
+    def __init__(self, path: Path, reader: Any, part: Part = WHOLE) -> None:
         self.path = path
         self._reader = reader
         self._is_ros1 = isinstance(reader, rosbag1.Reader)
+        own = [connection for connection in reader.connections if self._is_ros1 or encoding_of(connection) == "cdr"]
+        self.foreign = {c.topic: encoding_of(c) for c in reader.connections if c not in own}
+        self._connections = own
         self.topics = {
-            name: TopicInfo(name, type_of(info.connections[0]), info.msgcount) for name, info in reader.topics.items()
+            name: TopicInfo(name, type_of(found[0]), sum(connection.msgcount for connection in found))
+            for name in reader.topics
+            if (found := [connection for connection in own if connection.topic == name])
         }
         empty = reader.message_count == 0
         self.start_ns = 0 if empty else int(reader.start_time)
         self.end_ns = 0 if empty else int(reader.end_time) - 1  # rosbags gives the nanosecond after the last
+        self.start_s, until_s = part
+        if math.isfinite(until_s):
+            self.end_ns = min(self.end_ns, self.start_ns + round(until_s * NANOSECONDS) - 1)
+        self.start_ns += round(self.start_s * NANOSECONDS)
+        if not empty and self.start_ns > self.end_ns:
+            length_s = (int(reader.end_time) - int(reader.start_time)) / NANOSECONDS
+            raise UserError(
+                f"{path}: nothing is left of it: it is {length_s:.2f} s long, and asked for is the part from "
+                f"{self.start_s:g} s to {until_s:g} s"
+            )
 
-    def raw(self, topics: Sequence[str]) -> Iterator[tuple[str, int, str, bytes]]:
+    def raw(self, topics: Sequence[str], *, latched: bool = False) -> Iterator[tuple[str, int, str, bytes]]:
         """(topic, time of recording in ns, type, CDR bytes) of every message on the topics, in order of time.
+
+        Args:
+            latched: what was published once holds for all of the recording, so messages before the part count, too.
 
         Raises:
             UserError: a topic is not in the bag or has a type that is not one of ROS's own, or the bag is damaged.
@@ -95,29 +124,38 @@ class Bag:
                     f"{self.path}: {topic} has the type {msgtype}, which is none of ROS's common interfaces; "
                     "choose another topic"
                 )
-        connections = [c for c in self._reader.connections if c.topic in topics]
+        connections = [c for c in self._connections if c.topic in topics]
         if not connections:  # rosbags would take it for all of them
             return
         try:
-            for connection, time_ns, data in self._reader.messages(connections=connections):
+            start_ns = None if latched else self.start_ns
+            for connection, time_ns, data in self._reader.messages(connections, start_ns, self.end_ns + 1):
                 msgtype = type_of(connection)
                 cdr = TYPESTORE.ros1_to_cdr(data, msgtype) if self._is_ros1 else data
                 yield connection.topic, int(time_ns), msgtype, bytes(cdr)
         except DAMAGE as error:
-            raise damaged(self.path, error) from error
+            raise explain(self.path, error) from error
 
-    def messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
+    def messages(self, topics: Sequence[str], *, latched: bool = False) -> Iterator[tuple[str, int, Any]]:
         """(topic, time of recording in ns, message) of every message on the topics, in order of time.
+
+        Args:
+            latched: as for `raw`.
 
         Raises:
             UserError: as `raw`.
         """
-        for topic, time_ns, msgtype, data in self.raw(topics):
+        for topic, time_ns, msgtype, data in self.raw(topics, latched=latched):
             try:
                 message = TYPESTORE.deserialize_cdr(data, msgtype)
             except DAMAGE as error:
-                raise damaged(self.path, error) from error
+                raise explain(self.path, error) from error
             yield topic, time_ns, message
+
+
+def encoding_of(connection: Any) -> str:
+    """How a rosbag2 connection's messages are written: cdr is ROS 2's."""
+    return str(connection.ext.serialization_format)
 
 
 def type_of(connection: Any) -> str:
@@ -126,13 +164,14 @@ def type_of(connection: Any) -> str:
 
 
 @contextmanager
-def open_bag(path: str | Path) -> Iterator[Bag]:
+def open_bag(path: str | Path, part: Part = WHOLE) -> Iterator[Bag]:
     """A recorded drive, for reading.
 
     Message definitions inside the bag are not registered: types are those of ROS 2 Jazzy.
 
     Args:
         path: the directory of a rosbag2, a single .mcap or .db3 file, or a rosbag1 .bag.
+        part: see `Part`.
 
     Raises:
         UserError: there is nothing, no bag, or a damaged one.
@@ -140,7 +179,7 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
     path = Path(path)
     check_is_bag(path)
     try:
-        reader = rosbag1.Reader(path) if path.suffix == ".bag" else rosbag2.Reader(path)
+        reader = rosbag1.Reader(path) if path.suffix == ".bag" else Reader(path)
         reader.open()
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
@@ -149,9 +188,12 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
             raise UserError(
                 f"{path}: no room to unpack it in {tempfile.gettempdir()}; make room there or set TMPDIR elsewhere"
             ) from error
-        raise damaged(path, error) from error
+        raise explain(path, error) from error
     try:
-        yield Bag(path, reader)
+        bag = Bag(path, reader, part)
+        if bag.foreign and not bag.topics:
+            raise foreign(path, list(bag.foreign.items()), profile_of(path) if path.suffix == ".mcap" else "")
+        yield bag
     finally:
         reader.close()
 
@@ -162,24 +204,20 @@ def check_is_bag(path: Path) -> None:
     Raises:
         UserError: with what was found instead.
     """
-    kinds = "a rosbag2 directory (with metadata.yaml), a .mcap, a .db3 or a rosbag1 .bag file"
     if not path.exists():
-        raise UserError(f"{path}: no such bag; expected {kinds}")
+        raise UserError(f"{path}: no such bag; expected {KINDS}")
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        raise without_metadata(path, list(MAGIC))
+    check_logs(path)
     if path.is_dir():
-        if (path / "metadata.yaml").exists():
-            return
-        parts = sorted(p.name for p in path.iterdir() if p.suffix in MAGIC)
-        if parts:
-            raise UserError(
-                f"{path}: has {parts[0]} but no metadata.yaml (the recorder did not finish); run "
-                f"`ros2 bag reindex {path}`, or give {path / parts[0]} itself"
-            )
-        raise UserError(f"{path}: a directory without metadata.yaml is not a bag; expected {kinds}")
+        return
+    if path.name.endswith(".bag.active"):
+        raise unfinished_rosbag1(path)
     magic = MAGIC.get(path.suffix)
     if path.suffix == ".zstd":
         raise UserError(f"{path}: a compressed part of a bag; give the directory that holds it and its metadata.yaml")
     if magic is None:
-        raise UserError(f"{path}: not a bag; expected {kinds}")
+        raise UserError(f"{path}: not a bag; expected {KINDS}")
     try:
         with path.open("rb") as file:
             begins = file.read(len(magic))
@@ -187,16 +225,7 @@ def check_is_bag(path: Path) -> None:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
     if begins != magic:
         found = f"it begins with {begins!r}" if begins else "it is empty"
-        raise UserError(f"{path}: not a {path.suffix} bag ({found}); expected {kinds}")
-
-
-def damaged(path: Path, error: BaseException) -> UserError:
-    """What to tell of a bag whose bytes make no sense."""
-    reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-    rescue = "rosbag reindex" if path.suffix == ".bag" else "mcap recover` (mcap) or `ros2 bag reindex"
-    return UserError(
-        f"{path}: the bag is cut off or damaged ({reason}); rescue what is whole with `{rescue}`, or record it again"
-    )
+        raise UserError(f"{path}: not a {path.suffix} bag ({found}); expected {KINDS}")
 
 
 def require_topic(bag: Bag, topic: str) -> TopicInfo:

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 
 from d2vpr_ros.bags.cameras import DriveCamera
 from d2vpr_ros.bags.gps import GpsTrack
+from d2vpr_ros.bags.order import RunWatch
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Poses
+from d2vpr_ros.bags.transforms import BASE_FRAME
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import read_frame
+from d2vpr_ros.images.deep import Range
 from d2vpr_ros.images.frame import PosedFrame
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,9 @@ class Drive:
         frame_id: the map frame the poses are in.
         fixes: of a GPS receiver that only tags the images.
         max_gap_s: images between poses further apart are left out.
+        find_on_base: T_base_frame of a frame on the robot, by the fixed transforms or a camera's given mount.
+        base_frame: the robot's.
+        image_range: of 16-bit images, the values that become black and white (`images.deep`).
         images, skipped, unreadable: counted by `frames`: images seen, not wanted by `keep`, undecodable.
         outside, in_gaps: images left out before the first or after the last pose, and in a gap of the poses.
         out_of_order: images (used all the same) whose stamp is not later than their camera's image before.
@@ -46,6 +52,9 @@ class Drive:
     frame_id: str
     fixes: GpsTrack | None
     max_gap_s: float
+    find_on_base: Callable[[str], Pose | None] = lambda frame: None
+    base_frame: str = BASE_FRAME
+    image_range: Range | None = None
     images: int = 0
     outside: int = 0
     in_gaps: int = 0
@@ -89,6 +98,10 @@ class Drive:
         """Whether images get a latitude and longitude: from GPS poses, or from fixes beside other poses."""
         return self.origin is not None or self.fixes is not None
 
+    def watches(self) -> dict[str, RunWatch]:
+        """For each image topic, what refuses stamps that begin anew: poses are looked up by them."""
+        return {topic: RunWatch(self.bag, topic) for topic in self.image_topics}
+
     def frames(self, keep: Keep | None = None) -> Iterator[PosedFrame]:
         """The images that have a pose, in the bag's order, each with T_map_cameraOptical at its stamp.
 
@@ -96,16 +109,19 @@ class Drive:
             keep: see `Keep`; False leaves the image out.
 
         Raises:
-            UserError: at the end, when the poses cover none of the images or none could be decoded.
+            UserError: time begins anew; at the end, when the poses cover none of the images or none could be decoded.
         """
         self.images = self.outside = self.in_gaps = self.unreadable = self.skipped = self.out_of_order = 0
         of_topic = {camera.topic: camera for camera in self.cameras.values()}
         newest = dict.fromkeys(self.cameras, -(2**63))
+        watches = self.watches()
         reason = ""
-        for topic, _, message in self.bag.messages(self.image_topics):
+        for topic, recorded_ns, message in self.bag.messages(self.image_topics):
             camera = of_topic[topic]
             self.images += 1
             stamp = stamp_ns(message.header)
+            if self.poses is not None:
+                watches[topic].see(stamp, recorded_ns)
             self.out_of_order += stamp <= newest[camera.name]
             newest[camera.name] = stamp
             self._first_ns, self._last_ns = min(stamp, self._first_ns), max(stamp, self._last_ns)
@@ -116,7 +132,7 @@ class Drive:
                 self.skipped += 1
                 continue
             try:
-                frame = read_frame(message, camera.name)
+                frame = read_frame(message, camera.name, self.image_range)
             except UserError as error:
                 self.unreadable += 1
                 if self.unreadable == 1:

@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.bags.covariance import larger, usable
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose, interpolate
 
 log = logging.getLogger(__name__)
+
+_TWO_PLACES_M, _FEW_CORRECTIONS = 1.0, 2  # SLAM may correct a pose it has published
 
 Array = npt.NDArray[np.float64]
 Stamps = npt.NDArray[np.int64]
@@ -155,6 +158,27 @@ class PoseColumns:
         self._numbers.extend(numbers)
         if covariance is not None:
             self._covariances.extend(covariance)
+
+    def check_one_way(self, named: str) -> None:
+        """Refuse poses of which many say that the body was at two places at once: two runs, or two publishers.
+
+        So shows a recording whose own times began anew with the simulator's, or a file that two were put together in.
+
+        Raises:
+            UserError: of more than one stamp in a hundred.
+        """
+        stamps = np.array(self._stamps, dtype=np.int64)
+        numbers = np.array(self._numbers, dtype=np.float64).reshape(-1, 7)
+        order = np.argsort(stamps, kind="stable")
+        same = np.diff(stamps[order]) == 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = np.linalg.norm(np.diff(numbers[order, :3], axis=0), axis=1) > _TWO_PLACES_M
+        twice = int((same & apart).sum())
+        if twice > max(_FEW_CORRECTIONS, len(stamps) // 100):
+            raise UserError(
+                f"{named}: {twice} of its {len(stamps)} poses are over {_TWO_PLACES_M:g} m from another of the same "
+                "time: two runs of a simulator, or two publishers; keep one of them"
+            )
 
     def trajectory(self, frame_id: str, child_frame_id: str | None = None) -> Trajectory | None:
         """The usable poses, in order of their stamps; None if there is none.

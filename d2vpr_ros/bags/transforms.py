@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from d2vpr_ros.bags.order import RunWatch
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.bags.trajectory import Array, Geo, PoseColumns, Trajectory
 from d2vpr_ros.fields import read_transform, stamp_ns
@@ -17,8 +18,9 @@ from d2vpr_ros.geometry import Pose
 
 log = logging.getLogger(__name__)
 
-TF = "/tf"
-TF_STATIC = "/tf_static"
+TF = "tf"
+TF_STATIC = "tf_static"
+_TFMESSAGE = "tf2_msgs/msg/TFMessage"
 BASE_FRAME = "base_link"
 
 Edge = Pose | Trajectory
@@ -37,8 +39,11 @@ class TfTree:
         return sorted({*self.edges, *(parent for parent, _ in self.edges.values())})
 
     def chain(self, parent: str, child: str) -> TfPoses | None:
-        """T_parent_child over time; None where the tree does not connect the two frames."""
-        to_parent, to_child = self._way_up(plain(parent)), self._way_up(plain(child))
+        """T_parent_child over time; None where the tree does not connect the two frames.
+
+        A frame without a prefix stands for the only one of that name with one: base_link for robot1/base_link.
+        """
+        to_parent, to_child = self._way_up(self._named(parent)), self._way_up(self._named(child))
         common = next((frame for frame in to_child if frame in to_parent), None)
         if common is None:
             return None
@@ -48,6 +53,13 @@ class TfTree:
         """T_parent_child if it never changes, else None."""
         chain = self.chain(parent, child)
         return None if chain is None else chain.fixed
+
+    def _named(self, frame: str) -> str:
+        frame = plain(frame)
+        if frame in self.frames:
+            return frame
+        prefixed = [name for name in self.frames if name.endswith(f"/{frame}")]
+        return prefixed[0] if len(prefixed) == 1 else frame
 
     def _way_up(self, frame: str) -> dict[str, list[Edge]]:
         """The edges from each ancestor down to a frame by ancestor, nearest first, itself included; ends at a cycle."""
@@ -116,19 +128,41 @@ class TfPoses:
         return None
 
 
-def read_tf(bag: Bag, topic: str | None) -> TfTree:
+def tf_topic(bag: Bag, name: str, beside: str) -> str | None:
+    """The topic `tf` or `tf_static` of the robot that another topic is of; None where the bag has none for it.
+
+    Robots in namespaces have them there (/robot1/tf_static): of the namespaces around the other topic the innermost
+    counts, else the only one there is. Several are named, and none is taken.
+
+    Args:
+        beside: a topic of that robot, such as its images.
+    """
+    found = [t.name for t in bag.topics.values() if t.msgtype == _TFMESSAGE and t.name.split("/")[-1] == name]
+    around = [topic for topic in found if beside.startswith(topic.removesuffix(name))]
+    if around:
+        return max(around, key=len)
+    if len(found) > 1:
+        log.warning(
+            "%s: %s are of several robots, and none is in the namespace of %s: none is read", bag.path,
+            " and ".join(sorted(found)), beside,
+        )  # fmt: skip
+    return found[0] if len(found) == 1 else None
+
+
+def read_tf(bag: Bag, topic: str | None, beside: str) -> TfTree:
     """The tf tree of a bag.
 
     Args:
-        topic: where moving transforms are, such as /tf; its fixed ones are on <topic>_static if the bag has that, else
-            on /tf_static. None reads the fixed ones only.
+        topic: where moving transforms are, such as /tf; its fixed ones are on <topic>_static if the bag has that. None
+            reads the fixed ones only.
+        beside: a topic of the robot, in whose namespace the fixed ones are else (`tf_topic`).
     """
-    static = TF_STATIC if topic is None or f"{topic}_static" not in bag.topics else f"{topic}_static"
+    static = f"{topic}_static" if f"{topic}_static" in bag.topics else tf_topic(bag, TF_STATIC, beside)
     edges: dict[str, tuple[str, Edge]] = {}
     if topic is not None:
         edges.update(_read_moving(bag, topic))
-    if static in bag.topics:
-        for _, _, message in bag.messages([static]):
+    if static is not None:
+        for _, _, message in bag.messages([static], latched=True):
             for stamped in message.transforms:
                 try:
                     pose = read_transform(stamped.transform)
@@ -141,17 +175,25 @@ def read_tf(bag: Bag, topic: str | None) -> TfTree:
     return TfTree(edges)
 
 
-def fixed_tree(bag: Bag, base: str, frames: Iterable[str]) -> TfTree:
-    """The tree that says how frames are fixed to a base: /tf_static, and /tf where that does not connect them."""
-    tree = read_tf(bag, None)
-    if TF in bag.topics and any(tree.chain(base, frame) is None for frame in frames):
-        return read_tf(bag, TF)
+def fixed_tree(bag: Bag, base: str, frames: Iterable[str], beside: str) -> TfTree:
+    """The tree that says how frames are fixed to a base: /tf_static, and /tf where that does not connect them.
+
+    Args:
+        beside: a topic of the robot (`tf_topic`).
+    """
+    tree = read_tf(bag, None, beside)
+    if any(tree.chain(base, frame) is None for frame in frames) and (moving := tf_topic(bag, TF, beside)):
+        return read_tf(bag, moving, beside)
     return tree
 
 
-def static_transform(bag: Bag, parent: str, child: str) -> Pose | None:
-    """T_parent_child composed from the bag's fixed transforms; None where they do not connect the two frames."""
-    return fixed_tree(bag, parent, [child]).fixed(parent, child)
+def static_transform(bag: Bag, parent: str, child: str, beside: str) -> Pose | None:
+    """T_parent_child composed from the bag's fixed transforms; None where they do not connect the two frames.
+
+    Args:
+        beside: a topic of the robot (`tf_topic`).
+    """
+    return fixed_tree(bag, parent, [child], beside).fixed(parent, child)
 
 
 def plain(frame: str) -> str:
@@ -161,14 +203,19 @@ def plain(frame: str) -> str:
 
 def _read_moving(bag: Bag, topic: str) -> dict[str, tuple[str, Edge]]:
     columns: dict[tuple[str, str], PoseColumns] = {}
-    for _, _, message in bag.messages([topic]):
+    runs: dict[tuple[str, str], RunWatch] = {}
+    for _, recorded_ns, message in bag.messages([topic]):
         for stamped in message.transforms:
             key = (plain(stamped.child_frame_id), plain(stamped.header.frame_id))
+            runs.setdefault(key, RunWatch(bag, f"{topic} ({key[1]} -> {key[0]})")).see(
+                stamp_ns(stamped.header), recorded_ns
+            )
             t, q = stamped.transform.translation, stamped.transform.rotation
             columns.setdefault(key, PoseColumns()).add(stamp_ns(stamped.header), (t.x, t.y, t.z, q.x, q.y, q.z, q.w))
     edges: dict[str, tuple[str, Edge]] = {}
     # A frame has one parent; where two nodes disagree, the one heard more often is believed.
     for (child, parent), heard in sorted(columns.items(), key=lambda item: len(item[1])):
+        heard.check_one_way(f"{bag.path}: {topic} ({parent} -> {child})")
         trajectory = heard.trajectory(parent, child)
         if trajectory is None:
             continue

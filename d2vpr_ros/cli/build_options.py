@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.stream import Drive
+    from d2vpr_ros.images.deep import Range
     from d2vpr_ros.mapping import BuildOptions
 
 
@@ -25,6 +26,10 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     places.add_argument(
         "--keep-all", action="store_true", help="also black, blown out, blurred images and those that repeat the last"
     )
+    places.add_argument(
+        "--image-range", type=int, nargs=2, metavar=("LOW", "HIGH"),
+        help="of 16-bit images, the values that become black and white, for the map and its robots (default: 0 65535)",
+    )  # fmt: skip
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     places.add_argument(
         "--projection",
@@ -51,6 +56,17 @@ def read_build_options(args: argparse.Namespace, with_poses: bool = True) -> Bui
         if value is not None and not 0 < value < float("inf"):
             raise UserError(f"--{option} {value:g}: expected a number above 0")
     return BuildOptions(KeyframeRule(args.spacing, args.turn, interval_s), not args.no_pictures, args.keep_all)
+
+
+def read_image_range(args: argparse.Namespace) -> Range | None:
+    """What --image-range asks for; None without.
+
+    Raises:
+        UserError: it is no range.
+    """
+    from d2vpr_ros.images.deep import check_range
+
+    return None if args.image_range is None else check_range(tuple(args.image_range), "--image-range")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from d2vpr_ros.nodes.doctor_facts import ImageFacts, SystemFacts
+    from d2vpr_ros.nodes.doctor_facts import GpsFacts, ImageFacts, SystemFacts
     from d2vpr_ros.nodes.doctor_lines import Line
 
 
@@ -45,12 +45,13 @@ def main(args: argparse.Namespace) -> int:
     else:
         if args.params_file:
             lines += _say(doctor_machine.check_parameters(str(args.params_file), given, doctor.defaults(given)))
-        parameters = {**doctor.defaults(given), **given}
+        parameters = {**doctor.defaults(given), **given, "map": map_path}
         system = doctor.observe(args.topic, args.odom, parameters, args.seconds)
         images = system.images
         middleware = doctor_inspect.inspect_middleware(doctor.rmw())
         lines += _say(doctor_machine.check_middleware(middleware, profile, images))
         lines += _say(_check_system(system, parameters, middleware.domain, args.seconds, bool(map_path)))
+        lines += _say(_check_gps(system.gps, parameters, args.seconds, map_path))
     device, found = doctor_inspect.inspect_device(given, map_path)
     lines += _say(doctor_machine.check_map(found))
     rate_hz = max((image.stream.rate_hz for image in images), default=0.0)
@@ -78,8 +79,20 @@ def _check_system(
     yield from checks.check_odometry(
         system.odometry, system.odometry_topics, base, system.images, seconds, top_speed_mps
     )
+    if system.tf_elsewhere:
+        yield doctor_tf.check_namespace(system.tf_elsewhere)
     if parameters["publish_tf"]:
         yield doctor_tf.check_published_tf(system, str(parameters["map_frame"]), str(parameters["odom_frame"]))
+
+
+def _check_gps(gps: GpsFacts | None, parameters: Mapping[str, Any], seconds: float, map_path: str) -> Iterable[Line]:
+    from dataclasses import replace
+
+    from d2vpr_ros.nodes import doctor_checks, doctor_inspect
+
+    if gps is not None and gps.fixes and map_path:
+        gps = replace(gps, to_map_m=doctor_inspect.metres_to_map(map_path, gps.fixes[-1]))
+    return doctor_checks.check_gps(gps, seconds, float(parameters["gps_gate_least_m"]))
 
 
 def _say(lines: Iterable[Line]) -> list[Line]:

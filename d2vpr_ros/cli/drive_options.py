@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from d2vpr_ros.bags.reader import Bag
+    from d2vpr_ros.bags.reader import Bag, Part
     from d2vpr_ros.bags.stream import Drive
     from d2vpr_ros.geometry import Pose
 
@@ -16,6 +17,7 @@ SEVEN = ("X", "Y", "Z", "QX", "QY", "QZ", "QW")
 
 def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", type=Path, help="a rosbag2 folder, an .mcap or .db3 file, or a rosbag1 .bag")
+    add_part_arguments(parser)
     add_camera_arguments(parser)
     poses = parser.add_argument_group("poses")
     poses.add_argument(
@@ -41,6 +43,30 @@ def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-gap", type=float, default=1.5, metavar="S",
         help="leave images out between poses further apart than this (default: 1.5)",
     )  # fmt: skip
+
+
+def add_part_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which part of a recording is read."""
+    part = parser.add_argument_group("part of the recording")
+    part.add_argument(
+        "--start", type=float, default=0.0, metavar="S", help="leave out its first S seconds (default: 0)"
+    )
+    part.add_argument(
+        "--end", type=float, default=math.inf, metavar="S", help="leave out what is after S seconds (default: nothing)"
+    )
+
+
+def read_part(args: argparse.Namespace) -> Part:
+    """The part of a recording that these options name.
+
+    Raises:
+        UserError: it has no length.
+    """
+    from d2vpr_ros.errors import UserError
+
+    if not 0 <= args.start < args.end:
+        raise UserError(f"--start {args.start:g} --end {args.end:g}: expected 0 or more, and --start before --end")
+    return args.start, args.end
 
 
 def add_camera_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2vpr_ros.cli.drive_options import read_part
 from d2vpr_ros.cli.truth_options import (
     add_truth_arguments,
     answers_to,
@@ -25,7 +26,7 @@ from d2vpr_ros.cli.truth_options import (
 if TYPE_CHECKING:
     from d2vpr_ros.bags.reader import Bag
     from d2vpr_ros.evaluation.measures import ScoredDrive
-    from d2vpr_ros.evaluation.offline import Gps
+    from d2vpr_ros.evaluation.offline import Answered, Gps
     from d2vpr_ros.localize import Localizer
     from d2vpr_ros.mapping import PlaceMap
 
@@ -114,12 +115,24 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
         images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor, gps, asked.unseeing)
         again: list[Remembered] = []
         every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images)
+        _say_far_fixes(path, every)
         kidnappings = kidnap(localizer, asked.judge, every, again, args.kidnap) if args.kidnap and not off_map else []
     queries = [answered.query for answered in every if answered.query]
     unscored = len(every) - len(queries)
     topics = tuple(drive.image_topics)
     gps_topic = gps.topic if gps else None
-    return ScoredDrive(name, queries, unscored, path, topics, asked.truth, asked.odometry, gps_topic, kidnappings)
+    known = name, queries, unscored, path, topics, asked.truth
+    return ScoredDrive(*known, asked.odometry, gps_topic, kidnappings, read_part(args))
+
+
+def _say_far_fixes(path: Path, every: Iterable[Answered]) -> None:
+    """As the node does, where images contradict the receiver."""
+    far = [one.estimate.far_fix_m for one in every if one.estimate.far_fix_m is not None and one.estimate.pose]
+    if far:
+        print(
+            f"{path}: GPS is contradicted by {len(far)} answers and not obeyed: its fixes are up to "
+            f"{max(far) / 1000:.1f} km from the nearest place of the map"
+        )
 
 
 def asked_gps(bag: Bag, place_map: PlaceMap, args: argparse.Namespace) -> Gps | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, shown_progress
-from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive
+from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, read_image_range, shown_progress
+from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
 from d2vpr_ros.cli.join_options import add_join_arguments, read_frames
 
 
@@ -34,8 +34,9 @@ def main(args: argparse.Namespace) -> int:
     options = read_build_options(args, with_poses=metric)
     extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
     check_model(place_map, extractor.identity)
-    with open_bag(args.bag) as bag:
+    with open_bag(args.bag, read_part(args)) as bag:
         drive = open_asked_drive(bag, args, with_poses=metric)
+        drive.image_range = read_image_range(args) or place_map.header.image_range
         waiting = beside(args.map, session_of(drive, options))
         with shown_progress(drive, waiting, report_stored=False) as (on_image, _):
             appended = append_drive(place_map, drive, extractor, options, frames, on_image)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, shown_progress
-from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive
+from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, read_image_range, shown_progress
+from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,9 @@ def main(args: argparse.Namespace) -> int:
 
     options = read_build_options(args, with_poses=not args.no_pose)
     extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
-    with open_bag(args.bag) as bag:
+    with open_bag(args.bag, read_part(args)) as bag:
         drive = open_asked_drive(bag, args, with_poses=not args.no_pose)
+        drive.image_range = read_image_range(args)
         poses = f"poses from {drive.pose_source}" if drive.poses else "without poses"
         print(f"{args.bag}: {drive.total} images on {', '.join(drive.image_topics)}, {poses}", flush=True)
         with shown_progress(drive, args.out, args.report_stored) as (on_image, on_stored):

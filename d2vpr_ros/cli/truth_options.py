@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2vpr_ros.cli.drive_options import add_camera_arguments, read_mounts
+from d2vpr_ros.cli.drive_options import add_camera_arguments, add_part_arguments, read_mounts, read_part
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.stream import Drive
@@ -76,6 +76,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--off-map-bag", type=Path, action="append", default=[], metavar="BAG",
         help="one more recording, of somewhere else: every answer to it is wrong; may be repeated",
     )  # fmt: skip
+    add_part_arguments(parser)
     add_camera_arguments(parser)
     drive = parser.add_argument_group("drive")
     odometry = drive.add_mutually_exclusive_group()
@@ -161,7 +162,7 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
 
     mount, mounts = read_mounts(args)
     with_poses = args.truth == "pose" and not off_map
-    with open_bag(path) as bag:
+    with open_bag(path, read_part(args)) as bag:
         topic = args.truth_topic or (TRUTH if TRUTH in bag.topics and bag.topics[TRUTH].count else None)
         drive = open_drive(
             bag,
@@ -175,6 +176,7 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
             with_poses=with_poses,
             geo_topic="none",
         )
+        drive.image_range = localizer.map.header.image_range
         truth = "off the map" if off_map else f"poses on {drive.pose_source}" if with_poses else "numbers"
         odometry = None if args.no_odometry or args.single else choose_odometry(bag, args.odom_topic)
         localizer.use_mounts([camera.mount for camera in drive.cameras.values()])

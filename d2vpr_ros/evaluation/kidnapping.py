@@ -110,6 +110,8 @@ def kidnap(
         UserError: the drive is too short.
     """
     positions = np.array([a.query.truth.position if a.query and a.query.truth else [np.nan] * 3 for a in every])
+    if any(a.query and a.query.horizontal for a in every):
+        positions[:, 2] = 0.0
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     metres = np.concatenate([[0.0], np.cumsum(np.nan_to_num(steps))])
     answerable = np.array([bool(a.query and a.query.answerable) for a in every])

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from d2vpr_ros.bags.reader import WHOLE, Part
 from d2vpr_ros.evaluation import counting
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
 from d2vpr_ros.evaluation.kidnapping import Kidnapping
-from d2vpr_ros.evaluation.scoring import ScoredQuery, in_ellipse, semi_axis_m, turn_in_ellipsoid
+from d2vpr_ros.evaluation.scoring import ScoredQuery, in_ellipse, metres_between, semi_axis_m, turn_in_ellipsoid
 from d2vpr_ros.evaluation.table import rows
-from d2vpr_ros.geometry import distance
 from d2vpr_ros.localize.calibration import calibration_error
 
 STAGES = ("decode", "describe", "match")
@@ -33,6 +33,7 @@ class ScoredDrive:
         truth: what they were judged by, in words.
         odometry, gps: the topics, None without.
         kidnappings: on this drive, if any were asked for.
+        part: of the recording.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ScoredDrive:
     odometry: str | None = None
     gps: str | None = None
     kidnappings: Sequence[Kidnapping] = ()
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True)
@@ -213,5 +215,7 @@ def _distances(drives: Sequence[ScoredDrive], first: Sequence[int]) -> list[floa
     for drive, at in zip(drives, first, strict=True):
         way = [query.truth for query in drive.queries[: at + 1]]
         if at < len(drive.queries) and None not in way:
-            found.append(sum(distance(a, b) for a, b in itertools.pairwise(way) if a and b))
+            flat = drive.queries[0].horizontal
+            steps = (metres_between(a, b, horizontal=flat) for a, b in itertools.pairwise(way) if a and b)
+            found.append(sum(steps))
     return found

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.bags.from_images import label_topic
+from d2vpr_ros.bags.order import RunWatch
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import stamp_ns
@@ -21,13 +22,15 @@ def image_numbers(bag: Bag, image_topics: Sequence[str]) -> dict[int, float]:
     """The number of each image by its stamp: its place if the bag says it, else how many came before on its topic.
 
     Raises:
-        UserError: a place is not a number.
+        UserError: a place is not a number; or time begins anew, so that a stamp is no image's own.
     """
     if PLACE_TOPIC in bag.topics:
         return {time_ns: _number(bag, message.data) for _, time_ns, message in bag.messages([PLACE_TOPIC])}
     numbers: dict[int, float] = {}
     count = dict.fromkeys(image_topics, 0)
-    for topic, _, message in bag.messages(image_topics):
+    watches = {topic: RunWatch(bag, topic) for topic in image_topics}
+    for topic, recorded_ns, message in bag.messages(image_topics):
+        watches[topic].see(stamp_ns(message.header), recorded_ns)
         numbers[stamp_ns(message.header)] = count[topic]
         count[topic] += 1
     return numbers

@@ -18,14 +18,15 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.evaluation.truth import Judge
-from d2vpr_ros.fields import read_pose, stamp_ns
+from d2vpr_ros.fields import NANOSECONDS, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import read_frame
+from d2vpr_ros.images.deep import Range
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer
+from d2vpr_ros.localize.base_odometry import BaseOdometry
 from d2vpr_ros.localize.freshness import StampWatch
 from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
-from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
 
@@ -133,19 +134,27 @@ def describe_drive(
     """
     numbers = {camera.topic: number for number, camera in enumerate(drive.cameras.values())}
     of_topic = {camera.topic: camera for camera in drive.cameras.values() if camera.name not in unseeing}
-    motion, watches, epoch = MotionBuffer(), {topic: StampWatch() for topic in of_topic}, 0
+    by_odometry = BaseOdometry(drive.base_frame, drive.find_on_base)
+    motion, watches, epoch = by_odometry.motion, {topic: StampWatch() for topic in of_topic}, 0
+    said: set[str] = set()
     fix: GpsFix | None = None
     topics = [*of_topic, *([odometry_topic] if odometry_topic else []), *([gps.topic] if gps else [])]
-    for topic, _, message in drive.bag.messages(topics):
+    runs = drive.watches()
+    for topic, recorded_ns, message in drive.bag.messages(topics):
         if topic == odometry_topic:
-            _add_odometry(motion, message, topic)
+            problem = by_odometry.take(message, recorded_ns / NANOSECONDS)
+            if problem and problem not in said:
+                said.add(problem)
+                log.warning("%s: odometry on %s: %s", drive.bag.path, topic, problem)
             continue
         if gps and topic == gps.topic:
             fix = read_fix(message) or fix
             continue
         began, camera = time.perf_counter(), of_topic[topic]
+        if drive.poses is not None:  # the truth is looked up by stamps
+            runs[topic].see(stamp_ns(message.header), recorded_ns)
         try:
-            frame = read_frame(message, camera.name)
+            frame = read_frame(message, camera.name, drive.image_range)
         except UserError as error:
             drive.unreadable += 1
             log.warning("%s: an image on %s is left out: %s", drive.bag.path, topic, error)
@@ -183,21 +192,14 @@ def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge
         yield Answered(estimate, image.odometry is not None, query)
 
 
-def pictures(bag: Bag, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
+def pictures(
+    bag: Bag, wanted: Collection[tuple[str, int]], image_range: Range | None = None
+) -> dict[tuple[str, int], bytes]:
     """JPEGs of the images with these topics and stamps, as small as a map's."""
     from d2vpr_ros.mapping.picture import encode_picture
 
     return {
-        (topic, stamp): encode_picture(read_frame(message).rgb)
+        (topic, stamp): encode_picture(read_frame(message, image_range=image_range).rgb)
         for topic, _, message in bag.messages(sorted({topic for topic, _ in wanted}))
         if (topic, stamp := stamp_ns(message.header)) in wanted
     }
-
-
-def _add_odometry(motion: MotionBuffer, message: object, topic: str) -> None:
-    try:
-        pose = read_pose(message.pose.pose)  # type: ignore[attr-defined]
-    except ValueError as error:
-        log.warning("odometry on %s is left out: %s", topic, error)
-        return
-    motion.add(stamp_ns(message.header), pose)  # type: ignore[attr-defined]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +135,16 @@ def write_json(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
             for drive, measures in zip(evaluation.drives, evaluation.of_each, strict=True)
         ],
     }
-    path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_finite(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that are none: JSON has no other word for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _points(curve: Curve) -> dict[str, list[float]]:
@@ -153,7 +164,7 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
 
 def _columns(query: ScoredQuery) -> dict[str, object]:
     truth, answer = (pose.numbers if pose else (None,) * 7 for pose in (query.truth, query.answer))
-    return {
+    columns = {
         "bag": query.drive,
         "image_topic": query.image_topic,
         "stamp_ns": query.stamp_ns,
@@ -173,6 +184,7 @@ def _columns(query: ScoredQuery) -> dict[str, object]:
         **{f"answer_{name}": value for name, value in zip(_POSE, answer, strict=True)},
         **{f"{stage}_ms": 1e3 * query.seconds[stage] for stage in STAGES},
     }
+    return {name: _finite(value) for name, value in columns.items()}
 
 
 def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
@@ -182,8 +194,8 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
     jpegs = {}
     for drive in evaluation.drives:
         wanted = {(query.image_topic, query.stamp_ns) for query in shown if query.drive == drive.name}
-        with open_bag(drive.path) as bag:
-            found = pictures(bag, wanted)
+        with open_bag(drive.path, drive.part) as bag:
+            found = pictures(bag, wanted, place_map.header.image_range)
         jpegs.update({(drive.name, *image): jpeg for image, jpeg in found.items()})
     rows = {int(number): row for row, number in enumerate(place_map.ids)}
     together = evaluation.together

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2
 
-from d2vpr_ros.geometry import Pose, distance, turn
+from d2vpr_ros.geometry import Pose, turn
 
 Array = npt.NDArray[np.float64]
 
@@ -37,6 +37,7 @@ class ScoredQuery:
         drive, image_topic: the recording it is from, and of that the camera.
         state, reject_reason, similarity: as the localizer said; the similarity is the best candidate's.
         seconds: how long it took, by stage.
+        horizontal: metres count without the height, which GPS hardly knows: as it is judged, so it is reported.
     """
 
     stamp_ns: int
@@ -56,6 +57,7 @@ class ScoredQuery:
     reject_reason: str = ""
     similarity: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    horizontal: bool = False
 
     @property
     def verdict(self) -> str:
@@ -67,12 +69,19 @@ class ScoredQuery:
     @property
     def error_m(self) -> float | None:
         """Metres between an accepted answer and the truth."""
-        return None if self.answer is None or self.truth is None else distance(self.answer, self.truth)
+        if self.answer is None or self.truth is None:
+            return None
+        return metres_between(self.answer, self.truth, horizontal=self.horizontal)
 
     @property
     def turned_deg(self) -> float | None:
         """Degrees between an accepted answer's rotation and the true one."""
         return None if self.answer is None or self.truth is None else float(np.degrees(turn(self.answer, self.truth)))
+
+
+def metres_between(a: Pose, b: Pose, *, horizontal: bool) -> float:
+    """Between two positions, with or without what is between their heights."""
+    return float(np.linalg.norm((a.position - b.position)[: 2 if horizontal else 3]))
 
 
 def in_ellipse(query: ScoredQuery) -> bool | None:

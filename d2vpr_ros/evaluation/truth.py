@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.evaluation.scoring import ScoredQuery
+from d2vpr_ros.evaluation.scoring import ScoredQuery, metres_between
 from d2vpr_ros.geodesy import frame_in
 from d2vpr_ros.geometry import Pose, turn
 from d2vpr_ros.localize import Estimate, Localizer
@@ -37,10 +37,8 @@ def judge_by_pose(localizer: Localizer, drive: Drive, radius_m: float, tolerance
     place_map = localizer.map
     into_map = _into_map(localizer, drive)
     bases = [place_map.base_poses(mount) for mount in localizer.cameras.mounts]
-    axes = 2 if place_map.header.origin else 3
-
-    def off_by(a: Pose, b: Pose) -> float:
-        return float(np.linalg.norm((a.position - b.position)[:axes]))
+    horizontal = place_map.header.origin is not None
+    axes = 2 if horizontal else 3
 
     def right_of(positions: Array, rotations: Array, truth: Pose) -> Right:
         rows: Right = np.linalg.norm((positions - truth.position)[:, :axes], axis=1) <= radius_m
@@ -54,11 +52,13 @@ def judge_by_pose(localizer: Localizer, drive: Drive, radius_m: float, tolerance
         truth = into_map @ at @ seen_by.mount.inverse()
         of_cameras = [right_of(positions, rotations, truth) for positions, rotations in bases]
         said = _said(localizer, estimate, of_cameras[estimate.camera])
-        said = replace(said, answerable=any(bool(rows.any()) for rows in of_cameras), truth=truth)
+        said = replace(
+            said, answerable=any(bool(rows.any()) for rows in of_cameras), truth=truth, horizontal=horizontal
+        )
         answer = estimate.pose or _would_be(localizer, estimate)
         if answer is None:
             return said
-        off = off_by(answer, truth)
+        off = metres_between(answer, truth, horizontal=horizontal)
         turned_deg = np.degrees(turn(answer, truth))
         right = off <= radius_m and (tolerance_deg is None or bool(turned_deg <= tolerance_deg))
         return replace(said, right=right, off=off)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import one_line, stamp_ns
 from d2vpr_ros.images.convert import converter
+from d2vpr_ros.images.deep import Range, stretched
 from d2vpr_ros.images.frame import Frame
 
 MAX_PIXELS = 100_000_000  # a header that claims more is refused before anything is allocated
@@ -32,36 +33,44 @@ LAYOUTS = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC1": "mono16"}
 SYNONYMS = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2"}
 
 
-def decode_image(message: Any) -> npt.NDArray[np.uint8]:
+# A plane of grey, then one of the two colours in turn at half the resolution, by the code that decodes it.
+SEMI_PLANAR = {"nv21": cv2.COLOR_YUV2RGB_NV21, "nv12": cv2.COLOR_YUV2RGB_NV12}
+
+
+def decode_image(message: Any, image_range: Range | None = None) -> npt.NDArray[np.uint8]:
     """The picture of an image message.
 
     Args:
         message: shaped like sensor_msgs/Image or sensor_msgs/CompressedImage, by rclpy or rosbags. Padded rows
-            (`step`) and big-endian pixels are understood; 16 bits are scaled by 255 / 65535.
+            (`step`) and big-endian pixels are understood.
+        image_range: of 16 bits, the values that become black and white (`images.deep`); None takes 0 and 65535.
 
     Returns:
         (H, W, 3) uint8 RGB, C-contiguous, in memory of its own.
 
     Raises:
-        UserError: no pixels, more than 100 megapixels, an unknown encoding, too little data, or bytes that are
-            no JPEG or PNG.
+        UserError: no pixels, more than 100 megapixels, an unknown encoding, too little data, bytes that are no JPEG or
+            PNG, or 16 bits of which next to nothing is used.
     """
     if hasattr(message, "format"):
-        return decode_compressed(np.frombuffer(message.data, np.uint8))
-    return _decode_raw(message)
+        return decode_compressed(np.frombuffer(message.data, np.uint8), image_range)
+    return _decode_raw(message, image_range)
 
 
-def read_frame(message: Any, camera: str | None = None) -> Frame:
+def read_frame(message: Any, camera: str | None = None, image_range: Range | None = None) -> Frame:
     """The Frame of an image message: its picture, its header's stamp, and the camera's name, else its header's frame.
 
     Raises:
         UserError: as `decode_image`.
     """
-    return Frame(decode_image(message), stamp_ns(message.header), camera or str(message.header.frame_id))
+    return Frame(decode_image(message, image_range), stamp_ns(message.header), camera or str(message.header.frame_id))
 
 
-def decode_compressed(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def decode_compressed(data: npt.NDArray[np.uint8], image_range: Range | None = None) -> npt.NDArray[np.uint8]:
     """The picture of a JPEG or PNG file's bytes, (N,) uint8; grey, alpha and 16 bits become plain RGB.
+
+    Args:
+        image_range: as for `decode_image`.
 
     Raises:
         UserError: as `decode_image`.
@@ -73,12 +82,19 @@ def decode_compressed(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
             "it is damaged, or has to be republished as JPEG, PNG or a raw image"
         )
     _check_size(*size, "compressed image")
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    bgr: Any = cv2.imdecode(data, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if _is_deep(data) else 0))
     if bgr is None:
         raise UserError(
             f"compressed image: {len(data)} bytes that begin like a picture cannot be decoded; it is damaged or cut off"
         )
+    if bgr.dtype == np.uint16:
+        bgr = np.rint(stretched(bgr, image_range, "compressed image (16 bits)") / 257).astype(np.uint8)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _is_deep(data: npt.NDArray[np.uint8]) -> bool:
+    """Whether it is a PNG of 16 bits a channel, by its header."""
+    return len(data) > 24 and data[0] == 0x89 and data[24] == 16
 
 
 def encoded_size(data: bytes) -> tuple[int, int] | None:
@@ -105,14 +121,17 @@ def _check_size(width: int, height: int, what: str) -> None:
         raise UserError(f"{what}: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels; publish it smaller")
 
 
-def _decode_raw(message: Any) -> npt.NDArray[np.uint8]:
+def _decode_raw(message: Any, image_range: Range | None) -> npt.NDArray[np.uint8]:
     width, height = int(message.width), int(message.height)
     encoding = LAYOUTS.get(message.encoding, message.encoding)
     encoding = SYNONYMS.get(encoding, encoding)
     what = f"image ({one_line(message.encoding)})"
     _check_size(width, height, what)
+    if encoding in SEMI_PLANAR:
+        return _decode_semi_planar(message, what)
     if encoding not in PIXEL_BYTES:
-        raise UserError(f"{what}: not an encoding of pictures; publish one of {', '.join(PIXEL_BYTES)}")
+        known = ", ".join([*PIXEL_BYTES, *SEMI_PLANAR])
+        raise UserError(f"{what}: not an encoding of pictures; publish one of {known}")
     row = width * PIXEL_BYTES[encoding]
     step = int(message.step) or row  # some drivers leave it 0
     data = np.frombuffer(message.data, np.uint8)
@@ -123,13 +142,20 @@ def _decode_raw(message: Any) -> npt.NDArray[np.uint8]:
         )
     # Neither library leaves out the padding that a step longer than the row means.
     rows = np.ascontiguousarray(np.lib.stride_tricks.as_strided(data, (height, row), (step, 1), writeable=False))
+    is_bigendian = message.is_bigendian
+    if encoding.endswith("16"):
+        values = rows.reshape(-1).view(">u2" if is_bigendian else "<u2").reshape(height, width, -1)
+        colours = values[..., :3].astype(np.uint16)  # without alpha
+        deep = values.astype("<u2")
+        deep[..., :3] = stretched(colours, image_range, what)
+        rows, is_bigendian = deep.view(np.uint8), 0
     tight = SimpleNamespace(
         height=height,
         width=width,
         encoding=encoding,
-        is_bigendian=message.is_bigendian,
+        is_bigendian=is_bigendian,
         step=row,
-        data=rows.reshape(-1),
+        data=np.ascontiguousarray(rows).reshape(-1),
     )
     try:
         rgb = np.asarray(converter()(tight))
@@ -138,3 +164,18 @@ def _decode_raw(message: Any) -> npt.NDArray[np.uint8]:
             f"{what}: {width} x {height} cannot be converted to RGB: {str(error).splitlines()[0]}"
         ) from error
     return rgb.copy() if np.may_share_memory(rgb, data) else np.ascontiguousarray(rgb)
+
+
+def _decode_semi_planar(message: Any, what: str) -> npt.NDArray[np.uint8]:
+    """NV21 and NV12 (sensor_msgs/image_encodings, Android and V4L2): 1.5 bytes a pixel, rows of `step` bytes."""
+    width, height, step = int(message.width), int(message.height), int(message.step) or int(message.width)
+    lines, data = height * 3 // 2, np.frombuffer(message.data, np.uint8)
+    if width % 2 or height % 2:
+        raise UserError(f"{what}: {width} x {height} is not even, which it has to be; check the camera driver")
+    if step < width or len(data) < step * (lines - 1) + width:
+        raise UserError(
+            f"{what}: {width} x {height} needs {lines} rows of {width} bytes, but there are {len(data)} bytes with a "
+            f"step of {step}; the driver's width, height, step and encoding do not agree"
+        )
+    rows = np.lib.stride_tricks.as_strided(data, (lines, width), (step, 1), writeable=False)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rows), SEMI_PLANAR[message.encoding]), dtype=np.uint8)

@@ -72,6 +72,8 @@ class Estimate:
         camera: the robot's camera that would see the places of the matches: the image's, where the map has a view of
             its there.
         carried: the newest images speak for another place than the earlier ones and the motion, and are believed.
+        far_fix_m: metres from the GPS fix to the nearest place of the map, where that is so far that images decide
+            (`gps_gate.heeded`); None where the fix counts, or there is none.
     """
 
     stamp_ns: int
@@ -85,3 +87,14 @@ class Estimate:
     covariance: npt.NDArray[np.float64] | None = None
     camera: int = 0
     carried: bool = False
+    far_fix_m: float | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number that is published, or decided by, is one."""
+        standing, pose, covariance = self.standing, self.pose, self.covariance
+        numbers = [self.probability, *(v for match in self.matches for v in (match.similarity, match.belief))]
+        arrays = [standing.position] if standing else []
+        arrays += [np.array(pose.numbers)] if pose else []
+        arrays += [covariance] if covariance is not None else []
+        return bool(np.isfinite(numbers).all() and all(np.isfinite(array).all() for array in arrays))

@@ -2,7 +2,8 @@
 
 A fix can be wrong by more than its receiver knows, as where houses reflect, so that it never rules a place out: beyond
 its region the likelihood falls with a power of the distance, and not below a hundredth. A belief that fixes contradict
-all along the way is gone within some spacings; a single fix is outlived.
+all along the way is gone within some spacings; a single fix is outlived. A receiver that stands far from every place of
+the map, all along the way, is off the map or broken: images decide which (`heeded`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from d2vpr_ros.bags.gps import on_earth
+from d2vpr_ros.bags.gps import in_range, is_null_island
 from d2vpr_ros.fields import NANOSECONDS, stamp_ns
+from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 
@@ -43,8 +45,9 @@ class GpsFix:
 
 
 def read_fix(message: Any) -> GpsFix | None:
-    """Where a sensor_msgs/NavSatFix says the receiver is; None without a fix."""
-    if message.status.status < 0 or not on_earth((message.latitude, message.longitude, message.altitude)):
+    """Where a sensor_msgs/NavSatFix says the receiver is; None without a fix, and at 0 N 0 E, which is none."""
+    place = (message.latitude, message.longitude, message.altitude)
+    if message.status.status < 0 or not in_range(place) or is_null_island(*place[:2]):
         return None
     east_north = np.asarray(message.position_covariance, np.float64).reshape(3, 3)[:2, :2]
     sigma = None
@@ -52,6 +55,12 @@ def read_fix(message: Any) -> GpsFix | None:
         variance = float(np.linalg.eigvalsh((east_north + east_north.T) / 2)[-1])
         sigma = float(np.sqrt(variance)) if 0 < variance < np.inf else None
     return GpsFix(stamp_ns(message.header), float(message.latitude), float(message.longitude), sigma)
+
+
+def ground_distance(a: GpsFix, b: GpsFix) -> float:
+    """Metres between two fixes, on a plane about the first."""
+    east, north, _ = LocalFrame(a.latitude, a.longitude, 0.0).to_enu(np.array([[b.latitude, b.longitude, 0.0]]))[0]
+    return math.hypot(east, north)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,29 @@ class GpsGate:
             return UNRESTRICTED
         region = self.region(fix, stamp_ns, earth)
         return UNRESTRICTED if region is None else Restriction(region, measured=fix.sigma_m is not None)
+
+
+def heeded(restriction: Restriction, positions: npt.NDArray[np.float64]) -> tuple[Restriction, float, float | None]:
+    """What of a fix counts, where the map has its places.
+
+    So far from every place that its likelihood is at its least, it says the same of all of them: that the robot is off
+    the map, or the receiver wrong, which happens a hundredth of the time. It then restricts nothing and is no evidence
+    anew with each image, but odds against the map, once: images that are sure enough outweigh it.
+
+    Args:
+        positions: (N, 2 or 3) of the places, metres in the map frame.
+
+    Returns:
+        The restriction to search with, the odds of being on the map by the fix (1 where it is near), and how far the
+        fix is from the nearest place, metres (None where it is near).
+    """
+    region = restriction.region
+    if region is None:
+        return restriction, 1.0, None
+    nearest_m = float(np.hypot(positions[:, 0] - region.x, positions[:, 1] - region.y).min())
+    if nearest_m <= max(region.radius_m, 1e-6) * _WRONG ** (-1 / _FALLS):
+        return restriction, 1.0, None
+    return Restriction(sessions=restriction.sessions), _WRONG if restriction.measured else 1.0, nearest_m
 
 
 def log_likelihood(region: Region, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -17,10 +18,10 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize.agreement import Compared
 from d2vpr_ros.localize.cameras import Cameras
-from d2vpr_ros.localize.covariance import answer_covariance
+from d2vpr_ros.localize.covariance import answer_covariance, of_place
 from d2vpr_ros.localize.doubt import Doubt
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
-from d2vpr_ros.localize.gps_gate import chance
+from d2vpr_ros.localize.gps_gate import chance, heeded
 from d2vpr_ros.localize.judge import Judge, Judgement
 from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions
@@ -33,6 +34,8 @@ from d2vpr_ros.mapping.search import LocalSearch, Search
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.calibration import Calibration
+
+log = logging.getLogger(__name__)
 
 _NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
@@ -60,6 +63,7 @@ class Localizer:
             UserError: the map was made by another model.
         """
         check_model(place_map, extractor.identity)
+        place_map.covariances  # noqa: B018  read now, not with the first answer
         self.map = place_map
         self.extractor = extractor
         self.options = options
@@ -142,6 +146,26 @@ class Localizer:
             rgb: the image itself, to compare with its place's picture; without, it is not compared.
             camera: its number among the mounts.
         """
+        if not np.isfinite(descriptor).all():  # nothing is learned from it
+            self._localized = False
+            return Estimate(stamp_ns, State.LOST, RejectReason.NO_MATCH, ())
+        estimate = self._match(descriptor, stamp_ns, odometry, restriction, rgb, camera)
+        if estimate.is_finite:
+            return estimate
+        log.error("an answer is not finite: the belief starts anew; please report this with the map")
+        self.reset()
+        return Estimate(stamp_ns, State.LOST, RejectReason.NO_MATCH, ())
+
+    def _match(
+        self,
+        descriptor: npt.NDArray[np.float32],
+        stamp_ns: int,
+        odometry: Pose | None,
+        restriction: Restriction,
+        rgb: npt.NDArray[np.uint8] | None,
+        camera: int,
+    ) -> Estimate:
+        restriction, odds_by_fix, far_fix_m = heeded(restriction, self.map.positions)
         similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
         fix = restriction.region if restriction.measured else None
         best = self.map.positions[rows[0] if len(rows) else 0]
@@ -175,7 +199,7 @@ class Localizer:
             rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
             by_odometry=odometry is not None,
             localized=was_localized and not self._restart.now and objection is None,
-            odds=self._restart.odds(standing),
+            odds=odds_by_fix * self._restart.odds(standing),
             fix=fix,
         )
         carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
@@ -197,6 +221,7 @@ class Localizer:
             judged.agreement,
             camera=seeing,
             carried=carried,
+            far_fix_m=far_fix_m,
         )
         if not self._localized:
             return answer
@@ -209,6 +234,7 @@ class Localizer:
             self.alike_m,
             self.map.spacing_m,
             by_odometry=self.options.sequence and odometry is not None,
+            place=of_place(self.map, standing.best, standing.position),
         )
         pose = Pose(standing.position, rotation.as_quat())
         return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)

@@ -54,6 +54,13 @@ class MotionBuffer:
                     return distance(pose, newest) * NANOSECONDS / (newest_ns - stamp_ns)
         return 0.0
 
+    def begin_anew(self) -> None:
+        """Drop what was before: what comes next does not go on from it."""
+        with self._lock:
+            self.epoch += 1
+            self._samples.clear()
+            self._speeds.clear()
+
     def add(self, stamp_ns: int, pose: Pose) -> str:
         """Append a sample; what is wrong with it in words, empty if nothing is.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+from d2vpr_ros.bags.gps import is_jump, is_null_island
 from d2vpr_ros.mapping.check_row import Context, StoredPlace, camera_problems, place_problems, session_problems
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import MapHeader
@@ -17,6 +20,7 @@ from d2vpr_ros.mapping.schema import APPLICATION_ID, CARTESIAN, TABLES, USER_VER
 from d2vpr_ros.mapping.store import open_writable
 
 _CHUNK = 500
+_FARTHEST_M = 1e8
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def check_map(
                     on_place()
 
         readable("places", rows())
+        readable("places", _impossible_places(connection, header))
         readable("descriptors or pictures", _strays(connection))
         if not places:
             report(Problem("the map holds no places"))
@@ -184,6 +189,24 @@ def _sessions_of_cameras(connection: sqlite3.Connection) -> dict[int, object]:
 
 def _ids(connection: sqlite3.Connection, table: str) -> frozenset[int]:
     return frozenset(row[0] for row in connection.execute(f"SELECT id FROM {table}"))
+
+
+def _impossible_places(connection: sqlite3.Connection, header: MapHeader) -> Iterator[Problem]:
+    """Frames and steps that a broken receiver or a SLAM system that failed leaves behind."""
+    cure = "build the map again: impossible fixes are left out now"
+    if header.origin is not None and is_null_island(header.origin.latitude, header.origin.longitude):
+        yield Problem(f"the map's frame stands at 0 N 0 E, where receivers are that have no fix; {cure}")
+    if not header.metric:
+        return
+    rows = connection.execute("SELECT id, session, camera, stamp_ns, x, y, z FROM places ORDER BY session, camera, id")
+    before: tuple[Any, ...] | None = None
+    for row in rows:
+        if before is not None and row[1:3] == before[1:3] and all(isinstance(v, int | float) for v in row + before):
+            metres, seconds = math.dist(before[4:], row[4:]), (row[3] - before[3]) * 1e-9
+            if metres < _FARTHEST_M and is_jump(metres, seconds):  # what is no pose at all is said elsewhere
+                text = f"is {metres:.0f} m from place {before[0]}, {abs(seconds):.2f} s later: no vehicle is so fast"
+                yield Problem(f"{text}; {cure}" if header.origin else text, int(row[0]))
+        before = row
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from d2vpr_ros.bags.gps import is_null_island
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.compose import decode_jpeg
 from d2vpr_ros.images.decode import encoded_size
@@ -149,6 +150,8 @@ def _geography_problems(place: StoredPlace, header: MapHeader) -> Iterator[str]:
     known = not np.isnan(_numbers(geo, 2)).any()
     if geo != (None, None) and not (known and abs(place.latitude) <= 90 and abs(place.longitude) <= 180):
         yield f"its latitude and longitude {geo} are nowhere on the earth"
+    elif known and is_null_island(place.latitude, place.longitude):
+        yield f"its latitude and longitude {geo} are what receivers send that have no fix"
     if place.altitude is not None and np.isnan(_numbers((place.altitude,), 1)).any():
         yield f"its altitude {place.altitude!r} is no number"
     if not header.geo_tagged:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import frame_in
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.deep import WHOLE_RANGE
 from d2vpr_ros.mapping.align import align
 from d2vpr_ros.mapping.header import MapHeader
 from d2vpr_ros.mapping.place_map import PlaceMap
+
+log = logging.getLogger(__name__)
+
+_HEIGHTS_DIFFER_M = 5.0  # GPS heights of two days differ by some metres
+_ON_EACH_OTHER, _FEWEST = 3.0, 10  # spacings; places
 
 ALIGN = "align"
 SAME_FRAME = "same frame"
@@ -30,6 +38,9 @@ def check_frames(header: MapHeader, other: MapHeader, named: str, frames: Frames
     Raises:
         UserError: naming the ways there are; or what is stated contradicts the maps.
     """
+    if header.image_range != other.image_range:
+        ranges = " and ".join("{} to {}".format(*each.image_range or WHOLE_RANGE) for each in (header, other))
+        raise UserError(f"{named}: 16-bit pictures were stretched from {ranges}; build both with one --image-range")
     if header.metric != other.metric:
         raise UserError(f"{named}: one has places in metres, the other is a sequence without; build both alike")
     if not header.metric:
@@ -72,8 +83,36 @@ def find_transform(place_map: PlaceMap, other: PlaceMap, frames: Frames) -> tupl
         alignment = align(place_map, other)
         return alignment.transform, f"aligned: {alignment}"
     if frames == SAME_FRAME or not place_map.header.metric:
-        return Pose.identity(), "as they are"
-    return _through_the_earth(place_map, other), "through WGS-84"
+        transform, how = Pose.identity(), "as they are"
+    else:
+        transform, how = _through_the_earth(place_map, other), "through WGS-84"
+    higher_m = height_between(place_map, other, transform)
+    if higher_m is not None and abs(higher_m) > _HEIGHTS_DIFFER_M:
+        side = "above" if higher_m > 0 else "below"
+        log.warning(
+            "%s: its places lie %.1f m %s those of %s where both have been: one has heights above the ellipsoid, the "
+            "other above the sea (the geoid), or a receiver's are off; localizing between the two is held back by that",
+            ", ".join(session.name for session in other.session_table.values()), abs(higher_m), side, place_map.path,
+        )  # fmt: skip
+    return transform, how
+
+
+def height_between(place_map: PlaceMap, other: PlaceMap, transform: Pose) -> float | None:
+    """How much higher the other map's places lie, metres: the median where they lie on each other on the ground; None
+    where hardly any do.
+
+    Args:
+        transform: T_map_other.
+    """
+    if not place_map.header.metric:
+        return None
+    at = transform.rotation.apply(other.positions) + transform.position
+    reach = _ON_EACH_OTHER * max(place_map.spacing_m, other.spacing_m, 1.0)
+    gaps, rows = cKDTree(place_map.positions[:, :2]).query(at[:, :2])
+    near = gaps <= reach
+    if near.sum() < _FEWEST:
+        return None
+    return float(np.median(at[near, 2] - place_map.positions[rows[near], 2]))
 
 
 def _through_the_earth(place_map: PlaceMap, other: PlaceMap) -> Pose:

@@ -10,6 +10,7 @@ import numpy as np
 from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose, optical_heading
+from d2vpr_ros.images.deep import Range
 
 FORMAT_VERSION = 2
 
@@ -60,6 +61,8 @@ class MapHeader:
     origin: where the map frame stands on the earth, if it is an east-north-up frame; else None.
     geo_tagged: whether places have a latitude and longitude (always so with an origin).
     metric: False for a sequence of places without poses: a place's x is its number in the session.
+    image_range: of 16-bit images, the values that become black and white, for the map's and the robot's alike
+        (`images.deep`); None is all of 16 bits.
     calibrations: of the localizer, fitted on a drive through this map: weights by name, for each way to localize.
     """
 
@@ -71,6 +74,7 @@ class MapHeader:
     geo_tagged: bool = False
     metric: bool = True
     calibrations: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    image_range: Range | None = None
 
     def heading_deg(self, pose: Pose) -> float | None:
         """Where a camera at T_map_cameraOptical looks, in [0, 360) degrees; None near vertical and without metres.

@@ -123,7 +123,8 @@ def _places(header: MapHeader, other: PlaceMap, transform: Pose) -> Iterator[tup
         )
         for row, (descriptor, jpeg, covariance) in enumerate(stored):
             numbers = np.frombuffer(descriptor, "<f2").astype(np.float32)  # as stored: not rounded a second time
-            known = np.frombuffer(covariance, "<f8").reshape(6, 6) if covariance is not None else None
+            is_whole = isinstance(covariance, bytes) and len(covariance) == 36 * 8
+            known = np.frombuffer(covariance, "<f8").reshape(6, 6) if is_whole else None
             yield (
                 row,
                 NewPlace(

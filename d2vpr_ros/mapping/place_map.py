@@ -15,15 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from d2vpr_ros.bags.covariance import usable
 from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.deep import check_range
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
-from d2vpr_ros.mapping.schema import APPLICATION_ID, CALIBRATION_KEY
+from d2vpr_ros.mapping.schema import APPLICATION_ID, CALIBRATION_KEY, IMAGE_RANGE_KEY
 
 _MAX_DESCRIPTOR = 65536
+_AT_ONE_SPOT_M = 1e-3
 _AT_ONCE = 1024  # descriptors
 MAX_JPEG = 4 * 1024 * 1024
 
@@ -67,9 +70,14 @@ class PlaceMap:
 
     @cached_property
     def spacing_m(self) -> float:
-        """How far apart neighbouring places really are: the median distance along the drives, metres."""
+        """How far apart neighbouring places really are: the median distance along the drives, metres.
+
+        Places at one spot, where a robot turned or stood, have no distance and do not count; a map that has only such
+        ones has the spacing it was built with, so that it is never 0.
+        """
         lengths = np.linalg.norm(self.positions[self.steps[:, 1]] - self.positions[self.steps[:, 0]], axis=1)
-        return float(np.median(lengths)) if len(lengths) else self.header.keyframe_spacing_m
+        apart = lengths[lengths >= _AT_ONE_SPOT_M]
+        return float(np.median(apart)) if len(apart) else self.header.keyframe_spacing_m
 
     @cached_property
     def interval_s(self) -> float:
@@ -122,14 +130,23 @@ class PlaceMap:
         sizes[np.searchsorted(self.ids, places[known])] = lengths[known]
         return sizes
 
-    def covariance(self, row: int) -> npt.NDArray[np.float64] | None:
-        """(6, 6) of a place's pose in the map frame, in the order of geometry_msgs; None where not known."""
+    @cached_property
+    def covariances(self) -> npt.NDArray[np.float32]:
+        """(N, 6, 6) of the places' poses (of the camera) in the map frame, in the order of geometry_msgs; NaN where not
+        known. Read from the file when first asked for."""
+        found = np.full((len(self), 6, 6), np.nan, np.float32)
         with connect(self.path) as connection:
-            found = connection.execute("SELECT covariance FROM places WHERE id = ?", (int(self.ids[row]),)).fetchone()
-        if not found or not isinstance(found[0], bytes) or len(found[0]) != 36 * 8:
-            return None
-        covariance = np.frombuffer(found[0], "<f8").reshape(6, 6)
-        return covariance if np.isfinite(covariance).all() else None
+            known = connection.execute("SELECT id, covariance FROM places WHERE length(covariance) = 288")
+            for number, stored in known:
+                row = int(np.searchsorted(self.ids, number))
+                if row < len(self) and self.ids[row] == number and isinstance(stored, bytes):
+                    found[row] = np.frombuffer(stored, "<f8").reshape(6, 6)
+        return found
+
+    def covariance(self, row: int) -> npt.NDArray[np.float64] | None:
+        """(6, 6) of a place's pose in the map frame, in the order of geometry_msgs; None where not known, or where
+        what is stored is no covariance."""
+        return usable(self.covariances[row])
 
 
 def read_map(path: str | Path) -> PlaceMap:
@@ -236,8 +253,13 @@ def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
         if "origin_latitude" in meta:
             origin = LocalFrame(*(float(meta[f"origin_{part}"]) for part in ("latitude", "longitude", "altitude")))
         tagged, metric = meta["geo_tagged"] == "1", meta["metric"] == "1"
-        return MapHeader(model, width, meta["frame"], spacing, origin, tagged, metric, _calibrations(meta))
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        image_range = None
+        if IMAGE_RANGE_KEY in meta:
+            low, high = (int(value) for value in meta[IMAGE_RANGE_KEY].split())
+            image_range = check_range((low, high), IMAGE_RANGE_KEY)
+        known = spacing, origin, tagged, metric, _calibrations(meta), image_range
+        return MapHeader(model, width, meta["frame"], *known)
+    except (KeyError, AttributeError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"map {path} has a damaged header ({error}); build it again") from None
 
 

@@ -22,7 +22,14 @@ def header_of(drive: Drive, extractor: Extractor, options: BuildOptions) -> MapH
     metric = drive.poses is not None
     spacing = options.rule.spacing_m if metric else 1.0
     return MapHeader(
-        extractor.identity, extractor.width, drive.frame_id, spacing, drive.origin, drive.geo_tagged, metric
+        extractor.identity,
+        extractor.width,
+        drive.frame_id,
+        spacing,
+        drive.origin,
+        drive.geo_tagged,
+        metric,
+        image_range=drive.image_range,
     )
 
 
@@ -38,7 +45,7 @@ def session_of(drive: Drive, options: BuildOptions) -> Session:
     elif drive.pose_source:
         poses = hashlib.sha256(Path(drive.pose_source).read_bytes()).hexdigest()
     name = bag.path.resolve().name
-    facts = {
+    facts: dict[str, object] = {
         "recording": [name, bag.start_ns, bag.end_ns],
         "cameras": [
             [camera.name, asdict(bag.topics[camera.topic]), camera.mount.numbers, camera.on_body.numbers]
@@ -47,6 +54,8 @@ def session_of(drive: Drive, options: BuildOptions) -> Session:
         "poses": [poses, drive.frame_id, drive.max_gap_s, drive.geo_tagged],
         "options": [asdict(options.rule), options.pictures, options.keep_all],
     }
+    if drive.image_range:
+        facts["image_range"] = list(drive.image_range)
     return Session(name, source_of(facts), complete=False)
 
 

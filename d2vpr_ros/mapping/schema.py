@@ -19,6 +19,9 @@ CARTESIAN = -1
 CALIBRATION_KEY = "calibration_"
 """Begins the keys of d2vpr_meta under which weights are, as a JSON object, for each way to localize."""
 
+IMAGE_RANGE_KEY = "image_range"
+"""The key of d2vpr_meta of the 16-bit values that become black and white, such as `0 4095`; not there for all."""
+
 _WGS84_WKT = (
     'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
     'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'

@@ -11,6 +11,7 @@ from pathlib import Path
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.images.deep import WHOLE_RANGE
 from d2vpr_ros.images.frame import PosedFrame
 from d2vpr_ros.mapping.build import BuildOptions, CameraOf, MapBuilder
 from d2vpr_ros.mapping.counts import BuildCounts
@@ -136,6 +137,11 @@ def _check_same(path: Path, existing: MapHeader, header: MapHeader) -> None:
     differences = existing.model.differences(header.model)
     if differences:
         raise UserError(f"map {path} was made by another model than the one in use ({differences}); use those weights")
+    if existing.image_range != header.image_range:
+        raise UserError(
+            f"map {path} has 16-bit pictures stretched from {existing.image_range or WHOLE_RANGE}, the new ones would "
+            f"be from {header.image_range or WHOLE_RANGE}; set the parameter image_range to the map's"
+        )
     if (existing.frame, existing.metric) != (header.frame, header.metric):
         found = existing.frame if existing.metric else "a sequence without metres"
         raise UserError(

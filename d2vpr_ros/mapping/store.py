@@ -20,7 +20,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping.database import connect, transaction
 from d2vpr_ros.mapping.header import FORMAT_VERSION, Camera, MapHeader, Session
 from d2vpr_ros.mapping.place_map import read_header
-from d2vpr_ros.mapping.schema import CALIBRATION_KEY, TABLES, layer_rows, point
+from d2vpr_ros.mapping.schema import CALIBRATION_KEY, IMAGE_RANGE_KEY, TABLES, layer_rows, point
 
 _BUSY_S = 2.0
 
@@ -129,7 +129,8 @@ class MapWriter:
         if not (np.isfinite(descriptor).all() and np.isfinite(place.pose.numbers).all()):
             raise ValueError("a descriptor or a pose is not finite")
         row = (session, camera, iso(place.stamp_ns), place.stamp_ns, *place.pose.numbers, *self._geography(place))
-        covariance = None if place.covariance is None else np.asarray(place.covariance, "<f8").tobytes()
+        is_known = place.covariance is not None and np.isfinite(place.covariance).all()
+        covariance = np.asarray(place.covariance, "<f8").tobytes() if is_known else None
         with transaction(self.connection):
             cursor = self.connection.execute(
                 "INSERT INTO places VALUES (NULL, ?15, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?16, "
@@ -294,4 +295,6 @@ def _meta_rows(header: MapHeader) -> list[tuple[str, str]]:
         rows["origin_latitude"] = repr(header.origin.latitude)
         rows["origin_longitude"] = repr(header.origin.longitude)
         rows["origin_altitude"] = repr(header.origin.altitude)
+    if header.image_range:
+        rows[IMAGE_RANGE_KEY] = "{} {}".format(*header.image_range)
     return list(rows.items())

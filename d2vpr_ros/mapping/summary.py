@@ -54,6 +54,7 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
         "geo-tagged": _geography(place_map),
         "cameras": ", ".join(cameras),
         "pictures": f"{pictures} of {len(place_map)} places, {megabytes(int(sizes.sum()))}" if pictures else "none",
+        **({"16-bit images": "{} is black, {} white".format(*header.image_range)} if header.image_range else {}),
         "descriptor": f"{header.descriptor_width} numbers",
         "model": f"{header.model.architecture} {header.model.weights_sha256[:12]}",
         "projection": _projection(header.model),

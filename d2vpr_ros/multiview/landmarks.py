@@ -28,28 +28,26 @@ class Landmarks:
         covariances: (N, 3, 3) float64 of the positions relative to the place, square metres.
         descriptors: (N, 64) float32 of unit length.
         pixels: (N, 2) float32 in the place's stored picture.
-        pose_noise_m: root mean square by which adjustment moved the map's poses against each other, each axis.
     """
 
     positions: Array
     covariances: Array
     descriptors: Descriptors
     pixels: Points
-    pose_noise_m: float
 
     def __len__(self) -> int:
         return len(self.positions)
 
 
 def find_landmarks(
-    views: Sequence[View], poses: Sequence[Pose], nearest_m: float, params: GeometryParams = DEFAULT_PARAMS
+    views: Sequence[View], poses: Sequence[Pose], priors: Priors, params: GeometryParams = DEFAULT_PARAMS
 ) -> Landmarks | None:
     """The landmarks of the first of some views.
 
     Args:
         views: the place's own, then its neighbours'; all with a lens.
         poses: T_map_camera of each, as the map has them.
-        nearest_m: distance to the nearest neighbour; scales how far the poses are trusted.
+        priors: how far these poses are trusted.
 
     Returns:
         None where nothing can be triangulated.
@@ -58,13 +56,12 @@ def find_landmarks(
     if scene is None:
         return None
     scene = _started(scene)
-    priors = Priors(params.position_sigma * nearest_m, np.radians(params.rotation_sigma_deg))
     scene, _ = adjust(scene, priors, params.loss_scale)
     kept = _inliers(scene, params)
     if not kept.any():
         return None
     adjusted, covariances = adjust(scene.of(kept), priors, params.loss_scale)
-    return _chosen(adjusted, covariances, rows, views[0], poses, params)
+    return _chosen(adjusted, covariances, rows, views[0], params)
 
 
 def _tracks(
@@ -118,8 +115,7 @@ def _started(scene: Scene) -> Scene:
     directions = np.column_stack([own, np.ones(len(own))]) @ scene.rotations[0].T
     found[astray] = scene.positions[0] + usual * directions[astray]
     placed = Scene(scene.rotations, scene.positions, found, scene.cameras, scene.points, scene.rays, scene.weights)
-    behind = ~np.isfinite(placed.residuals()).all(axis=1)
-    return placed.of(~behind)
+    return placed.of(np.isfinite(placed.residuals()).all(axis=1))
 
 
 def _inliers(scene: Scene, params: GeometryParams) -> npt.NDArray[np.bool_]:
@@ -135,7 +131,6 @@ def _chosen(
     covariances: Array,
     rows: npt.NDArray[np.int64],
     view: View,
-    poses: Sequence[Pose],
     params: GeometryParams,
 ) -> Landmarks | None:
     kept = _inliers(scene, params)
@@ -149,8 +144,5 @@ def _chosen(
     good = parallax >= np.radians(params.least_parallax_deg)
     if not good.any():
         return None
-    moved = scene.positions - np.stack([pose.position for pose in poses])
-    moved -= moved.mean(axis=0)  # what all share no picture tells
-    noise = float(np.sqrt((moved**2).sum() / (3 * max(1, len(moved) - 1))))
     points = rows[good]
-    return Landmarks(scene.landmarks[good], covariances[good], view.descriptors[points], view.points[points], noise)
+    return Landmarks(scene.landmarks[good], covariances[good], view.descriptors[points], view.points[points])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -17,15 +17,29 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.multiview.adjustment import Priors
+from d2vpr_ros.multiview.focal import (
+    Focal,
+    Pair,
+    find_pair,
+    focal_from_landmarks,
+    focal_from_poses,
+    joined,
+    with_focal_error,
+)
 from d2vpr_ros.multiview.landmarks import Landmarks, find_landmarks
 from d2vpr_ros.multiview.lens import Lens, lens_of
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
-from d2vpr_ros.multiview.resection import Ground, Resection, match_landmarks, resect
+from d2vpr_ros.multiview.resection import Ground, Matched, Resection, match_landmarks, resect
 from d2vpr_ros.multiview.two_view import two_view_inliers
 from d2vpr_ros.multiview.view import Picture, Points, View, rotation_between, view_of
 
 _LOOKED_AT = 64  # of the nearest places, when neighbours are chosen
 _SAME_SPOT_M = 1e-3  # two places nearer than this give no parallax
+_PLACES_FOR_FOCAL, _PAIRS_A_PLACE = 30, 2
+_MOST_FOCAL_SIGMA = 0.1  # of the logarithm; an estimate that scatters more is none
+_FOCALS_HELD = 15  # estimates of the robot's focal length; then it is known to a percent
+_INLIERS_FOR_FOCAL = 40
 _LEVEL_DEG = 5.0  # a base tilted further does not stand on level ground
 
 
@@ -59,7 +73,7 @@ class Sighting:
 
 
 class PlaceGeometry:
-    """Keeps the features and landmarks of the places that came into question last; pictures come from the map's file."""
+    """Keeps features and landmarks of the places that came into question last; pictures come from the map's file."""
 
     def __init__(
         self, place_map: PlaceMap, extractor: FeatureExtractor, params: GeometryParams = DEFAULT_PARAMS
@@ -69,20 +83,32 @@ class PlaceGeometry:
         self.params = params
         self._views: OrderedDict[int, View | None] = OrderedDict()
         self._landmarks: OrderedDict[int, Landmarks | None] = OrderedDict()
+        self._map_focals: dict[int, Focal | None] = {}
+        self._focals: dict[int, list[Focal]] = {}
 
     def view(self, rgb: Picture, lens: Lens | None = None) -> View:
         """Look at an image of the robot's, (H, W, 3) uint8 RGB; see `view_of`."""
         return view_of(rgb, self.extractor, lens, self.params)
 
-    def sightings(self, view: View, candidates: Sequence[int], mount: Pose | None = None) -> tuple[Sighting, ...]:
+    def sightings(
+        self, view: View, candidates: Sequence[int], mount: Pose | None = None, camera: int = 0
+    ) -> tuple[Sighting, ...]:
         """What an image shares with each group of candidates.
 
         Args:
             candidates: rows of the map, best first. Those near one another are one group: their landmarks are used
                 together, and the first stands for all.
             mount: T_base_cameraOptical of the robot's camera, for a robot on the ground; None takes the map's.
+            camera: its number; a camera without intrinsics has its focal length estimated and held.
         """
-        return tuple(self._sighting(view, group, mount) for group in self._groups(candidates))
+        return tuple(self._sighting(view, group, mount, camera) for group in self._groups(candidates))
+
+    def intrinsics(self, lens: Lens | None, camera: int = 0) -> str:
+        """Where the intrinsics of a camera of the robot's are from, in words, for diagnostics."""
+        if lens is not None:
+            return "camera_info"
+        held = self._focals.get(camera)
+        return f"estimated ({joined(held).ratio:.3f} of the longer side)" if held else "not known"
 
     def place_view(self, row: int) -> View | None:
         """A place's picture; None where the map has none that can be read."""
@@ -121,40 +147,43 @@ class PlaceGeometry:
                 break
         return np.array(chosen[1:], np.int64)
 
-    def _sighting(self, view: View, group: tuple[int, ...], mount: Pose | None) -> Sighting:
+    def _sighting(self, view: View, group: tuple[int, ...], mount: Pose | None, camera: int) -> Sighting:
         row = group[0]
-        resection = self._resection(view, group, mount) if view.lens is not None and self.map.header.metric else None
-        if resection is not None:
-            used, found = resection
-            return Sighting(
-                row,
-                used,
-                found.inliers,
-                found.share,
-                found.spread,
-                found.residual_px,
-                found.pose,
-                found.covariance + self._noise(used),
-                found.pixels,
-                None,
-                found.seen,
-            )
+        known = [(one, self.landmarks(one), self.place_view(one)) for one in group] if self.map.header.metric else []
+        used = [(one, marks, place.levelled) for one, marks, place in known if marks is not None and place is not None]
+        if used:
+            rows = tuple(one for one, _, _ in used)
+            matched = match_landmarks(view, [(marks, picture) for _, marks, picture in used], self.params)
+            found = self._resected(matched, view, self._ground(rows[0], mount), camera)
+            if found is not None:
+                covariance = found.covariance + self._noise(rows[0])
+                measures = found.inliers, found.share, found.spread, found.residual_px
+                return Sighting(row, rows, *measures, found.pose, covariance, found.pixels, None, found.seen)
         place = self.place_view(row)
         if place is None:
             return Sighting(row)
         seen, stored = two_view_inliers(view, place, self.params)
         return Sighting(row, inliers=len(seen), query_pixels=seen, place_pixels=stored)
 
-    def _resection(
-        self, view: View, group: tuple[int, ...], mount: Pose | None
-    ) -> tuple[tuple[int, ...], Resection] | None:
-        known = [(row, self.landmarks(row), self.place_view(row)) for row in group]
-        used = [(row, marks, place.levelled) for row, marks, place in known if marks is not None and place is not None]
-        if not used:
+    def _resected(self, matched: Matched, view: View, ground: Ground | None, camera: int) -> Resection | None:
+        """The pose, by the view's lens or by the focal length that images before this one told."""
+        if view.lens is not None:
+            return resect(matched, view, ground, self.params)
+        held = self._focals.setdefault(camera, [])
+        near = joined(held) if held else None
+        if len(held) < _FOCALS_HELD:
+            found = focal_from_landmarks(matched, view, ground, near, self.params)
+            if found is not None and found[1].inliers >= _INLIERS_FOR_FOCAL and found[0].sigma <= _MOST_FOCAL_SIGMA:
+                held.append(found[0])
+                near = joined(held)
+        if near is None:
             return None
-        matched = match_landmarks(view, [(marks, picture) for _, marks, picture in used], self.params)
-        found = resect(matched, view, self._ground(used[0][0], mount), self.params)
-        return None if found is None else (tuple(row for row, _, _ in used), found)
+        seen = view.with_lens(near.lens(*view.levelled.shape[::-1]))
+        resection = resect(matched, seen, ground, self.params)
+        if resection is None:
+            return None
+        covariance = with_focal_error(resection, near, matched, view, ground, self.params)
+        return replace(resection, covariance=covariance)
 
     def _groups(self, candidates: Sequence[int]) -> list[tuple[int, ...]]:
         groups: list[list[int]] = []
@@ -175,11 +204,14 @@ class PlaceGeometry:
         seen = [(one, view) for one in rows if (view := self.place_view(one)) is not None and view.lens is not None]
         if len(seen) < 2 or seen[0][0] != row:
             return None
-        positions = self.map.positions[[one for one, _ in seen]]
-        nearest_m = float(np.linalg.norm(positions[1:] - positions[0], axis=1).min())
-        return find_landmarks(
-            [view for _, view in seen], [self.map.camera_pose(one) for one, _ in seen], nearest_m, self.params
-        )
+        poses = [self.map.camera_pose(one) for one, _ in seen]
+        return find_landmarks([view for _, view in seen], poses, self._priors(row), self.params)
+
+    def _priors(self, row: int) -> Priors:
+        """How far the map's poses about a place are trusted: by how far apart its places are."""
+        nearest = self.neighbours(row)[0]
+        apart_m = float(np.linalg.norm(self.map.positions[nearest] - self.map.positions[row]))
+        return Priors(self.params.position_sigma * apart_m, np.radians(self.params.rotation_sigma_deg))
 
     def _look(self, row: int) -> View | None:
         jpeg = self.map.picture(row)
@@ -192,9 +224,34 @@ class PlaceGeometry:
         return self.view(rgb, self.place_lens(row))
 
     def place_lens(self, row: int) -> Lens | None:
-        """Of the camera that saw a place, for its full pictures; None where not known."""
-        camera = self.map.camera_table[int(self.map.cameras[row])]
-        return lens_of(camera.k, camera.width, camera.height, camera.distortion_model, camera.d)
+        """Of the camera that saw a place: as stated, else with the focal length that the map's poses tell, else None."""
+        number = int(self.map.cameras[row])
+        camera = self.map.camera_table[number]
+        stated = lens_of(camera.k, camera.width, camera.height, camera.distortion_model, camera.d)
+        if stated is not None or not self.map.header.metric:
+            return stated
+        if number not in self._map_focals:
+            self._map_focals[number] = None  # while it is estimated, the views have no lens
+            self._map_focals[number] = self._estimated_focal(number)
+            self._views.clear()
+        focal = self._map_focals[number]
+        return None if focal is None else focal.lens(camera.width, camera.height)
+
+    def _estimated_focal(self, number: int) -> Focal | None:
+        rows = np.flatnonzero(self.map.cameras == number)
+        pairs: list[Pair] = []
+        for row in rows[np.unique(np.linspace(0, len(rows) - 1, _PLACES_FOR_FOCAL).astype(np.int64))]:
+            first = self.place_view(int(row))
+            same = [int(other) for other in self.neighbours(int(row)) if self.map.cameras[other] == number]
+            for other in same[:_PAIRS_A_PLACE] if first is not None else []:
+                second = self.place_view(other)
+                motion = self.map.camera_pose(other).inverse() @ self.map.camera_pose(int(row))
+                pair = (
+                    find_pair(first, second, motion, self.params) if second is not None and first is not None else None
+                )
+                pairs += [] if pair is None else [pair]
+        camera = self.map.camera_table[number]
+        return focal_from_poses(pairs, camera.width, camera.height, _MOST_FOCAL_SIGMA)
 
     def _ground(self, row: int, mount: Pose | None) -> Ground | None:
         """What a robot on level ground has in common with a place; None where the map's poses are not level."""
@@ -204,15 +261,13 @@ class PlaceGeometry:
         up = seen.rotation.inv().apply([0.0, 0.0, 1.0])
         return Ground(up, float(seen.position[2]))
 
-    def _noise(self, rows: tuple[int, ...]) -> Array:
-        """(6, 6) covariance of the map's own poses at places: as stated, else from what adjustment corrected."""
-        stated = self.map.covariance(rows[0])
+    def _noise(self, row: int) -> Array:
+        """(6, 6) covariance of the map's own pose at a place: as stated, else as it was assumed for the landmarks."""
+        stated = self.map.covariance(row)
         if stated is not None and stated.any():
             return stated
-        noises = [marks.pose_noise_m for row in rows if (marks := self.landmarks(row)) is not None]
-        noise = np.zeros((6, 6))
-        noise[:3, :3] = np.eye(3) * (self.params.map_noise_factor * float(np.mean(noises))) ** 2
-        return noise
+        priors = self._priors(row)
+        return np.diag(np.repeat([priors.position_sigma_m, priors.rotation_sigma], 3) ** 2)
 
     @cached_property
     def _rotations(self) -> Array:

@@ -43,14 +43,13 @@ class Matched:
     """Points of a view and the landmarks they seem to be.
 
     Attributes:
-        pixels, rays: (N, 2) of the view.
+        pixels: (N, 2) of the view.
         points: (N,) rows of the view's points; one may be matched with landmarks of several places.
         positions, covariances: (N, 3), (N, 3, 3) of the landmarks, map frame.
         visible: how many landmarks there were to match.
     """
 
     pixels: Points
-    rays: Array
     points: npt.NDArray[np.int64]
     positions: Array
     covariances: Array
@@ -58,6 +57,11 @@ class Matched:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def of(self, kept: npt.NDArray[np.bool_]) -> Matched:
+        """These matches alone."""
+        parts = self.pixels[kept], self.points[kept], self.positions[kept], self.covariances[kept]
+        return Matched(*parts, self.visible)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,7 @@ class Resection:
         share: of the landmarks that should be in the picture, how many fit, 0 to 1.
         spread: share of sixteen parts of the picture that hold inliers, 0 to 1.
         residual_px: median reprojection error of the inliers.
+        score: inliers, those that fit badly counting less (MSAC); compares lenses.
         pixels, seen: (N, 2), (N, 3) the inliers in the view and their landmarks in the map.
     """
 
@@ -81,6 +86,7 @@ class Resection:
     share: float
     spread: float
     residual_px: float
+    score: float
     pixels: Points
     seen: Array
 
@@ -88,12 +94,11 @@ class Resection:
 def match_landmarks(
     view: View, places: Sequence[tuple[Landmarks, Picture]], params: GeometryParams = DEFAULT_PARAMS
 ) -> Matched:
-    """Match a view, which has a lens, with the landmarks of places.
+    """Match a view with the landmarks of places; no lens is needed.
 
     Args:
-        places: landmarks of each, and its picture, levelled.
+        places: at least one: landmarks, and the place's picture, levelled.
     """
-    assert view.lens is not None
     pixels, points, positions, covariances = [], [], [], []
     for landmarks, picture in places:
         rows, columns = mutual_matches(view.descriptors, landmarks.descriptors, params.least_cosine)
@@ -102,37 +107,38 @@ def match_landmarks(
         points.append(rows[found])
         positions.append(landmarks.positions[columns[found]])
         covariances.append(landmarks.covariances[columns[found]])
-    if not places:
-        nothing = np.zeros((0, 2))
-        return Matched(nothing.astype(np.float32), nothing, np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3, 3)), 0)  # fmt: skip
-    rays, good = view.lens.rays(np.concatenate(pixels))
-    parts = (np.concatenate(part)[good] for part in (pixels, points, positions, covariances))
-    seen, rows, at, covariance = parts
-    visible = max(len(landmarks) for landmarks, _ in places)  # neighbours show the same points
-    return Matched(seen, rays[good], rows, at, covariance, visible)
+    return Matched(
+        np.concatenate(pixels),
+        np.concatenate(points),
+        np.concatenate(positions),
+        np.concatenate(covariances),
+        max(len(landmarks) for landmarks, _ in places),  # neighbours show the same points
+    )
 
 
 def resect(
-    matched: Matched, view: View, ground: Ground | None = None, params: GeometryParams = DEFAULT_PARAMS
+    all_matched: Matched, view: View, ground: Ground | None = None, params: GeometryParams = DEFAULT_PARAMS
 ) -> Resection | None:
-    """Where the camera of a view stood: P3P in RANSAC, then least squares with a robust loss.
+    """Where the camera of a view, which has a lens, stood: P3P in RANSAC, then least squares with a robust loss.
 
-    The refinement weighs a residual by the point's own deviation and by the landmark's, so that what lies far away tells
-    the heading and little of the position.
+    The refinement weighs a residual by the point's own deviation and by the landmark's, so that what lies far away
+    tells the heading and little of the position.
 
     Returns:
         None where fewer than `params.least_inliers` points agree on a pose.
     """
-    start = _start(matched, view, params)
+    assert view.lens is not None
+    focal = view.lens.focal_px
+    rays, good = view.lens.rays(all_matched.pixels)
+    matched, rays = all_matched.of(good), rays[good]
+    start = _start(matched, rays, focal, params)
     if start is None:
         return None
     rotation, position = start
-    assert view.lens is not None
-    focal = view.lens.focal_px
     shared = 1 / np.bincount(matched.points)[matched.points]  # of a point's weight, for each of its landmarks
     information = np.eye(6)
     for _ in range(_ROUNDS):
-        terms = _residuals(matched, rotation, position, focal, params)
+        terms = _residuals(matched, rays, rotation, position, focal, params)
         robust = terms.ahead / (1 + terms.squares / params.loss_scale**2) ** 2 * shared
         weighted = np.swapaxes(terms.jacobians, 1, 2) @ terms.informations * robust[:, None, None]
         information = (weighted @ terms.jacobians).sum(axis=0)
@@ -147,16 +153,19 @@ def resect(
             return None
         if np.linalg.norm(step) < _DONE:
             break
-    terms = _residuals(matched, rotation, position, focal, params)
+    terms = _residuals(matched, rays, rotation, position, focal, params)
     errors = np.linalg.norm(terms.residuals, axis=1)
     inside = terms.ahead & (errors <= params.inlier_px)
     _, best = np.unique(matched.points[inside], return_index=True)
     kept = np.flatnonzero(inside)[best]
     if len(kept) < params.least_inliers:
         return None
-    # A residual is two numbers, of which the pose takes six: were they larger than expected, so is the covariance.
-    excess = terms.squares[kept].sum() / max(1, 2 * len(kept) - 6)
-    covariance = _in_map(np.linalg.inv(information + 1e-6 * np.eye(6)) * max(1.0, excess), rotation)
+    # A residual is two numbers, of which the pose takes six: were they larger than expected, so is the covariance. And
+    # where few of the matches fit, some of those that do only seem to.
+    excess = max(1.0, terms.squares[kept].sum() / max(1, 2 * len(kept) - 6))
+    doubtful = len(np.unique(matched.points)) / len(kept)
+    scale = params.covariance_factor * excess * doubtful
+    covariance = _in_map(np.linalg.inv(information + 1e-6 * np.eye(6)) * scale, rotation)
     return Resection(
         Pose(position, Rotation.from_matrix(rotation).as_quat()),
         covariance,
@@ -164,22 +173,21 @@ def resect(
         min(1.0, len(kept) / max(1, matched.visible)),
         _spread(matched.pixels[kept], view),
         float(np.median(errors[kept])),
+        float((1 - (errors[kept] / params.inlier_px) ** 2).sum()),
         matched.pixels[kept],
         matched.positions[kept],
     )
 
 
-def _start(matched: Matched, view: View, params: GeometryParams) -> tuple[Array, Array] | None:
+def _start(matched: Matched, rays: Array, focal: float, params: GeometryParams) -> tuple[Array, Array] | None:
     """Rotation (3, 3) and position (3,) of T_map_camera that most matches agree with."""
     if len(matched) < _LEAST_MATCHES:
         return None
-    assert view.lens is not None
-    focal = view.lens.focal_px
     chosen = usac(params.inlier_px, _ITERATIONS, cv2.SCORE_METHOD_MSAC)
     centre = matched.positions.mean(axis=0)  # far from the map's origin single precision would tell
     try:
         found, _, turned, moved, inliers = cv2.solvePnPRansac(
-            matched.positions - centre, matched.rays * focal, np.diag([focal, focal, 1.0]), None, params=chosen
+            matched.positions - centre, rays * focal, np.diag([focal, focal, 1.0]), None, params=chosen
         )
     except cv2.error:  # as in two_view
         return None
@@ -208,11 +216,13 @@ class _Terms:
     ahead: npt.NDArray[np.bool_]
 
 
-def _residuals(matched: Matched, rotation: Array, position: Array, focal: float, params: GeometryParams) -> _Terms:
+def _residuals(
+    matched: Matched, rays: Array, rotation: Array, position: Array, focal: float, params: GeometryParams
+) -> _Terms:
     seen = (matched.positions - position) @ rotation
     ahead = seen[:, 2] > _NEAREST
     seen[~ahead] = (0.0, 0.0, 1.0)
-    residuals = (seen[:, :2] / seen[:, 2:] - matched.rays) * focal
+    residuals = (seen[:, :2] / seen[:, 2:] - rays) * focal
     to_pixels = ray_derivatives(seen) * focal
     by_landmark = to_pixels @ rotation.T
     jacobians = np.concatenate([to_pixels @ skew(seen), -by_landmark], axis=2)

@@ -102,17 +102,19 @@ class Answering:
             on_answer: called for each answer, by one thread at a time.
             overlap: whether decoding, describing and matching have a thread each; None has it by the device.
         """
-        self.inputs = SideInputs(
-            settings.gps_gate, lambda said: node.get_logger().warning(said, throttle_duration_sec=10.0)
-        )
+        mounts = MountListener(node)
+        find_mount = mounts.lookup if mounts.can_know else None
+
+        def say(text: str) -> None:
+            node.get_logger().warning(text, throttle_duration_sec=10.0)
+
+        self.inputs = SideInputs(settings.gps_gate, say, settings.base_frame, find_mount)
         self.status = InputStatus()
         self.statuses = [
             InputStatus(remap=f"--ros-args -r {camera.topic('image')}:=/the/images") for camera in settings.cameras
         ]
         self.newest: Estimate | None = None
         self._node, self._loaded, self._on_answer = node, loaded, on_answer
-        mounts = MountListener(node)
-        find_mount = mounts.lookup if mounts.can_know else None
         self.judging = Judging(settings, self.inputs, find_mount, node.get_logger().warning)
         self._answered = threading.Condition()  # guards what is loaded and the newest estimate
         self._answers = 0
@@ -174,7 +176,8 @@ class Answering:
     @_or_left_out
     def _decode(self, arrival: Arrival) -> Seen | None:
         started_s = time.monotonic()
-        frame = read_frame(arrival.message)
+        image_range = self._loaded.localizer.map.header.image_range
+        frame = read_frame(arrival.message, image_range=image_range)
         with self._answered:
             loaded = self._loaded
             if not self._has_mounts(loaded, frame, arrival.camera):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from d2vpr_ros.bags.drive import MAX_GAP_S
 from d2vpr_ros.describe.extractor import DEVICES
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.images.deep import Range, check_range
 from d2vpr_ros.mapping import KeyframeRule
 from d2vpr_ros.nodes.parameters import Parameter
 from d2vpr_ros.nodes.robot_cameras import UNNAMED
@@ -47,6 +53,25 @@ PARAMETERS = (
     Parameter("max_interval_s", 0.0, "Or seconds passed; 0 is never.", 0.0, 3600.0),
     Parameter("max_gap_s", MAX_GAP_S, "Images between poses further apart than this are left out.", 0.01, 60.0),
     Parameter("pictures", True, "Store a picture with each place; without, geometric verification has none."),
+    Parameter(
+        "image_range",
+        [0.0],
+        "Of 16-bit images, the values that become black and white, as [low, high]; the map keeps them for its robots. "
+        "[0.0] is all of 16 bits.",
+    ),
     Parameter("keep_all", False, "Also black, blown out and blurred images, and those that repeat the last place."),
     Parameter("waiting", 256, "Images that may wait to be described before any is lost, 0.4 MB each.", 1, 10000),
 )
+
+
+def to_range(numbers: Sequence[float]) -> Range | None:
+    """The parameter `image_range`; [0.0], its default, is None.
+
+    Raises:
+        UserError: it is no range.
+    """
+    if list(numbers) == [0.0]:
+        return None
+    if len(numbers) != 2 or not np.isfinite(numbers).all():
+        raise UserError(f"parameter 'image_range' is {list(numbers)}; expected two numbers, such as [0.0, 4095.0]")
+    return check_range((round(numbers[0]), round(numbers[1])), "parameter 'image_range'")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -16,18 +20,25 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_topic_name import validate_topic_name
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 
 from d2vpr_ros.bags.calibration import calibration_of, camera_namespace
+from d2vpr_ros.bags.gps import is_jump, is_null_island
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import read_pose, stamp_ns
+from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import decode_image
+from d2vpr_ros.images.deep import Range
+from d2vpr_ros.localize.gps_gate import ground_distance, read_fix
 from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.mapping.database import connect
+from d2vpr_ros.mapping.place_map import read_header
 from d2vpr_ros.nodes import settings
-from d2vpr_ros.nodes.doctor_checks import COMPRESSED_IMAGE, IMAGE, ODOMETRY
+from d2vpr_ros.nodes.doctor_checks import COMPRESSED_IMAGE, IMAGE, NAVSATFIX, ODOMETRY
 from d2vpr_ros.nodes.doctor_ears import TF_QOS, Ear, Transforms, publishers
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
+    GpsFacts,
     ImageFacts,
     MountFacts,
     OdometryFacts,
@@ -73,7 +84,9 @@ def observe(topics: Sequence[str], odometry: str | None, parameters: Mapping[str
         sim_time = Parameter("use_sim_time", value=bool(parameters.get("use_sim_time", False)))
         node = Node("d2vpr_doctor", context=context, parameter_overrides=[sim_time])
         try:
-            return _Observer(node).observe(topics, odometry, parameters, cameras, seconds)
+            return _Observer(node, _image_range_of(str(parameters.get("map", "")))).observe(
+                topics, odometry, parameters, cameras, seconds
+            )
         finally:
             node.destroy_node()
     finally:
@@ -81,8 +94,8 @@ def observe(topics: Sequence[str], odometry: str | None, parameters: Mapping[str
 
 
 class _Observer:
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node, image_range: Range | None) -> None:
+        self._node, self._image_range = node, image_range
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
 
@@ -99,14 +112,17 @@ class _Observer:
         self._discover(topics)
         found = {name: types for name, types in node.get_topic_names_and_types() if node.count_publishers(name)}
         odometry_topics = tuple(sorted(name for name, types in found.items() if ODOMETRY in types))
-        chosen = self._full(odometry) if odometry else _only(odometry_topics)
+        chosen = self._full(odometry) if odometry else _only(odometry_topics, "/odom")
 
         transforms = Transforms(node)
         images = {t: self._image_ear(t, found.get(t, [])) for t in topics}
         infos = {t: f"/{camera_namespace(t)}/camera_info".replace("//", "/") for t in topics}
         info_ears = {t: Ear(node, CameraInfo, topic, NEWEST_ONLY) for t, topic in infos.items()}
         odometry_ear = Ear(node, Odometry, chosen, ODOMETRY_QOS, kept=100_000) if chosen else None
-        if topics or odometry_ear or transforms.readable:
+        gps_topics = sorted(name for name, types in found.items() if NAVSATFIX in types)
+        gps_topic = _only(gps_topics, "/gps/fix") if parameters["use_gps"] else None
+        gps_ear = Ear(node, NavSatFix, gps_topic, NEWEST_ONLY, kept=10_000) if gps_topic else None
+        if topics or odometry_ear or gps_ear or transforms.readable:
             self._spin(seconds)
 
         image_facts = tuple(self._image(t, ear) for t, ear in images.items())
@@ -129,11 +145,15 @@ class _Observer:
             clock="/clock" in found,
             images=image_facts,
             camera_infos=tuple(_camera_info(ear, topic) for topic, ear in info_ears.items()),
-            odometry=_odometry(odometry_ear, node) if odometry_ear else None,
+            odometry=_odometry(odometry_ear, node, mounts, partial(transforms.fixed, base)) if odometry_ear else None,
+            gps=_gps(gps_ear, node) if gps_ear else None,
             mounts=tuple(mounts),
             tf_readable=transforms.readable,
             odom_parent=transforms.parent(str(parameters["odom_frame"])),
             tf_senders=tuple(sender.node for sender in publishers(node, "/tf", TF_QOS)[1]),
+            tf_elsewhere=()
+            if "/tf_static" in found
+            else tuple(sorted(name for name in found if name.endswith("/tf_static"))),
         )
 
     def _full(self, topic: str) -> str:
@@ -170,10 +190,19 @@ class _Observer:
             return ImageFacts(stream)
         encoding = str(message.encoding if hasattr(message, "encoding") else message.format)
         try:
-            height, width = decode_image(message).shape[:2]
+            height, width = decode_image(message, self._image_range).shape[:2]
         except UserError as error:
             return ImageFacts(stream, len(message.data), None, encoding, str(error))
         return ImageFacts(stream, len(message.data), (width, height), encoding)
+
+
+def _image_range_of(path: str) -> Range | None:
+    """What the map that is to be localized in takes of 16-bit images; None where it does not say it."""
+    if not path:
+        return None
+    with suppress(UserError), connect(Path(path).expanduser()) as connection:  # what is wrong with it is said elsewhere
+        return read_header(Path(path), connection).image_range
+    return None
 
 
 def _camera_of(topic: str, number: int, cameras: Sequence[RobotCamera]) -> RobotCamera:
@@ -182,14 +211,31 @@ def _camera_of(topic: str, number: int, cameras: Sequence[RobotCamera]) -> Robot
     return next(named, cameras[min(number, len(cameras) - 1)])
 
 
-def _only(topics: Sequence[str]) -> str | None:
-    """The odometry that is meant where none was named."""
-    return "/odom" if "/odom" in topics else topics[0] if len(topics) == 1 else None
+def _only(topics: Sequence[str], usual: str) -> str | None:
+    """The topic that is meant where none was named."""
+    return usual if usual in topics else topics[0] if len(topics) == 1 else None
 
 
-def _odometry(ear: Ear, node: Node) -> OdometryFacts:
+def _gps(ear: Ear, node: Node) -> GpsFacts:
+    every = [(message, read_fix(message)) for message in ear.messages]
+    null = sum(fix is None and is_null_island(message.latitude, message.longitude) for message, fix in every)
+    fixes = [fix for _, fix in every if fix is not None]
+    steps = [(ground_distance(a, b), (b.stamp_ns - a.stamp_ns) * 1e-9) for a, b in itertools.pairwise(fixes)]
+    jumps_m = max((metres for metres, seconds in steps if is_jump(metres, seconds)), default=0.0)
+    return GpsFacts(ear.stream(node), tuple(fixes), null, len(every) - len(fixes) - null, jumps_m)
+
+
+def _odometry(ear: Ear, node: Node, mounts: Sequence[MountFacts], find: Callable[[str], Pose | None]) -> OdometryFacts:
+    """
+    Args:
+        find: T_base_frame by tf.
+    """
     if ear.newest is None:
         return OdometryFacts(ear.stream(node))
+    child = str(ear.newest.child_frame_id).lstrip("/")
+    on_base = find(child) is not None or any(mount.given and mount.camera_frame == child for mount in mounts)
+    frames = [f"{m.header.frame_id} -> {m.child_frame_id}" for m in ear.messages]
+    mixed = tuple(name for name in dict.fromkeys(frames) if name != frames[-1])
     motion, is_pose, speed_mps = MotionBuffer(), True, 0.0
     for message in ear.messages:
         try:
@@ -197,7 +243,7 @@ def _odometry(ear: Ear, node: Node) -> OdometryFacts:
             is_pose, speed_mps = True, max(speed_mps, motion.speed_mps)
         except ValueError:
             is_pose = False
-    return OdometryFacts(ear.stream(node), str(ear.newest.child_frame_id), is_pose, speed_mps)
+    return OdometryFacts(ear.stream(node), child, on_base, mixed, is_pose, speed_mps)
 
 
 def _camera_info(ear: Ear, image_topic: str) -> CameraInfoFacts:

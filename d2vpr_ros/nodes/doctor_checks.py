@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 
+from d2vpr_ros.localize.base_odometry import is_base
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
+    GpsFacts,
     ImageFacts,
     OdometryFacts,
     SimTime,
@@ -16,6 +19,7 @@ from d2vpr_ros.nodes.doctor_lines import Line, fail, ok, warn
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 ODOMETRY = "nav_msgs/msg/Odometry"
+NAVSATFIX = "sensor_msgs/msg/NavSatFix"
 
 _CLOCKS_DIFFER_S = 60.0  # as the localizer's StampWatch: beyond, stamps only order the images
 _FUTURE_S = 0.1
@@ -75,20 +79,22 @@ def check_odometry(
     lines.append(_check_rate(stream, _SLOWEST_ODOMETRY_HZ, "publish it at 10 Hz or more"))
     if not odometry.is_pose:
         lines.append(fail(f"{stream.topic}: its pose holds NaN or no rotation", "mend the odometry's driver"))
-    if odometry.child_frame_id != base_frame:
-        lines.append(
-            warn(
-                f"{stream.topic}: moves '{odometry.child_frame_id}', not '{base_frame}'",
-                f"set base_frame:={odometry.child_frame_id or 'NAME'}, or child_frame_id in the odometry",
-            )
-        )
-    else:
-        lines.append(ok(f"{stream.topic}: {stream.frame_id} -> {odometry.child_frame_id}"))
+    lines.append(_check_frames(odometry, base_frame))
+    if odometry.mixed:
+        named = ", ".join((f"{stream.frame_id} -> {odometry.child_frame_id}", *odometry.mixed))
+        lines.append(fail(f"{stream.topic}: mixes {named}", "give each publisher a topic of its own"))
     if odometry.speed_mps > top_speed_mps:
         lines.append(
             warn(
                 f"{stream.topic}: {odometry.speed_mps:.1f} m/s, more than top_speed_mps ({top_speed_mps:g})",
                 f"set top_speed_mps:={1.5 * odometry.speed_mps:.1f}, or the robot is lost wherever odometry fails",
+            )
+        )
+    if (back_s := max_step_back_s(stream)) > 1.0:
+        lines.append(
+            fail(
+                f"{stream.topic}: its stamps went back by {back_s:.1f} s",
+                "one publisher per topic; after a simulator's reset the localizer starts anew by itself",
             )
         )
     for image in images:
@@ -103,6 +109,29 @@ def check_odometry(
                     )
                 )
     return lines
+
+
+def max_step_back_s(stream: Stream) -> float:
+    """How far the stamps went back at most, from one message to the next."""
+    steps = (a - b for a, b in itertools.pairwise(stream.stamps_ns))
+    return max(0.0, max(steps, default=0) * 1e-9)
+
+
+def _check_frames(odometry: OdometryFacts, base_frame: str) -> Line:
+    topic, child = odometry.stream.topic, odometry.child_frame_id
+    if child.lstrip("/") == base_frame:
+        return ok(f"{topic}: {odometry.stream.frame_id} -> {child}")
+    if odometry.on_base:
+        return ok(f"{topic}: {odometry.stream.frame_id} -> {child}, moved to {base_frame} by the transform between")
+    if is_base(child.lstrip("/"), base_frame):
+        return warn(
+            f"{topic}: moves '{child}', which is taken for '{base_frame}'",
+            f"publish the transform between them, or set base_frame:={child or 'NAME'}",
+        )
+    return fail(
+        f"{topic}: moves '{child}', and tf does not say where that is on '{base_frame}': it is left out",
+        f"publish that transform, or set base_frame:={child}",
+    )
 
 
 def check_camera_info(info: CameraInfoFacts, image: ImageFacts) -> Line:
@@ -122,6 +151,38 @@ def check_camera_info(info: CameraInfoFacts, image: ImageFacts) -> Line:
             "calibrate for the images that are published",
         )
     return ok(f"{info.topic}: calibrated, {info.size[0]} x {info.size[1]}")
+
+
+def check_gps(gps: GpsFacts | None, listened_s: float, least_radius_m: float) -> list[Line]:
+    """GPS: whether it has a fix, where no vehicle can be, and where it is against the map.
+
+    Args:
+        least_radius_m: the localizer's parameter gps_gate_least_m.
+    """
+    if gps is None:
+        return []
+    topic = gps.stream.topic
+    lines = _check_senders(gps.stream, (NAVSATFIX,), "", listened_s)
+    if gps.null_island:
+        said = f"{topic}: {gps.null_island} messages at 0 N 0 E, as receivers send before they have a fix"
+        lines.append(warn(said, "wait until it has one; such messages are left out"))
+    if gps.without:
+        lines.append(warn(f"{topic}: {gps.without} messages have no fix", "wait until it has one"))
+    if gps.jumps_m:
+        lines.append(
+            warn(f"{topic}: jumps by {gps.jumps_m:.0f} m, which no vehicle does", "one receiver per topic; its antenna")
+        )
+    if not gps.fixes:
+        return lines
+    sigma_m = gps.fixes[-1].sigma_m
+    exact = "does not say how exact it is" if sigma_m is None else f"exact to {sigma_m:.1f} m"
+    if gps.to_map_m is None:
+        return [*lines, ok(f"{topic}: has a fix, {exact}")]
+    away = f"{gps.to_map_m:.0f} m from the nearest place of the map"
+    if gps.to_map_m > least_radius_m:
+        cure = "localize in a map of where the robot is, or set use_gps:=false if the receiver is wrong"
+        return [*lines, warn(f"{topic}: {away}", cure)]
+    return [*lines, ok(f"{topic}: {exact}, {away}")]
 
 
 def check_topics_without_one(topics: Sequence[tuple[str, str]], domain: str) -> list[Line]:

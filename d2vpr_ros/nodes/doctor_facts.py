@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize.gps_gate import GpsFix
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,36 @@ class OdometryFacts:
     """One odometry topic.
 
     Attributes:
+        child_frame_id: the frame it moves, and on_base: whether tf or a camera's mount says where that is on the base.
+        mixed: other frames than those of the newest message, as `odom -> base_link`, that came on it, too.
         is_pose: whether the newest message holds a pose at all (finite, a quaternion).
         speed_mps: the highest over half a second.
     """
 
     stream: Stream
     child_frame_id: str = ""
+    on_base: bool = False
+    mixed: tuple[str, ...] = ()
     is_pose: bool = True
     speed_mps: float = 0.0
+
+
+@dataclass(frozen=True)
+class GpsFacts:
+    """One topic of a GPS receiver.
+
+    Attributes:
+        fixes: in order; null_island: messages at 0 N 0 E, which is none; without: others that have none.
+        jumps_m: the longest step between two fixes that no vehicle makes; 0 without such a step.
+        to_map_m: from the newest fix to the nearest place of the map, metres; None where the map does not tell.
+    """
+
+    stream: Stream
+    fixes: tuple[GpsFix, ...] = ()
+    null_island: int = 0
+    without: int = 0
+    jumps_m: float = 0.0
+    to_map_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +224,7 @@ class SystemFacts:
         tf_readable: whether /tf could be listened to here (tf2_msgs).
         odom_parent: what tf has as the parent of odom_frame; empty if nothing.
         tf_senders: the nodes that publish /tf, without this one.
+        tf_elsewhere: topics tf_static in namespaces, where nobody publishes /tf_static.
     """
 
     image_topics: Mapping[str, str] = field(default_factory=dict)
@@ -209,7 +233,9 @@ class SystemFacts:
     images: tuple[ImageFacts, ...] = ()
     camera_infos: tuple[CameraInfoFacts, ...] = ()
     odometry: OdometryFacts | None = None
+    gps: GpsFacts | None = None
     mounts: tuple[MountFacts, ...] = ()
     tf_readable: bool = True
     odom_parent: str = ""
     tf_senders: tuple[str, ...] = ()
+    tf_elsewhere: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from d2vpr_ros.nodes.doctor_facts import DeviceFacts, MapFacts, MiddlewareFacts
 
 if TYPE_CHECKING:
     from d2vpr_ros.describe import Extractor
+    from d2vpr_ros.localize.gps_gate import GpsFix
 
 _NODE = "d2vpr_localizer"
 _GPU_SIGNS = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
@@ -101,6 +102,22 @@ def inspect_map(path: str, extractor: Extractor | None) -> MapFacts:
     header = place_map.header
     pictures = int(np.count_nonzero(place_map.picture_sizes()))
     return MapFacts(path, "", mismatch, len(place_map), header.metric, header.geo_tagged, pictures)
+
+
+def metres_to_map(path: str, fix: GpsFix) -> float | None:
+    """From a fix to the nearest place of a map, on the ground; None where the map does not lie on the earth."""
+    from d2vpr_ros.mapping import read_map
+    from d2vpr_ros.mapping.earth import earth_of
+
+    try:
+        place_map = read_map(path)
+    except UserError:  # said elsewhere
+        return None
+    earth = earth_of(place_map)
+    if earth is None:
+        return None
+    away = place_map.positions[:, :2] - np.array(earth.to_map(fix.latitude, fix.longitude))
+    return float(np.hypot(*away.T).min())
 
 
 def inspect_middleware(rmw: str, environment: Mapping[str, str] = os.environ) -> MiddlewareFacts:

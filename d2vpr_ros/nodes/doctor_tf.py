@@ -55,3 +55,11 @@ def check_published_tf(system: SystemFacts, map_frame: str, odom_frame: str) -> 
 
 def _numbers(values: Sequence[float]) -> str:
     return "[" + ", ".join(repr(round(value, 4) + 0.0) for value in values) + "]"
+
+
+def check_namespace(topics: Sequence[str]) -> Line:
+    """Where fixed transforms are, if nobody publishes them where tf2 listens."""
+    return warn(
+        f"tf: nobody publishes /tf_static, which the localizer listens to, but there is {', '.join(topics)}",
+        "start the localizer in that namespace with -r /tf:=tf -r /tf_static:=tf_static, as Nav2 does",
+    )

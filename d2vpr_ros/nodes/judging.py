@@ -66,6 +66,8 @@ class Judging:
         """
         if self._mounts[camera] is None:
             self._ask_for_mount(frame, now_s, camera)
+        if (mount := self._mounts[camera]) is not None:
+            self._inputs.mounts[self._settings.camera_frame or frame.camera.lstrip("/")] = mount
         if len(self._mounts) == 1:
             if localizer.cameras.mounts[0] is None and self._mounts[0] is not None:
                 localizer.use_mount(self._mounts[0])
@@ -129,7 +131,9 @@ class Judging:
             (descriptor,) = loaded.localizer.extractor.describe([frame.rgb])
         odometry = self._moving(loaded, camera, descriptor, self._inputs.odometry_at(frame.stamp_ns), now_s)
         restriction = self._inputs.restriction_at(frame.stamp_ns, loaded.earth)
-        return loaded.localizer.match(descriptor, frame.stamp_ns, odometry, restriction, frame.rgb, camera)
+        estimate = loaded.localizer.match(descriptor, frame.stamp_ns, odometry, restriction, frame.rgb, camera)
+        self._inputs.report_far_fix(estimate)
+        return estimate
 
     def _moving(
         self, loaded: Loaded, camera: int, descriptor: npt.NDArray[np.float32], odometry: Pose | None, now_s: float

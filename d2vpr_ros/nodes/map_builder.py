@@ -27,15 +27,16 @@ from d2vpr_ros.bags.calibration import camera_namespace
 from d2vpr_ros.bags.covariance import moved
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import read_pose, stamp_ns
+from d2vpr_ros.fields import one_line, read_pose, stamp_ns
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import PosedFrame
+from d2vpr_ros.localize.base_odometry import is_base
 from d2vpr_ros.mapping import BuildOptions, Camera, KeyframeRule, MapBuilder, MapHeader
 from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE
 from d2vpr_ros.mapping.session import live_session
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.blocking_service import BlockingService
-from d2vpr_ros.nodes.builder_settings import PARAMETERS
+from d2vpr_ros.nodes.builder_settings import PARAMETERS, to_range
 from d2vpr_ros.nodes.live_camera import LiveCamera
 from d2vpr_ros.nodes.parameters import declare
 from d2vpr_ros.nodes.poses import LivePoses, PoseWindow, TfPoses
@@ -88,7 +89,10 @@ class MapBuilderNode(Node):
         extractor = Extractor.open(values["weights"], device=values["device"], projection=values["projection"])
         rule = KeyframeRule(values["spacing_m"], values["turn_deg"], values["max_interval_s"] or None)
         options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
-        header = MapHeader(extractor.identity, extractor.width, self._map_frame, rule.spacing_m)
+        self._image_range = to_range(values["image_range"])
+        header = MapHeader(
+            extractor.identity, extractor.width, self._map_frame, rule.spacing_m, image_range=self._image_range
+        )
         self._builder: MapBuilder = self._open.enter_context(
             live_session(self._path, header, values["append"], extractor, self._of_pictures, options)
         )
@@ -155,6 +159,11 @@ class MapBuilderNode(Node):
         with_covariance = isinstance(message, Odometry)
         try:
             pose = read_pose(message.pose.pose if with_covariance else message.pose)
+            if with_covariance and not is_base(message.child_frame_id.lstrip("/"), self._values["base_frame"]):
+                raise ValueError(
+                    f"{self._pose_input.topic_name} is that of {one_line(message.child_frame_id)}, not of "
+                    f"{self._values['base_frame']}: set base_frame to that, or take odometry of the base"
+                )
         except ValueError as error:
             self.get_logger().warning(f"pose left out: {error}", throttle_duration_sec=10.0)
             return
@@ -185,7 +194,7 @@ class MapBuilderNode(Node):
         if not self._builder.keep(name, pose, arrival.stamp_ns):
             return
         try:
-            frame = read_frame(arrival.message, name)
+            frame = read_frame(arrival.message, name, self._image_range)
         except UserError as error:
             self._builder.counts.leave_out(UNREADABLE)
             self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)

@@ -70,5 +70,8 @@ class Outputs:
         if not np.isfinite(loaded.localizer.map.geo[estimate.matches[0].row, 2]):
             altitude = float("nan")
         covariance = earth.covariance(estimate.covariance[:3, :3])
+        if not np.isfinite([latitude, longitude, *covariance.ravel()]).all():  # beyond the horizon of the map's plane
+            self._fixes.publish(messages.no_fix(estimate.stamp_ns, self._base_frame))
+            return
         geo = latitude, longitude, altitude
         self._fixes.publish(messages.fix(estimate.stamp_ns, geo, covariance, self._base_frame))

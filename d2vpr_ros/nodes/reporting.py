@@ -27,7 +27,7 @@ def report_values(
         **({"mount": mounts[0]} if not settings.cameras[0].name else {}),
         **_by_camera(answering, settings, now_s),
         "odometry": inputs.odometry_status(image_ns, now_s),
-        "gps": inputs.gps_status(image_ns, loaded.earth) if settings.use_gps else "off",
+        "gps": inputs.gps_status(newest, loaded.earth) if settings.use_gps else "off",
         "tf": tf.status if tf else "off",
         "device": str(localizer.extractor.device),
         "search_backend": localizer.search.status,

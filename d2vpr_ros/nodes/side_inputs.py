@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from d2vpr_ros.bags.calibration import Calibration, calibration_of
-from d2vpr_ros.fields import NANOSECONDS, read_pose, stamp_ns
+from d2vpr_ros.fields import NANOSECONDS, one_line
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize import Estimate, State
+from d2vpr_ros.localize.base_odometry import BaseOdometry
 from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
-from d2vpr_ros.localize.motion import MotionBuffer
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import Restriction
 
 _REPORTED_S = 5.0  # so that /diagnostics, once a second, misses no passing problem
 _MOST_PIXELS = 1e6  # a focal length of more is none
-_FARTHEST_M = 1e7  # beyond, positions differ by rounding alone
 
 
 class SideInputs:
@@ -25,37 +23,45 @@ class SideInputs:
 
     Attributes:
         motion: the odometry.
-        odometry_frames: the frame it is in, and the frame it moves.
+        mounts: T_base_camera of cameras whose mount is known, by the frame of their images.
         calibrations: of the cameras, by number, as far as they are known.
     """
 
-    def __init__(self, gate: GpsGate, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        gate: GpsGate,
+        say: Callable[[str], object],
+        base_frame: str = "base_link",
+        find: Callable[[str, str], Pose | None] | None = None,
+    ) -> None:
         """
         Args:
             say: takes one line about input that is left out; may be called often.
+            find: asks tf for the transform between two frames on the robot; None where tf2 is not installed.
         """
-        self.motion = MotionBuffer()
+        self.mounts: dict[str, Pose] = {}
+        self._odometry = BaseOdometry(
+            base_frame, lambda frame: (find and find(base_frame, frame)) or self.mounts.get(frame)
+        )
+        self.motion = self._odometry.motion
         self.calibrations: dict[int, Calibration] = {}
-        self._gate = gate
+        self._gate, self._base_frame = gate, base_frame
         self._fix: GpsFix | None = None
         self._has_fix = True
-        self.odometry_frames = ("", "")
         self._say = say
         self._epoch = 0
         self._problem, self._problem_s = "", float("-inf")
         self._fastest_mps = gate.top_speed_mps
 
+    @property
+    def odometry_frames(self) -> tuple[str, str]:
+        """The frame that `motion` is in, and the frame it moves: the base, where it was moved to that."""
+        frame, moved = self._odometry.frames
+        return frame, self._base_frame if self._odometry.moved else moved
+
     def take_odometry(self, message: Any, now_s: float) -> None:
         """A nav_msgs/Odometry, and the steady clock's time."""
-        try:
-            pose = read_pose(message.pose.pose)
-            if np.abs(pose.position).max() > _FARTHEST_M:
-                raise ValueError(f"not a pose: {pose.numbers[:3]}")
-            problem = self.motion.add(stamp_ns(message.header), pose)
-        except ValueError as error:
-            problem = str(error)
-        self.odometry_frames = str(message.header.frame_id).lstrip("/"), str(message.child_frame_id).lstrip("/")
-        if problem:
+        if problem := self._odometry.take(message, now_s):
             self.report(problem, now_s)
         elif (speed_mps := self.motion.speed_mps) > self._fastest_mps:
             if self._fastest_mps == self._gate.top_speed_mps:
@@ -83,14 +89,26 @@ class SideInputs:
         """The places that come into question by GPS for an image."""
         return self._gate.restriction(self._fix, stamp, earth)
 
-    def gps_status(self, image_ns: int | None, earth: Earth | None) -> str:
-        """For /diagnostics: none, no fix, stale, or within how many metres is searched."""
+    def report_far_fix(self, estimate: Estimate) -> None:
+        """Say that images contradict the receiver, where they do."""
+        if estimate.far_fix_m is not None and estimate.state is State.LOCALIZED:
+            self._say(f"GPS: {_far(estimate.far_fix_m)}, and the images know the place: the fix is not obeyed")
+
+    def gps_status(self, newest: Estimate | None, earth: Earth | None) -> str:
+        """For /diagnostics: none, no fix, stale, within how many metres is searched, or how far from the map it is.
+
+        Args:
+            newest: the estimate of the newest image.
+        """
         fix = self._fix
         if fix is None:
             return "none" if self._has_fix else "no fix"
         if earth is None:
             return "not used: the map does not say where it lies on the earth"
-        region = self._gate.region(fix, fix.stamp_ns if image_ns is None else image_ns, earth)
+        if newest is not None and newest.far_fix_m is not None:
+            contradicted = newest.state is State.LOCALIZED
+            return f"{_far(newest.far_fix_m)}{': contradicted by the images' if contradicted else ''}"
+        region = self._gate.region(fix, fix.stamp_ns if newest is None else newest.stamp_ns, earth)
         if region is not None:
             return f"within {region.radius_m:.0f} m"
         return "stale" if self._has_fix else "no fix"
@@ -119,7 +137,14 @@ class SideInputs:
         if image_ns is not None and self.motion.at(image_ns) is None:
             return f"stale: the newest is {(image_ns - newest[0]) / NANOSECONDS:.1f} s older than the image"
         top_mps = self._gate.top_speed_mps
+        if self._odometry.moved and self._fastest_mps <= top_mps:
+            return f"ok; that of {one_line(self._odometry.frames[1])}, moved to {self._base_frame}"
         return "ok" if self._fastest_mps <= top_mps else f"ok; {too_fast(self._fastest_mps, top_mps)}"
+
+
+def _far(metres: float) -> str:
+    shown = f"{metres / 1000:.1f} km" if metres >= 1000 else f"{metres:.0f} m"
+    return f"the fix is {shown} from the nearest place of the map"
 
 
 def too_fast(speed_mps: float, top_speed_mps: float) -> str:
