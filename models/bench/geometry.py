@@ -1,6 +1,6 @@
 """What the pictures of a map prove about one image: its pose, its inliers, and what they cost.
 
-    python -m models.bench.geometry --folder FOLDER --footage FOOTAGE
+    OPENBLAS_NUM_THREADS=1 python -m models.bench.geometry --folder FOLDER --footage FOOTAGE
     python -m models.bench.geometry --folder FOLDER --only towns --seeds 30 --queries 15
 
 One image alone: the first eight candidates of nano, no odometry, no history; of their groups the one with a pose and
@@ -12,11 +12,7 @@ to these towns, nor to the snow pairs, the room and the held-out floors. Times a
 from __future__ import annotations
 
 import argparse
-import os
-
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -28,17 +24,18 @@ from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.multiview import GeometryParams, PlaceGeometry
 from models.bench.geometry_answers import (
     CANDIDATES,
+    OFF_M,
     Answer,
     PoseFigures,
     ask,
+    count_within,
     pose_figures,
     quantile,
     right_inliers,
-    count_within,
 )
 from models.bench.geometry_cost import NANO, STORED_PLACES, Footprint, cost, footprint
 from models.bench.geometry_ranking import LOOK_ALIKE, Ranked, look_alike, of_answers, of_benchmark, ranking_figures
-from models.bench.geometry_scenes import DARK, DAY, SLAM, TRUTH, Scene, campus_scene, room_scene, town_scene
+from models.bench.geometry_scenes import DARK, DAY, TRUTH, Scene, campus_scene, room_scene, town_scene
 from models.bench.timing import ROUNDS, Times, median_ms, processor, ratio
 from models.benchmarks import snow, tower
 from models.data import HELD_OUT_FLOORS
@@ -81,10 +78,13 @@ def main(words: Sequence[str] | None = None) -> None:
     if "wrong" in only:
         show("inliers of right and wrong places, with a pose", wrong_table(answers))
     if "ranking" in only:
-        ranked = {f"towns, {name}": of_answers(answers[name]) for name in ("night",)}
-        ranked |= {"towns, night, two views where there is no pose": of_answers(answers["night"], mixed=True)}
+        ranked = {
+            "towns, night": of_answers(answers["night"]),
+            "towns, night, two views where there is no pose": of_answers(answers["night"], mixed=True),
+        }
         if args.footage:
-            ranked |= {one.name: of_benchmark(one, nano, features) for one in (snow(args.footage)[0], tower(args.footage)[0])}  # fmt: skip
+            benchmarks = snow(args.footage)[0], tower(args.footage)[0]
+            ranked |= {one.name: of_benchmark(one, nano, features) for one in benchmarks}
         show(f"re-ranking the first {CANDIDATES} candidates by inliers", ranking_table(ranked))
     if "floors" in only:
         floors = {
@@ -138,7 +138,7 @@ def ask_scene(scene: Scene, features: FeatureExtractor) -> dict[str, list[Answer
 
 def by_group(answers: Answers) -> dict[str, list[Answer]]:
     """Each condition, and those by day and those of bad light and weather together."""
-    found = {}
+    found: dict[str, list[Answer]] = {}
     for group in (DAY, DARK):
         known = [name for name in group if name in answers]
         found |= {name: list(answers[name]) for name in known}
@@ -182,13 +182,16 @@ def within_lines(answers: Answers, limits_m: Sequence[float]) -> list[str]:
 
 def wrong_table(answers: Answers) -> list[str]:
     """Inliers at the low end of right places and at the high end of wrong ones."""
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for title, group in ((", ".join(DAY), DAY), (", ".join(DARK), DARK)):
         every = [one for name in group for one in answers[name]]
-        far, foreign = ([n for one in every for n in part(one)] for part in (lambda a: a.far, lambda a: a.foreign))
+        far, foreign = [pair for one in every for pair in one.far], [pair for one in every for pair in one.foreign]
         rows[f"right, {title}"] = low_cells(right_inliers(every))
-        rows[f"over 15 m away, {title}"] = high_cells(far)
-        rows[f"another town's, {title}"] = high_cells(foreign)
+        rows[f"over 15 m away, {title}"] = high_cells([inliers for inliers, _ in far])
+        rows[f"those with a pose over {OFF_M:g} m off, {title}"] = high_cells(
+            [inliers for inliers, off in far if off > OFF_M]
+        )
+        rows[f"another town's, {title}"] = high_cells([inliers for inliers, _ in foreign])
     return table(["pairs", "5 %", *(f"{100 * share:g} %" for share in HIGH)], rows)
 
 
@@ -222,7 +225,8 @@ def floor_table(floors: Mapping[str, tuple[Sequence[Ranked], Sequence[Ranked]]])
 
 
 def cost_table(times: Times) -> list[str]:
-    return table(["ms", f"times {NANO}"], {name: [f"{median_ms(times, name):.1f}", f"{ratio(times, name, NANO):.2f}"] for name in times})  # fmt: skip
+    rows = {name: [f"{median_ms(times, name):.1f}", f"{ratio(times, name, NANO):.2f}"] for name in times}
+    return table(["ms", f"times {NANO}"], rows)
 
 
 def size_lines(found: Footprint) -> list[str]:

@@ -18,6 +18,7 @@ from models.bench.geometry_scenes import Query, Scene
 CANDIDATES = 8
 WRONG_CANDIDATES = 3
 ELSEWHERE_M = 15.0
+OFF_M = 2.0  # a pose further off is wrong, whatever place it comes from
 CONFIDENCE = 0.95
 
 
@@ -31,8 +32,9 @@ class Answer:
         places: T_map_cameraOptical of each sighting's place.
         by_sift: RootSIFT's comparison with the first candidate.
         axes, near_m: as in `Scene`.
-        far, foreign: inliers with a pose, 0 where there is none, of places that the image does not show: the groups of
-            the best candidates among the map's places over 15 m away, and among another town's.
+        far, foreign: of the groups of the best candidates among the map's places over 15 m away, and among another
+            town's: inliers with a pose, 0 where there is none, and the error of that pose in metres (infinite). The far
+            end of a street is seen from over 15 m away, too: such a pose may be right.
     """
 
     truth: Pose
@@ -41,8 +43,8 @@ class Answer:
     by_sift: Verification
     axes: tuple[int, ...]
     near_m: float
-    far: tuple[int, ...]
-    foreign: tuple[int, ...]
+    far: tuple[tuple[int, float], ...]
+    foreign: tuple[tuple[int, float], ...]
 
     @property
     def chosen(self) -> Sighting | None:
@@ -98,14 +100,21 @@ def ask(geometry: PlaceGeometry, query: Query, scene: Scene, foreign: PlaceGeome
         by_sift(place_map, int(best[0]), query),
         scene.axes,
         scene.near_m,
-        wrong_inliers(geometry, view, best[away > ELSEWHERE_M]),
-        () if foreign is None else wrong_inliers(foreign, view, best_rows(foreign.map, query)),
+        tuple(off(one, query.truth, scene.axes) for one in rivals(geometry, view, best[away > ELSEWHERE_M])),
+        ()
+        if foreign is None
+        else tuple((posed_inliers(one), np.inf) for one in rivals(foreign, view, best_rows(foreign.map, query))),
     )
 
 
-def wrong_inliers(geometry: PlaceGeometry, view: View, rows: npt.NDArray[np.int64]) -> tuple[int, ...]:
-    """Of each group of the first candidates."""
-    return tuple(posed_inliers(one) for one in geometry.sightings(view, rows[:WRONG_CANDIDATES].tolist()))
+def rivals(geometry: PlaceGeometry, view: View, rows: npt.NDArray[np.int64]) -> tuple[Sighting, ...]:
+    """What the first of some candidates, none of them right, say."""
+    return geometry.sightings(view, rows[:WRONG_CANDIDATES].tolist())
+
+
+def off(sighting: Sighting, truth: Pose, axes: Sequence[int]) -> tuple[int, float]:
+    """Inliers with a pose, and how far that is off."""
+    return posed_inliers(sighting), np.inf if sighting.pose is None else error_m(sighting.pose, truth, axes)
 
 
 def best_rows(place_map: PlaceMap, query: Query) -> npt.NDArray[np.int64]:
@@ -188,11 +197,7 @@ def count_within(answers: Sequence[Answer], limit_m: float) -> int:
 
 def right_inliers(answers: Sequence[Answer]) -> list[int]:
     """Inliers with a pose, 0 where there is none, of the first right group of each image that has one."""
-    return [
-        posed_inliers(one.sightings[one.right.index(True)])
-        for one in answers
-        if True in one.right
-    ]
+    return [posed_inliers(one.sightings[one.right.index(True)]) for one in answers if True in one.right]
 
 
 def quantile(values: Sequence[float] | Array, share: float) -> float:

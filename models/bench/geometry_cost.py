@@ -71,7 +71,7 @@ def cost(geometry: PlaceGeometry, query: Query, extractor: Extractor, rounds: in
 
 def footprint(geometry: PlaceGeometry, rows: Sequence[int]) -> Footprint:
     """Of some places of a map."""
-    views = [array_bytes(view) for row in rows if (view := geometry.place_view(row)) is not None]
+    views = [array_bytes(seen) for row in rows if (seen := geometry.place_view(row)) is not None]
     marks = [found for row in rows if (found := geometry.landmarks(row)) is not None]
     view, landmarks = float(np.mean(views)), float(np.mean([array_bytes(one) for one in marks]))
     kept = [min(STORED_PLACES, most) for most in (geometry.params.kept_views, geometry.params.kept_landmarks)]

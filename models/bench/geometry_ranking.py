@@ -80,9 +80,7 @@ def ranking_figures(ranked: Sequence[Ranked]) -> RankingFigures:
     )
 
 
-def answered_share(
-    scores: npt.NDArray[np.int64], right: npt.NDArray[np.bool_], precision: float
-) -> float:
+def answered_share(scores: npt.NDArray[np.int64], right: npt.NDArray[np.bool_], precision: float) -> float:
     """The largest share of images that a threshold on their scores answers with at least this precision."""
     best = 0.0
     for limit in np.unique(scores):
@@ -152,8 +150,8 @@ def of_benchmark(one: Benchmark, extractor: Extractor, features: FeatureExtracto
     """Snow pairs and floors, pictures of the database as a map stores them."""
     stored = [through_jpeg(picture) for picture in one.database]
     places = np.arange(len(stored), dtype=np.float64)
-    looked = (look(pictures, extractor, features) for pictures in (one.queries, stored))
-    return of_views(*looked, one.positives, places)
+    queries, database = (look(pictures, extractor, features) for pictures in (one.queries, stored))
+    return of_views(queries, database, one.positives, places)
 
 
 def look_alike(
@@ -172,7 +170,8 @@ def look_alike(
     near = np.array([[a.video == b.video and abs(a.second - b.second) <= 3 for b in kept] for a in asked])
     videos = {video: number for number, video in enumerate(dict.fromkeys(one.video for one in kept))}
     places = np.array([1e6 * videos[one.video] + one.second for one in kept])
-    right, wrong = [], []
+    right: list[Ranked] = []
+    wrong: list[Ranked] = []
     for floor in floors:
         of_map, own = (np.array([one.floor == floor for one in part]) for part in (kept, asked))
         for chosen, ranked in ((own, right), (~own, wrong)):

@@ -6,7 +6,7 @@ Maps and drives are made by the commands that a user has, in a folder that keeps
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.verification import Picture
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.multiview import Lens, lens_of
-from models.bench.town import ASIDE_M, RATE_HZ, command
+from models.bench.town import ASIDE_M, command
 from models.bench.town import drive as town_drive
 from models.data import read_rows
 
@@ -60,13 +60,13 @@ class Scene:
 
     name: str
     place_map: PlaceMap
-    drives: dict[str, Callable[[], Iterator[Query]]]
+    drives: Mapping[str, Callable[[], Iterator[Query]]]
     axes: tuple[int, ...]
     near_m: float
 
 
 def town_scene(folder: Path, seed: int, extractor: Extractor, most: int, pose_topic: str = SLAM) -> Scene:
-    """A town at noon, and the drives 1.5 m aside under other conditions; with the noisy poses, or with the true ones."""
+    """A town at noon, and drives 1.5 m aside under other conditions; mapped with noisy poses, or with the true ones."""
     noisy = pose_topic == SLAM
     path = folder / f"{seed}{'' if noisy else '_exact'}.d2map"
     if not path.exists():
@@ -98,9 +98,7 @@ def room_scene(folder: Path, footage: Path, extractor: Extractor, most: int) -> 
 def campus_scene(folder: Path, footage: Path, extractor: Extractor, most: int) -> Scene:
     """campus_loop_ros: every other image is the map; nothing is known of the lens."""
     name, rows = "campus_loop_ros", read_rows(footage, "campus_loop_ros")
-    bags = [
-        footage_bag(folder, footage, name, part, rows[first::2]) for first, part in enumerate(("map", "queries"))
-    ]
+    bags = [footage_bag(folder, footage, name, part, rows[first::2]) for first, part in enumerate(("map", "queries"))]
     path = folder / f"{name}.d2map"
     if not path.exists():
         command("map", "build", bags[0], "-o", path, "--pose-topic", SLAM, "--max-gap", 5)
