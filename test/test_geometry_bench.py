@@ -114,7 +114,7 @@ def test_real_images_are_asked_for_and_their_errors_are_printed(
     footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["--folder", str(tmp_path), "--footage", str(footage), "--only", "campus", "--queries", "4"])
-    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| campus loop |"))
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| not known |"))
     assert row.split("|")[2].strip() == "4"
     assert "3.0" in row.split("|")[9]  # metres to the place: images are 3 m apart
 

@@ -70,11 +70,13 @@ def main(words: Sequence[str] | None = None) -> None:
         exact = [town_scene(args.folder, seed, nano, args.queries, TRUTH) for seed in args.seeds]
         show("map poses without noise", pose_table(by_group(ask_towns(exact, features, DAY))))
     if "room" in only:
-        room = ask_scene(room_scene(args.folder, args.footage, nano, args.queries), features)
-        show("sevenscenes_tsdf, the first 80 % are the map", pose_table(room), within_lines(room, ROOM_WITHIN))
+        rooms = [room_scene(args.folder, args.footage, nano, args.queries, with_lens) for with_lens in (True, False)]
+        room, lenses = ask_scenes(rooms, features)
+        title = "sevenscenes_tsdf, the first 80 % are the map, by intrinsics"
+        show(title, pose_table(room), within_lines(room, ROOM_WITHIN), lenses)
     if "campus" in only:
-        campus = ask_scene(campus_scene(args.folder, args.footage, nano, args.queries), features)
-        show("campus_loop_ros, every other image is the map, no intrinsics", pose_table(campus))
+        campus, lenses = ask_scenes([campus_scene(args.folder, args.footage, nano, args.queries)], features)
+        show("campus_loop_ros, every other image is the map, by intrinsics", pose_table(campus), lenses)
     if "wrong" in only:
         show("inliers of right and wrong places, with a pose", wrong_table(answers))
     if "ranking" in only:
@@ -131,9 +133,17 @@ def ask_towns(
     return found
 
 
-def ask_scene(scene: Scene, features: FeatureExtractor) -> dict[str, list[Answer]]:
-    geometry = PlaceGeometry(scene.place_map, features, ROOMY)
-    return {scene.name: [ask(geometry, query, scene) for drive in scene.drives.values() for query in drive()]}
+def ask_scenes(scenes: Sequence[Scene], features: FeatureExtractor) -> tuple[dict[str, list[Answer]], list[str]]:
+    """Every image of scenes with one drive, and what lens each was seen through in the end."""
+    answers, lenses = {}, []
+    for scene in scenes:
+        geometry, (drive,) = PlaceGeometry(scene.place_map, features, ROOMY), scene.drives.values()
+        queries = list(drive())
+        answers[scene.name] = [ask(geometry, query, scene) for query in queries]
+        of_map = geometry.place_lens(0)
+        focal = "not known" if of_map is None else f"{of_map.focal_px:.0f} px"
+        lenses.append(f"Intrinsics {scene.name}: map {focal}, images {geometry.intrinsics(queries[0].lens)}.")
+    return answers, lenses
 
 
 def by_group(answers: Answers) -> dict[str, list[Answer]]:
@@ -174,9 +184,9 @@ def pose_cells(found: PoseFigures) -> list[str]:
 
 def within_lines(answers: Answers, limits_m: Sequence[float]) -> list[str]:
     lines = []
-    for one in answers.values():
+    for name, one in answers.items():
         near = ", ".join(f"{count_within(one, limit)} within {metres(limit)}" for limit in limits_m)
-        lines.append(f"Of {len(one)} images {near}.")
+        lines.append(f"Intrinsics {name}: of {len(one)} images {near}.")
     return lines
 
 

@@ -20,6 +20,7 @@ WRONG_CANDIDATES = 3
 ELSEWHERE_M = 15.0
 OFF_M = 2.0  # a pose further off is wrong, whatever place it comes from
 CONFIDENCE = 0.95
+OTHER_CAMERA = 1  # a focal length that wrong places tell is not held for right ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ def ask(geometry: PlaceGeometry, query: Query, scene: Scene, foreign: PlaceGeome
 
 def rivals(geometry: PlaceGeometry, view: View, rows: npt.NDArray[np.int64]) -> tuple[Sighting, ...]:
     """What the first of some candidates, none of them right, say."""
-    return geometry.sightings(view, rows[:WRONG_CANDIDATES].tolist())
+    return geometry.sightings(view, rows[:WRONG_CANDIDATES].tolist(), camera=OTHER_CAMERA)
 
 
 def off(sighting: Sighting, truth: Pose, axes: Sequence[int]) -> tuple[int, float]:

@@ -78,21 +78,21 @@ def town_scene(folder: Path, seed: int, extractor: Extractor, most: int, pose_to
     return Scene(f"town {seed}", read_map(path), drives, (0, 1), 10.0)
 
 
-def room_scene(folder: Path, footage: Path, extractor: Extractor, most: int) -> Scene:
-    """sevenscenes_tsdf: the first four fifths are the map."""
+def room_scene(folder: Path, footage: Path, extractor: Extractor, most: int, with_lens: bool = True) -> Scene:
+    """sevenscenes_tsdf: the first four fifths are the map; with the intrinsics beside it, or with none."""
     name, rows = "sevenscenes_tsdf", read_rows(footage, "sevenscenes_tsdf")
-    cut = round(ROOM_SHARE * len(rows))
-    intrinsics = footage / name / "camera-intrinsics.txt"
-    options = ("--pose-of", "camera_optical", "--intrinsics", intrinsics)
+    cut, suffix = round(ROOM_SHARE * len(rows)), "" if with_lens else "_no_lens"
+    options: tuple[object, ...] = ("--pose-of", "camera_optical")
+    options += ("--intrinsics", footage / name / "camera-intrinsics.txt") if with_lens else ()
     bags = [
-        footage_bag(folder, footage, name, part, chosen, *options)
+        footage_bag(folder, footage, name, part + suffix, chosen, *options)
         for part, chosen in (("map", rows[:cut]), ("queries", rows[cut:]))
     ]
-    path = folder / f"{name}.d2map"
+    path = folder / f"{name}{suffix}.d2map"
     if not path.exists():
         command("map", "build", bags[0], "-o", path, "--pose-topic", SLAM, "--spacing", ROOM_SPACING_M)
     drives = {"": partial(read_queries, bags[1], extractor, most)}
-    return Scene("room (7-Scenes)", read_map(path), drives, (0, 1, 2), 0.5)
+    return Scene("as stated" if with_lens else "not known", read_map(path), drives, (0, 1, 2), 0.5)
 
 
 def campus_scene(folder: Path, footage: Path, extractor: Extractor, most: int) -> Scene:
@@ -102,7 +102,7 @@ def campus_scene(folder: Path, footage: Path, extractor: Extractor, most: int) -
     path = folder / f"{name}.d2map"
     if not path.exists():
         command("map", "build", bags[0], "-o", path, "--pose-topic", SLAM, "--max-gap", 5)
-    return Scene("campus loop", read_map(path), {"": partial(read_queries, bags[1], extractor, most)}, (0, 1), 5.0)
+    return Scene("not known", read_map(path), {"": partial(read_queries, bags[1], extractor, most)}, (0, 1), 5.0)
 
 
 def footage_bag(
