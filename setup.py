@@ -1,5 +1,6 @@
 """Builds d2vpr_ros as an ament_python package (colcon) and as a plain Python package (pip)."""
 
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -11,6 +12,9 @@ SHARE = f"share/{NAME}"
 def files(folder: str) -> list[str]:
     return sorted(str(path) for path in Path(folder).glob("*") if path.is_file())
 
+
+# `ros2 run` and `ros2 launch` look in lib/<package>: colcon puts commands there, pip, which makes a wheel, in bin only.
+FOR_ROS2_RUN = [(f"lib/{NAME}", files("scripts/lib"))] if "bdist_wheel" in sys.argv else []
 
 setup(
     name=NAME,
@@ -28,6 +32,8 @@ setup(
         (f"{SHARE}/launch", files("launch")),
         (f"{SHARE}/config", files("config")),
         (f"{SHARE}/weights", files("models/weights")),
+        (f"{SHARE}/hook", ["resource/path.dsv"]),  # named in colcon.pkg: `d2vpr` is on the PATH of the workspace
+        *FOR_ROS2_RUN,
     ],
     zip_safe=False,
     # No ROS package is named here: an apt installation of ROS has no metadata that pip would find.
@@ -58,9 +64,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"d2vpr = {NAME}.cli.main:main",
-            f"d2vpr_localizer = {NAME}.nodes.localizer:main",
-            f"d2vpr_map_builder = {NAME}.nodes.map_builder:main",
+            f"d2vpr = {NAME}.entry:d2vpr",
+            f"d2vpr_localizer = {NAME}.entry:d2vpr_localizer",
+            f"d2vpr_map_builder = {NAME}.entry:d2vpr_map_builder",
         ],
     },
 )

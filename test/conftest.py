@@ -57,3 +57,16 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
     # As if it were not started from this process: ROS finds its libraries at the start of a process.
     kept = {key: value for key, value in os.environ.items() if key not in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE",)}
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path / "hidden"), kept.get("PYTHONPATH")]))}
+
+
+@pytest.fixture(scope="session")
+def short_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a drive of four seconds, noon, and the map that the command makes of it, verb.d2map."""
+    from d2vpr_ros.cli.main import main as d2vpr
+    from d2vpr_ros.sim.drive import record_drive
+
+    folder = tmp_path_factory.mktemp("short_drive")
+    record_drive(folder / "noon", 7, "noon", duration_s=4.0, compressed=True)
+    words = ["map", "build", str(folder / "noon"), "-o", str(folder / "verb.d2map"), "--spacing", "2"]
+    assert d2vpr(words) == 0
+    return folder

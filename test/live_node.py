@@ -121,10 +121,12 @@ class Robot(Node):
         names = [topic.replace("~", "/d2vpr_localizer") for topic in topics]
         self.wait_until(lambda: all(self.count_publishers(name) > 0 for name in names))
 
-    def set_parameter(self, name: str, value: str) -> None:
-        """As `ros2 param set` does."""
+    def set_parameter(self, name: str, value: object) -> str:
+        """As `ros2 param set` does; why it is refused, empty if it is not."""
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        assert self.call(SetParameters, "~/set_parameters", request=request).results[0].successful
+        result = self.call(SetParameters, "~/set_parameters", request=request).results[0]
+        assert result.successful != bool(result.reason)
+        return str(result.reason)
 
     def call(
         self, kind: Any, service: str, while_waiting: Callable[[], object] | None = None, request: Any = None
@@ -180,15 +182,16 @@ class Robot(Node):
 
 @contextmanager
 def localizer(
-    map_path: Path, picture: npt.NDArray[np.uint8], *parameters: str
+    map_path: Path, picture: npt.NDArray[np.uint8], *parameters: str, arguments: Sequence[str] = ()
 ) -> Iterator[tuple[LocalizerNode, Robot]]:
     """Both in this process, spinning in the background.
 
     Args:
         parameters: more of the localizer's, as `name:=value`.
+        arguments: more of ROS's, for both.
     """
     words: Sequence[str] = (f"map:={map_path}", "min_probability:=0.8", "top_speed_mps:=5.0", *parameters)
-    rclpy.init(args=["--ros-args", *(word for parameter in words for word in ("-p", parameter))])
+    rclpy.init(args=["--ros-args", *arguments, *(word for parameter in words for word in ("-p", parameter))])
     node, robot = LocalizerNode(), Robot(picture)
     executor, stop = SingleThreadedExecutor(), threading.Event()
 

@@ -6,21 +6,33 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from d2vpr_ros.bench.startup import measure_start_up
 from d2vpr_ros.cli.main import main
 from d2vpr_ros.describe.extractor import PRECISIONS
 from d2vpr_ros.describe.onnx_export import export
-from d2vpr_ros.describe.weights import weights_path
+from d2vpr_ros.model import D2VPR, AdapterWidths, D2VPRConfig
+from models.run_folder import write_weights
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a network that takes no time."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    write_weights(D2VPR(D2VPRConfig("tiny", 24, 2, 3, (1, 2), AdapterWidths(12, 6, 3, 3), 24, 8, 8, 4, 4)), path)
+    return path
 
 
 def test_all_backends_presets_and_batches_are_measured_and_a_peer_beside_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     peer, found = tmp_path / "peer.onnx", tmp_path / "bench.json"
-    export(weights_path("nano"), peer, "none")
-    words = ["--rounds", "1", "--batch", "1", "2", "--no-start-up", "--onnx", str(peer), "--json", str(found)]
+    export(tiny, peer, "none")
+    words = ["--weights", str(tiny), "--rounds", "1", "--batch", "1", "2", "--no-start-up"]
+    words += ["--onnx", str(peer), "--json", str(found)]
     assert main(["bench", *words]) == 0
     said, numbers = capsys.readouterr().out, json.loads(found.read_text())
     ways = {(row["backend"], row["preset"], row["batch"]) for row in numbers["speeds"] if not row["note"]}

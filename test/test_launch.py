@@ -12,32 +12,84 @@ import yaml
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.nodes import builder_settings, settings
-from d2vpr_ros.nodes.launching import camera_remappings, listed
+from d2vpr_ros.nodes.launching import camera_remappings, listed, node_parameters, parameter_values, transport_of
+from d2vpr_ros.nodes.names import slips
 from d2vpr_ros.nodes.parameters import Parameter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 COMMON = {
-    "map", "image_topic", "image_transport", "camera_frame", "device", "params_file", "namespace", "use_sim_time",
-    "log_level", "cameras", "image_topics",
+    "image_topic", "image_topics", "gps_topic", "params_file", "namespace", "use_sim_time", "respawn", "log_level",
 }  # fmt: skip
-ARGUMENTS = {
-    "localize": COMMON | {
-        "rviz", "autostart", "odom_topic", "gps_topic", "publish_initialpose", "publish_tf",
-    },
-    "build_map": COMMON | {"append", "pose_source", "pose_topic", "map_frame"},
-}  # fmt: skip
+NODES = {"localize": settings.PARAMETERS, "build_map": builder_settings.PARAMETERS}
+OTHERS = {"localize": {"rviz", "odom_topic"}, "build_map": {"pose_topic"}}
 
 
 def launch_file(name: str) -> Path:
     return CHECKOUT / "launch" / f"{name}.launch.py"
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"), [("localize", settings.PARAMETERS), ("build_map", builder_settings.PARAMETERS)]
-)
+@pytest.mark.parametrize(("name", "parameters"), NODES.items())
 def test_the_parameter_file_has_every_parameter_with_its_default(name: str, parameters: Sequence[Parameter]) -> None:
     text = (CHECKOUT / "config" / f"{name}.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(text) == {"/**": {"ros__parameters": {p.name: p.default for p in parameters}}}
+
+
+@pytest.mark.parametrize(("name", "parameters"), NODES.items())
+def test_the_comments_of_the_parameter_file_are_what_the_parameters_mean(
+    name: str, parameters: Sequence[Parameter]
+) -> None:
+    for parameter, written in zip(parameters, node_parameters(CHECKOUT / "config" / f"{name}.yaml"), strict=True):
+        assert written.name == parameter.name
+        assert written.description.startswith(parameter.description)
+        if parameter.choices:
+            assert f"One of {', '.join(parameter.choices)}." in written.description
+
+
+def test_a_launch_argument_is_read_as_its_parameter_is() -> None:
+    file = CHECKOUT / "config" / "localize.yaml"
+    given = {
+        "map": "~/7.d2map", "top_speed_mps": "5", "min_images": "4", "publish_tf": "True", "sequence": "0",
+        "cameras": "front, left", "camera_mount": "[0.3, 0, 1.2, -0.5, 0.5, -0.5, 0.5]", "device": "tensorrt",
+        "verify": "",
+    }  # fmt: skip
+    assert parameter_values(node_parameters(file), given) == {
+        "map": str(Path.home() / "7.d2map"), "top_speed_mps": 5.0, "min_images": 4, "publish_tf": True,
+        "sequence": False, "cameras": ["front", "left"], "camera_mount": [0.3, 0.0, 1.2, -0.5, 0.5, -0.5, 0.5],
+        "device": "tensorrt",
+    }  # fmt: skip
+    assert isinstance(parameter_values(node_parameters(file), given)["top_speed_mps"], float)  # ROS is strict
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("publish_tf", "yes", "launch argument publish_tf:=yes; expected true or false"),
+        ("top_speed_mps", "fast", "launch argument top_speed_mps:=fast; expected a number, such as 2.0"),
+        ("min_images", "2.5", "launch argument min_images:=2.5; expected a whole number"),
+        ("camera_mount", "front", r"launch argument camera_mount:=front; expected numbers as \[0.3, 0.0, 1.2\]"),
+    ],
+)
+def test_a_launch_argument_of_the_wrong_kind_is_refused_by_name(name: str, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parameter_values(node_parameters(CHECKOUT / "config" / "localize.yaml"), {name: text})
+
+
+def test_a_slip_in_the_name_of_a_launch_argument_is_noticed_and_those_of_others_are_not() -> None:
+    known = ("top_speed_mps", "map", "image_topic")
+    assert slips(["top_speed_mp", "imagetopic", "slam_params_file", "map"], known) == {
+        "top_speed_mp": "top_speed_mps",
+        "imagetopic": "image_topic",
+    }
+
+
+def test_compressed_images_may_be_named_with_or_without_their_ending() -> None:
+    for topic in ("/front/image", "/front/image/compressed"):
+        remapped = dict(camera_remappings([], [], topic, "compressed"))
+        assert remapped["image/compressed"] == "/front/image/compressed"
+        assert remapped["camera_info"] == "/front/camera_info"
+    assert transport_of(["/front/image/compressed"], "") == "compressed"
+    assert transport_of(["/front/image"], "") == ""  # as the parameter file has it
+    assert transport_of(["/front/image/compressed"], "raw") == "raw"  # somebody calls a raw topic so
 
 
 def test_the_rviz_file_shows_topics_of_the_node() -> None:
@@ -100,12 +152,12 @@ def started(launch: Any, name: str, arguments: dict[str, str]) -> tuple[list[str
     return seen["command"], seen["status"], seen["stderr"]
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("name", NODES)
 def test_the_launch_file_takes_the_documented_arguments(launch: Any, name: str) -> None:
     source = launch.launch_description_sources.PythonLaunchDescriptionSource(str(launch_file(name)))
     description = source.get_launch_description(launch.LaunchContext())
     declared = {argument.name: argument for argument in description.get_launch_arguments()}
-    assert set(declared) == ARGUMENTS[name]
+    assert set(declared) == COMMON | OTHERS[name] | {parameter.name for parameter in NODES[name]}
     assert all(argument.description for argument in declared.values())
 
 
@@ -126,12 +178,15 @@ def test_the_launch_file_hands_map_and_topics_to_the_localizer(
         "image_topic": "/front/image",
         "namespace": "robot",
         "odom_topic": "/wheels",
+        "use_sim_time": "True",
+        "top_speed_mps": "5",
     }
     command, status, errors = started(launch, "localize", arguments)
     assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_localizer")
     topics = ("image:=/front/image", "image/compressed:=/front/image/compressed", "odom:=/wheels", "gps/fix:=gps/fix")
     for words in ("__ns:=/robot", "camera_info:=/front/camera_info", *topics):
         assert words in command
+    assert "'top_speed_mps'" not in errors  # a whole number is a number to launch, and not to ROS
     assert status == 2
     assert "/nowhere/7.d2map" in errors  # what the node says of a map that is not there: the argument arrived
 

@@ -25,7 +25,6 @@ from std_srvs.srv import SetBool, Trigger
 
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.bags.trajectory import PoseColumns
-from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping import PlaceMap, read_map
@@ -34,7 +33,6 @@ from d2vpr_ros.nodes.map_builder import MapBuilderNode
 from d2vpr_ros.nodes.player import BagPlayer
 from d2vpr_ros.nodes.poses import PoseWindow
 from d2vpr_ros.nodes.waiting import WaitingImages
-from d2vpr_ros.sim.drive import record_drive
 from d2vpr_ros.sim.render import CAMERA_MOUNT
 
 WAIT_S = 30.0
@@ -53,13 +51,8 @@ def arguments(path: Path, *parameters: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drive of four seconds, and the map that the command makes of it."""
-    folder = tmp_path_factory.mktemp("drives")
-    record_drive(folder / "noon", 7, "noon", duration_s=4.0, compressed=True)
-    words = ["map", "build", str(folder / "noon"), "-o", str(folder / "verb.d2map"), "--spacing", "2"]
-    assert d2vpr(words) == 0
-    return folder
+def drives(short_drive: Path) -> Path:
+    return short_drive
 
 
 class Peer(Node):
@@ -294,7 +287,7 @@ def test_poses_in_another_frame_end_the_node_with_the_way_out(
             super().start()
             message = PoseStamped()
             message.header.frame_id = "odom"
-            self.create_timer(0.01, lambda: self._take_pose(message))
+            self.create_timer(0.01, lambda: self._pose_input._take(message))
 
     monkeypatch.setattr(sys, "argv", ["d2vpr_map_builder", *arguments(tmp_path / "town.d2map")])
     assert spin.run(Wrong) == 2
@@ -315,9 +308,9 @@ def test_odometry_of_another_frame_than_the_base_makes_no_poses(
             for second, child in enumerate(("imu_link", "base_link")):
                 message = Odometry(child_frame_id=child)
                 message.header.frame_id, message.header.stamp.sec = "odom", second
-                self._take_pose(message)
-            assert isinstance(self._poses, PoseWindow)
-            raise UserError(f"known at {[at for at in (0, 1) if self._poses.at(at * SECOND, 0.0)]} s")
+                self._pose_input._take(message)
+            poses = self._pose_input.poses
+            raise UserError(f"known at {[at for at in (0, 1) if poses.at(at * SECOND, 0.0)]} s")
 
     monkeypatch.setattr(sys, "argv", ["d2vpr_map_builder", *arguments(tmp_path / "town.d2map", "pose_source:=odom")])
     assert spin.run(OfImu) == 2
@@ -349,9 +342,14 @@ def test_images_wait_for_their_pose_but_not_for_ever() -> None:
         stamp = SimpleNamespace(sec=second, nanosec=0)
         waiting.add(SimpleNamespace(header=SimpleNamespace(stamp=stamp), data=b"jpeg"), steady_s=second)
     poses.add(2 * SECOND, Pose.identity())
-    assert [arrival.stamp_ns // SECOND for arrival in waiting.ready(poses, now_s=3.0)] == [1, 2]
-    assert waiting.ready(poses, now_s=7.9) == []
-    assert [arrival.stamp_ns // SECOND for arrival in waiting.ready(poses, now_s=8.1)] == [3]
+
+    def ready(now_s: float) -> list[int]:
+        found = waiting.ready(lambda arrival: poses.is_settled(arrival.stamp_ns), now_s)
+        return [arrival.stamp_ns // SECOND for arrival in found]
+
+    assert ready(3.0) == [1, 2]
+    assert ready(7.9) == []
+    assert ready(8.1) == [3]
 
 
 def test_the_node_ends_cleanly_on_sigterm(tmp_path: Path, domain_id: int) -> None:

@@ -46,8 +46,8 @@ RADIUS_M = 5.0
 def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drive at noon and its map, and a shorter one at dusk beside its track. In a smaller map nothing stands out."""
     folder = tmp_path_factory.mktemp("drives")
-    record_drive(folder / "noon", TOWN, "noon", duration_s=45.0)
-    record_drive(folder / "dusk", TOWN, "dusk", duration_s=12.0, lateral_offset_m=1.0, compressed=True)
+    record_drive(folder / "noon", TOWN, "noon", duration_s=45.0, rate_hz=2.5)
+    record_drive(folder / "dusk", TOWN, "dusk", duration_s=8.0, lateral_offset_m=1.0, compressed=True)
     assert d2vpr(["map", "build", str(folder / "noon"), "-o", str(folder / "town.d2map")]) == 0
     return folder
 
@@ -59,9 +59,9 @@ def run(drives: Path) -> LiveRun:
 
 
 def test_images_are_answered_with_their_candidates(run: LiveRun) -> None:
-    assert len(run.sent_ns) == 60
+    assert len(run.sent_ns) == 40
     assert set(run.matches) <= set(run.sent_ns)
-    assert len(run.matches) >= 50  # on a busy machine a newer image may overtake one that waits
+    assert len(run.matches) >= 30  # on a busy machine a newer image may overtake one that waits
     for points in run.matches.values():
         assert points["rank"].tolist() == list(range(len(points)))
         assert points["accepted"][1:].sum() == 0
@@ -70,7 +70,7 @@ def test_images_are_answered_with_their_candidates(run: LiveRun) -> None:
 def test_pose_priors_are_where_the_robot_was(run: LiveRun, drives: Path) -> None:
     with open_bag(drives / "dusk") as bag:
         truth = trajectory_from_bag(bag, "/ground_truth/pose")
-    assert len(run.priors) >= 20
+    assert len(run.priors) >= 10
     for stamp_ns, prior in run.priors.items():
         at = truth.at(stamp_ns, max_gap_s=1.0)
         assert at is not None

@@ -147,20 +147,20 @@ def test_a_map_is_changed_while_images_come_in(
     _, robot = live
     bad = tmp_path / "bad.d2map"
     bad.write_bytes(b"not a map")
-    robot.set_parameter("map", str(bad))
+    assert robot.set_parameter("map", str(bad)) == ""
     refused = robot.call(Trigger, "~/reload_map")
     assert not refused.success
     assert refused.message.startswith("the map in use stays: ") and "bad.d2map" in refused.message
     assert robot.look(5).width > 0
 
     longer = map_street(tmp_path / "longer.d2map", picture, origin=None, first_m=2)
-    robot.set_parameter("map", str(longer))
+    assert robot.set_parameter("map", str(longer)) == ""
     way = iter(range(3, STREET_M))
     taken = robot.call(Trigger, "~/reload_map", while_waiting=lambda: robot.look(next(way)))
     assert taken.success and taken.message == f"map {longer}: {STREET_M - 2} places"
     robot.drive()
     robot.wait_until(lambda: robot.diagnostics().get("places") == str(STREET_M - 2))
-    robot.set_parameter("map", str(town))
+    assert robot.set_parameter("map", str(town)) == ""
     assert robot.call(Trigger, "~/reload_map").success
 
 

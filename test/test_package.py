@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from catkin_pkg.package import parse_package
+from colcon_workspace import tracked_files
 
 import d2vpr_ros
 from d2vpr_ros.cli.main import VERBS, main
@@ -61,6 +64,52 @@ def test_colcon_installs_what_ros2_run_and_ros2_launch_look_for(workspace: Path)
         assert (share / file).is_file()
     weights = {path.name for path in (CHECKOUT / "models" / "weights").glob("*") if path.suffix == ".safetensors"}
     assert weights <= {path.name for path in (share / "weights").glob("*")}
+
+
+def test_the_command_is_on_the_path_of_a_sourced_workspace(workspace: Path) -> None:
+    setup = workspace.parent / "setup.bash"
+    result = run("bash", "-c", f"source {setup} && command -v d2vpr && d2vpr --version")
+    assert result.stdout.splitlines() == [
+        str(workspace / "lib" / "d2vpr_ros" / "d2vpr"),
+        f"d2vpr_ros {d2vpr_ros.__version__}",
+    ]
+
+
+def test_a_wheel_has_the_commands_where_ros2_run_looks(tmp_path: Path) -> None:
+    for file in tracked_files(CHECKOUT):  # a build leaves files beside its sources
+        if file.parts[0] in ("d2vpr_ros", "scripts", "resource") or len(file.parts) == 1:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(CHECKOUT / file, tmp_path / file)
+    pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", str(tmp_path))
+    result = run(*pip, "-w", tmp_path / "dist")
+    assert result.returncode == 0, result.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        for executable in EXECUTABLES:
+            name = f"d2vpr_ros-{d2vpr_ros.__version__}.data/data/lib/d2vpr_ros/{executable}"
+            assert packed.getinfo(name).external_attr >> 16 & 0o111  # pip keeps that it may be run
+            assert f"../../bin/{executable}" in packed.read(name).decode()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("d2vpr", ["map", "info", "x"]), ("d2vpr_localizer", []), ("d2vpr_map_builder", [])]
+)
+def test_a_python_without_the_libraries_is_answered_in_one_line(command: str, words: list[str]) -> None:
+    """As a plain `colcon build` leaves it: its commands run with ROS's own Python."""
+    script = (
+        f"import sys; sys.modules['numpy'] = None; sys.argv = {[command, *words]}; "
+        f"from d2vpr_ros import entry; sys.exit(entry.{command}())"
+    )
+    result = run(sys.executable, "-c", script)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {sys.executable} has no module numpy; make the package's own environment")
+    assert result.stderr.count("\n") == 1
+
+
+def test_one_range_of_python_versions_is_named_everywhere() -> None:
+    files = ("README.md", "scripts/setup", "requirements/arrays.txt", "requirements/runtime.txt")
+    named = {text for file in files for text in re.findall(r"Python (3\.\d+ to 3\.\d+)", (CHECKOUT / file).read_text())}
+    assert named == {"3.10 to 3.13"}
 
 
 def test_an_installed_package_finds_its_own_share_folder_and_all_its_modules(workspace: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ RECIPES: dict[str, dict[str, set[str]]] = {
 
 
 @contextmanager
-def started(recipe: str, name: str, namespace: str = "", **options: Any) -> Iterator[Node]:
+def started(recipe: str | Path, name: str, namespace: str = "", **options: Any) -> Iterator[Node]:
     """A node as ROS starts it with the recipe's parameters."""
     context = rclpy.Context()
     rclpy.init(args=["--ros-args", "--params-file", str(CONFIG / recipe)], context=context)
@@ -68,12 +68,22 @@ def test_a_recipe_gives_the_localizer_only_parameters_that_it_declares(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_read_under_a_namespace_as_well(recipe: str, tmp_path: Path, domain_id: int) -> None:
+    """Nav2's launch files put a whole parameter file under the robot's namespace."""
+    sections = yaml.safe_load((CONFIG / recipe).read_text(encoding="utf-8"))
+    (tmp_path / recipe).write_text(yaml.safe_dump({"robot": sections}))
+    for name in (*RECIPES[recipe], "d2vpr_localizer"):
+        with started(tmp_path / recipe, name, "robot") as node:
+            assert node._parameter_overrides
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_says_how_to_launch_it(recipe: str) -> None:
     text = (CONFIG / recipe).read_text(encoding="utf-8")
     head = text[: text.index("\n", text.index("ros__parameters"))]
     assert "ros2 launch d2vpr_ros localize.launch.py map:=site.d2map params_file:=" in head
     assert f"d2vpr_ros/config/{recipe}" in head
-    assert set(yaml.safe_load(text)) - {"/**/d2vpr_localizer", "/**/rtabmap"} <= set(RECIPES[recipe])
+    assert set(yaml.safe_load(text)) - {"**/d2vpr_localizer", "**/rtabmap"} <= set(RECIPES[recipe])
 
 
 def test_the_filter_takes_the_pose_prior_as_a_pose_in_the_map() -> None:

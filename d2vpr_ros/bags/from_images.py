@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,9 @@ def read_camera_matrix(path: Path) -> npt.NDArray[np.float64]:
         UserError: it is not that.
     """
     try:
-        matrix = np.loadtxt(path, dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file; what follows refuses it
+            matrix = np.loadtxt(path, dtype=np.float64)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a 3 x 3 camera matrix: {error}") from error
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,11 +82,26 @@ def read_track(bag: Bag, topic: str) -> GpsTrack | None:
     Raises:
         UserError: time begins anew on the topic, or it mixes two receivers.
     """
-    stamps, geo, covariances = [], [], []
     run, frames = RunWatch(bag, topic), FrameWatch(bag.path, topic)
-    for _, recorded_ns, message in bag.messages([topic]):
-        run.see(stamp_ns(message.header), recorded_ns)
-        frames.see(message.header.frame_id)
+
+    def watched() -> Iterator[Any]:
+        for _, recorded_ns, message in bag.messages([topic]):
+            run.see(stamp_ns(message.header), recorded_ns)
+            frames.see(message.header.frame_id)
+            yield message
+
+    return track_from_fixes(watched(), bag.path)
+
+
+def track_from_fixes(messages: Iterable[Any], source: Path | str) -> GpsTrack | None:
+    """The track of sensor_msgs/NavSatFix messages; None if none has a fix.
+
+    Args:
+        source: what they are from.
+    """
+    stamps, geo, covariances, frame_id = [], [], [], ""
+    for message in messages:
+        frame_id = frame_id or str(message.header.frame_id)
         place = (message.latitude, message.longitude, message.altitude)
         if message.status.status < 0 or not in_range(place):
             continue
@@ -93,9 +109,7 @@ def read_track(bag: Bag, topic: str) -> GpsTrack | None:
         geo.append(place)
         known = message.position_covariance_type != 0
         covariances.append(message.position_covariance if known else np.full(9, np.nan))
-    return make_track(
-        bag.path, np.array(stamps, np.int64), np.array(geo, np.float64), np.array(covariances), frames.frames[0]
-    )
+    return make_track(source, np.array(stamps, np.int64), np.array(geo, np.float64), np.array(covariances), frame_id)
 
 
 def in_range(geo: Geo) -> bool:
@@ -145,7 +159,7 @@ def plausible(stamps_ns: Stamps, positions: Array, sigmas_m: Array) -> npt.NDArr
 
 
 def make_track(
-    path: Path, stamps: Stamps, geo: Array, covariances: Array | None = None, frame_id: str = ""
+    path: Path | str, stamps: Stamps, geo: Array, covariances: Array | None = None, frame_id: str = ""
 ) -> GpsTrack | None:
     """A track from fixes; those at 0 N 0 E and where no vehicle can be are left out, and it is logged.
 

@@ -57,6 +57,7 @@ def measure_speeds(
     """
     contenders: list[_Contender] = []
     left_out: list[Speed] = []
+    of_peers = [_of_peer(path, device, batch) for path in peers for batch in batches]  # first: a slip costs no minute
     backends = [
         backend
         for backend, installed in (("torch", has("torch")), ("onnxruntime", has("onnxruntime")))
@@ -74,8 +75,7 @@ def measure_speeds(
             contenders += [_of_weights(weights, extractor, backend, preset, batch) for batch in batches]
     if not contenders:
         raise UserError(left_out[0].note)
-    contenders += [_of_peer(path, device, batch) for path in peers for batch in batches]
-    return [*_race(contenders, rounds), *left_out]
+    return [*_race([*contenders, *of_peers], rounds), *left_out]
 
 
 def has(module: str) -> bool:

@@ -38,6 +38,7 @@ VERBS = {
     ("map", "prune"): "d2vpr_ros.cli.map_prune",
     ("map", "push"): "d2vpr_ros.cli.map_push",
     ("map", "view"): "d2vpr_ros.cli.map_view",
+    ("match",): "d2vpr_ros.cli.match",
     ("sim", "drive"): "d2vpr_ros.cli.sim_drive",
     ("weights", "fetch"): "d2vpr_ros.cli.weights_fetch",
     ("weights", "list"): "d2vpr_ros.cli.weights_list",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 
-_WIDTH, _MARGIN = 760.0, 24.0
+WIDTH, MARGIN = 760.0, 24.0
 _COLOURS = {"correct": "#1b8a4b", "false": "#d0342c", "missed": "#e0a106", "silent": "#8d99a6"}
 
 
@@ -28,14 +28,14 @@ def trajectory_svg(places: npt.NDArray[np.float64], queries: Sequence[ScoredQuer
     answers = np.array([query.answer.position for query in queries if query.answer is not None]).reshape(-1, 3)
     every = np.concatenate([places, truths, answers])[:, list(axes)]
     low, high = every.min(axis=0), every.max(axis=0)
-    scale = (_WIDTH - 2 * _MARGIN) / max(float(high[0] - low[0]), 0.6 * float(high[1] - low[1]), 1e-6)
-    height = float(high[1] - low[1]) * scale + 2 * _MARGIN
+    scale = (WIDTH - 2 * MARGIN) / max(float(high[0] - low[0]), 0.6 * float(high[1] - low[1]), 1e-6)
+    height = float(high[1] - low[1]) * scale + 2 * MARGIN
 
     def at(position: npt.NDArray[np.float64]) -> tuple[float, float]:
         x, y = (position[list(axes)] - low) * scale
-        return _MARGIN + float(x), height - _MARGIN - float(y)
+        return MARGIN + float(x), height - MARGIN - float(y)
 
-    parts = [f'<svg viewBox="0 0 {_WIDTH:.0f} {height:.0f}" role="img" aria-label="trajectory">']
+    parts = [f'<svg viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="trajectory">']
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#cfd6dd"/>' for x, y in map(at, places)]
     track = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, truths))
     parts.append(f'<polyline points="{track}" fill="none" stroke="#5b6b7a" stroke-width="1.2"/>')
@@ -50,7 +50,7 @@ def trajectory_svg(places: npt.NDArray[np.float64], queries: Sequence[ScoredQuer
             )
         else:
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="none" stroke="{colour}"/>')
-    parts.append(_scale_bar(scale, height))
+    parts.append(scale_bar(scale, height))
     parts.append("</svg>")
     return "".join(parts)
 
@@ -61,11 +61,16 @@ def widest_axes(positions: npt.NDArray[np.float64]) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _scale_bar(scale: float, height: float) -> str:
-    metres = 10.0 ** np.floor(np.log10(_WIDTH / 4 / scale))
-    end = _MARGIN + metres * scale
+def scale_bar(scale: float, height: float) -> str:
+    """At the lower left of a drawing `WIDTH` wide.
+
+    Args:
+        scale: pixels of the drawing a metre; height: of the drawing.
+    """
+    metres = 10.0 ** np.floor(np.log10(WIDTH / 4 / scale))
+    end = MARGIN + metres * scale
     y = height - 8
     return (
-        f'<line x1="{_MARGIN}" y1="{y:.1f}" x2="{end:.1f}" y2="{y:.1f}" stroke="#222" stroke-width="2"/>'
+        f'<line x1="{MARGIN}" y1="{y:.1f}" x2="{end:.1f}" y2="{y:.1f}" stroke="#222" stroke-width="2"/>'
         f'<text x="{end + 6:.1f}" y="{y + 4:.1f}" font-size="12">{metres:g} m</text>'
     )

@@ -106,6 +106,24 @@ def turn_in_ellipsoid(query: ScoredQuery) -> bool | None:
 
 def semi_axis_m(query: ScoredQuery) -> float | None:
     """The longer half axis of the ellipse of `in_ellipse`, metres."""
-    if query.covariance is None:
-        return None
-    return float(np.sqrt(_ELLIPSE_95 * np.linalg.eigvalsh(query.covariance[:2, :2])[-1]))
+    return None if query.covariance is None else semi_axis_95_m(query.covariance)
+
+
+def semi_axis_95_m(covariance: Array) -> float:
+    """The longer half axis, metres, of the ellipse on the xy-plane that is to hold a position 95 % of the time.
+
+    Args:
+        covariance: (6, 6) in the order of geometry_msgs.
+    """
+    return float(ellipse_95(covariance[:2, :2])[0][0])
+
+
+def ellipse_95(covariance: Array) -> tuple[Array, Array]:
+    """(2,) half axes, the longer first, of the ellipse that holds 95 % of a normal distribution; (2, 2) their
+    directions as columns.
+
+    Args:
+        covariance: (2, 2).
+    """
+    variances, directions = np.linalg.eigh(covariance)
+    return np.sqrt(_ELLIPSE_95 * variances[::-1].clip(0.0)), directions[:, ::-1]

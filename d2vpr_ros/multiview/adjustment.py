@@ -75,6 +75,11 @@ class Priors:
     rotation_sigma: float
 
 
+def times_transposed(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """(N, K) times (M, K) transposed, in one thread: for products of this size numpy's library wakes all of its."""
+    return np.asarray(cv2.gemm(a, b, 1.0, None, 0.0, flags=cv2.GEMM_2_T))  # type: ignore[call-overload]
+
+
 def skew(vectors: Array) -> Array:
     """(..., 3) -> (..., 3, 3): the matrix of the cross product from the left."""
     x, y, z = np.moveaxis(vectors, -1, 0)
@@ -130,7 +135,7 @@ def adjust(scene: Scene, priors: Priors, loss_scale: float) -> tuple[Scene, Arra
         if gain < _DONE:
             break
     equations = _Equations.of(scene, _moved(start, scene), weights, loss_scale)
-    return scene, np.linalg.inv(equations.of_landmarks + 1e-9 * np.eye(3))
+    return scene, np.asarray(np.linalg.inv(equations.of_landmarks + 1e-9 * np.eye(3)), np.float64)
 
 
 def _cost(scene: Scene, start: Scene, weights: Array, loss_scale: float) -> float:
@@ -197,7 +202,7 @@ class _Equations:
         eliminated = self.across @ inverse
         flat = (cameras * 6, count * 3)
         rows, columns = (block.transpose(0, 2, 1, 3).reshape(flat) for block in (eliminated, self.across))
-        reduced = -np.asarray(cv2.gemm(rows, columns, 1.0, None, 0.0, flags=cv2.GEMM_2_T))  # in one thread
+        reduced = -times_transposed(rows, columns)
         for camera, own in enumerate(_damped(self.of_cameras, damping)):
             at = slice(6 * camera, 6 * camera + 6)
             reduced[at, at] += own

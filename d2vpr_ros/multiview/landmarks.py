@@ -115,7 +115,7 @@ def _started(scene: Scene) -> Scene:
     directions = np.column_stack([own, np.ones(len(own))]) @ scene.rotations[0].T
     found[astray] = scene.positions[0] + usual * directions[astray]
     placed = Scene(scene.rotations, scene.positions, found, scene.cameras, scene.points, scene.rays, scene.weights)
-    return placed.of(np.isfinite(placed.residuals()).all(axis=1))
+    return placed.of(np.asarray(np.isfinite(placed.residuals()).all(axis=1)))
 
 
 def _inliers(scene: Scene, params: GeometryParams) -> npt.NDArray[np.bool_]:

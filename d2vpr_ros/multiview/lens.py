@@ -88,7 +88,7 @@ class Lens:
             return np.asarray(rays)
         criteria = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, _ROUNDS, _EXACT)
         if self.model == _FISHEYE:
-            rays = cv2.fisheye.undistortPoints(points, self.k, np.array(self.d), None, None, criteria)
+            rays = cv2.fisheye.undistortPoints(points, self.k, np.array(self.d), criteria=criteria)
         else:
             same = np.eye(3)
             rays = cv2.undistortPointsIter(points, self.k, np.array(self.d), same, same, criteria)

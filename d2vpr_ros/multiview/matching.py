@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from d2vpr_ros.multiview.adjustment import times_transposed
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
 from d2vpr_ros.multiview.view import Picture, Points
 
@@ -23,7 +24,7 @@ def mutual_matches(a: Descriptors, b: Descriptors, least_cosine: float) -> tuple
     """
     if not len(a) or not len(b):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    cosines = np.asarray(cv2.gemm(a, b, 1.0, None, 0.0, flags=cv2.GEMM_2_T))  # numpy's library would wake its threads
+    cosines = times_transposed(a, b)
     best = cosines.argmax(axis=1)
     every = np.arange(len(a))
     good = (cosines.argmax(axis=0)[best] == every) & (cosines[every, best] >= least_cosine)
@@ -59,7 +60,7 @@ def align(
         criteria=(cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, _ROUNDS, _EXACT),
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
-    moved = found.reshape(-1, 2)
+    moved = np.asarray(found, np.float32).reshape(-1, 2)
     inside = (moved >= 0).all(axis=1) & (moved <= np.array(target.shape[::-1]) - 1).all(axis=1)
     near = np.linalg.norm(moved - guesses, axis=1) <= params.alignment_most
-    return moved, np.asarray((status.reshape(-1) > 0) & inside & near)
+    return moved, np.asarray((status.reshape(-1) > 0) & inside & near, np.bool_)

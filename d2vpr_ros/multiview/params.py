@@ -23,12 +23,13 @@ class GeometryParams:
         loss_scale: deviations at which the robust (Geman-McClure and Cauchy) losses begin to doubt a residual.
         position_sigma, rotation_sigma_deg: of a map pose of which the map states no covariance, as a share of the
             distance to the nearest neighbour and in degrees: 0.1 m where places are 2 m apart.
+        least_position_sigma_m: however near places are; SLAM with a hand-held camera errs by centimetres.
         least_inliers: a pose with fewer is no pose. Images of wrong places reach 11 at night, 25 by day.
         pooled_places: candidates whose landmarks are used together.
         ground_height_sigma_m, ground_tilt_sigma_deg: how exactly a robot on the ground has the height, roll and pitch
             that the place tells.
-        covariance_factor: of a pose, beside what residuals and the share of matches that fit say: landmarks of one place
-            err together. Fitted to the errors of 296 images of three towns.
+        covariance_factor: of a pose, beside what residuals and the share of matches that fit say: landmarks of one
+            place err together. Fitted to the errors of 296 images of three towns.
         kept_views, kept_landmarks: places whose features, and whose landmarks, are kept in memory; about 0.2 and
             0.15 MB each.
     """
@@ -45,6 +46,7 @@ class GeometryParams:
     loss_scale: float = 2.0
     position_sigma: float = 0.05
     rotation_sigma_deg: float = 0.6
+    least_position_sigma_m: float = 0.02
     least_inliers: int = 12
     pooled_places: int = 3
     ground_height_sigma_m: float = 0.1

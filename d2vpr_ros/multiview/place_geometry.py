@@ -211,7 +211,8 @@ class PlaceGeometry:
         """How far the map's poses about a place are trusted: by how far apart its places are."""
         nearest = self.neighbours(row)[0]
         apart_m = float(np.linalg.norm(self.map.positions[nearest] - self.map.positions[row]))
-        return Priors(self.params.position_sigma * apart_m, np.radians(self.params.rotation_sigma_deg))
+        sigma_m = max(self.params.position_sigma * apart_m, self.params.least_position_sigma_m)
+        return Priors(sigma_m, np.radians(self.params.rotation_sigma_deg))
 
     def _look(self, row: int) -> View | None:
         jpeg = self.map.picture(row)
@@ -224,7 +225,7 @@ class PlaceGeometry:
         return self.view(rgb, self.place_lens(row))
 
     def place_lens(self, row: int) -> Lens | None:
-        """Of the camera that saw a place: as stated, else with the focal length that the map's poses tell, else None."""
+        """Of the camera that saw a place: as stated, else with the focal length that the map's poses tell."""
         number = int(self.map.cameras[row])
         camera = self.map.camera_table[number]
         stated = lens_of(camera.k, camera.width, camera.height, camera.distortion_model, camera.d)

@@ -186,7 +186,7 @@ def _start(matched: Matched, rays: Array, focal: float, params: GeometryParams) 
     chosen = usac(params.inlier_px, _ITERATIONS, cv2.SCORE_METHOD_MSAC)
     centre = matched.positions.mean(axis=0)  # far from the map's origin single precision would tell
     try:
-        found, _, turned, moved, inliers = cv2.solvePnPRansac(
+        found, _, turned, moved, inliers = cv2.solvePnPRansac(  # type: ignore[call-overload]
             matched.positions - centre, rays * focal, np.diag([focal, focal, 1.0]), None, params=chosen
         )
     except cv2.error:  # as in two_view
@@ -227,7 +227,7 @@ def _residuals(
     by_landmark = to_pixels @ rotation.T
     jacobians = np.concatenate([to_pixels @ skew(seen), -by_landmark], axis=2)
     covariances = by_landmark @ matched.covariances @ np.swapaxes(by_landmark, 1, 2)
-    informations = np.linalg.inv(covariances + params.point_sigma_px**2 * np.eye(2))
+    informations = np.asarray(np.linalg.inv(covariances + params.point_sigma_px**2 * np.eye(2)), np.float64)
     squares = np.einsum("ni,nij,nj->n", residuals, informations, residuals)
     return _Terms(residuals, jacobians, informations, squares, ahead)
 

@@ -71,8 +71,8 @@ def levelled(rgb: Picture, window: int) -> Picture:
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     mean = cv2.blur(grey, (window, window))
     variance = cv2.blur(grey * grey, (window, window)) - mean * mean
-    deviation = cv2.sqrt(cv2.max(variance, _LEAST_DEVIATION**2))
-    return np.asarray(cv2.convertScaleAbs(cv2.max(_MIDDLE + _SPREAD * ((grey - mean) / deviation), 0.0)), np.uint8)
+    deviation = np.sqrt(np.maximum(variance, _LEAST_DEVIATION**2))
+    return np.clip(_MIDDLE + _SPREAD * ((grey - mean) / deviation), 0, 255).astype(np.uint8)
 
 
 def rotation_between(a: Array, b: Array) -> Array:

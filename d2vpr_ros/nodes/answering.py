@@ -25,6 +25,7 @@ from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
 from d2vpr_ros.nodes.stages import Stages, Step
 from d2vpr_ros.nodes.status import InputStatus
+from d2vpr_ros.nodes.topic_input import TopicInput
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -96,23 +97,22 @@ class Answering:
         settings: Settings,
         on_answer: Callable[[Loaded, Frame, Estimate], None],
         overlap: bool | None = None,
+        tf: MountListener | None = None,
     ) -> None:
         """
         Args:
             on_answer: called for each answer, by one thread at a time.
             overlap: whether decoding, describing and matching have a thread each; None has it by the device.
+            tf: the node's listener; None is where there is no tf.
         """
-        mounts = MountListener(node)
-        find_mount = mounts.lookup if mounts.can_know else None
+        find_mount = tf.lookup if tf is not None and tf.can_know else None
 
         def say(text: str) -> None:
             node.get_logger().warning(text, throttle_duration_sec=10.0)
 
         self.inputs = SideInputs(settings.gps_gate, say, settings.base_frame, find_mount)
         self.status = InputStatus()
-        self.statuses = [
-            InputStatus(remap=f"--ros-args -r {camera.topic('image')}:=/the/images") for camera in settings.cameras
-        ]
+        self.statuses = [InputStatus(remap=camera.how_to_remap) for camera in settings.cameras]
         self.newest: Estimate | None = None
         self._node, self._loaded, self._on_answer = node, loaded, on_answer
         self.judging = Judging(settings, self.inputs, find_mount, node.get_logger().warning)
@@ -134,11 +134,11 @@ class Answering:
         for status in (self.status, self.statuses[camera]):
             status.arrived(time.monotonic())
 
-    def silence(self, topics: Sequence[Any]) -> tuple[str, bool]:
+    def silence(self, topics: Sequence[TopicInput]) -> tuple[str, bool]:
         """Why no images of a camera come in, in one line, empty while they all do; and whether none at all come.
 
         Args:
-            topics: the cameras' subscriptions.
+            topics: the cameras'.
         """
         now_s = time.monotonic()
         every = [one.problem(self._node, topic, now_s) for one, topic in zip(self.statuses, topics, strict=True)]

@@ -12,7 +12,9 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.images.deep import Range, check_range
 from d2vpr_ros.mapping import KeyframeRule
 from d2vpr_ros.nodes.parameters import Parameter
+from d2vpr_ros.nodes.pose_input import POSE, SOURCES
 from d2vpr_ros.nodes.robot_cameras import UNNAMED
+from d2vpr_ros.nodes.topic_input import AUTO, RELIABILITIES
 
 _RULE = KeyframeRule()
 
@@ -28,11 +30,20 @@ PARAMETERS = (
     Parameter("device", "auto", "Where the network runs; auto takes the GPU where there is one.", choices=DEVICES),
     Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
     Parameter(
-        "pose_source",
-        "pose",
-        "PoseStamped on `pose`, Odometry on `odom`, or the tf tree (where tf2 is installed).",
-        choices=("pose", "odom", "tf"),
+        "image_reliability",
+        AUTO,
+        "How images are subscribed to; auto is best effort, and reliable once images are lost and their publisher "
+        "offers that.",
+        choices=RELIABILITIES,
     ),
+    Parameter(
+        "pose_source",
+        POSE,
+        "PoseStamped or PoseWithCovarianceStamped on `pose`, Odometry on `odom`, the tf tree (where tf2 is installed), "
+        "or NavSatFix on `gps/fix`, headed along its track.",
+        choices=SOURCES,
+    ),
+    Parameter("use_gps", False, "Tag the places with latitude and longitude from NavSatFix on `gps/fix`."),
     Parameter("map_frame", "", "The frame the poses are in; empty is `odom` for odometry, else `map`."),
     Parameter("base_frame", "base_link", "The frame they are poses of."),
     Parameter("camera_frame", "", "The camera's optical frame in tf; empty takes the images' header.frame_id."),

@@ -28,6 +28,11 @@ _GPU_SIGNS = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
 _WITH_FAST_DDS_3 = ("kilted", "lyrical", "rolling")
 
 
+def profile_variable(distribution: str) -> str:
+    """The environment variable that names Fast DDS's profiles in a ROS 2 distribution."""
+    return ("FASTDDS" if distribution in _WITH_FAST_DDS_3 else "FASTRTPS") + "_DEFAULT_PROFILES_FILE"
+
+
 def read_parameters(path: Path) -> dict[str, object]:
     """The parameters that a ROS parameter file has for the localizer, by their full names.
 
@@ -123,7 +128,7 @@ def metres_to_map(path: str, fix: GpsFix) -> float | None:
 def inspect_middleware(rmw: str, environment: Mapping[str, str] = os.environ) -> MiddlewareFacts:
     """How Fast DDS is set up in this shell."""
     distribution = environment.get("ROS_DISTRO", "")
-    variable = ("FASTDDS" if distribution in _WITH_FAST_DDS_3 else "FASTRTPS") + "_DEFAULT_PROFILES_FILE"
+    variable = profile_variable(distribution)
     profile = environment.get(variable, "")
     trouble, segment = _read_profile(Path(profile)) if profile else ("", 0)
     memory = Path("/dev/shm")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 from d2vpr_ros.nodes.doctor_facts import DeviceFacts, ImageFacts, MapFacts, MiddlewareFacts
 from d2vpr_ros.nodes.doctor_lines import Line, fail, ok, warn
+from d2vpr_ros.nodes.names import unknown
 
 DEFAULT_SEGMENT = 512 * 1024  # bytes of shared memory that Fast DDS takes without a profile
 _SLOW_S = 0.5
@@ -19,15 +19,10 @@ def check_parameters(path: str, given: Mapping[str, object], known: Mapping[str,
         given: the file's parameters for the localizer.
         known: the declared ones with their defaults.
     """
-    lines = []
+    hints = unknown(given, known)
+    lines = [warn(f"{path}: the localizer has no parameter {name}", hint) for name, hint in hints.items()]
     for name, value in given.items():
-        if name in ("use_sim_time", "start_type_description_service") or name.startswith("qos_overrides."):
-            continue
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "docs/reference.md lists the parameters"
-            lines.append(warn(f"{path}: the localizer has no parameter {name}", hint))
-        elif type(value) is not type(known[name]):
+        if name in known and type(value) is not type(known[name]):
             lines.append(
                 fail(f"{path}: {name} is {value!r}", f"write it like its default, {known[name]!r}: types are strict")
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
@@ -26,9 +27,16 @@ class InitialPose:
         self._node, self._mode, self._frame = node, mode, frame
         self._recovery = Recovery()
         self._lock = threading.Lock()
-        self._publisher = None
-        if mode != NEVER:
-            self._publisher = node.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
+        self._publisher = self._create(mode)
+
+    def use(self, mode: str) -> None:
+        """Change the mode."""
+        if mode != self._mode:
+            self.destroy()
+            self._mode, self._publisher = mode, self._create(mode)
+
+    def _create(self, mode: str) -> Any:
+        return None if mode == NEVER else self._node.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
 
     def destroy(self) -> None:
         if self._publisher is not None:

@@ -11,24 +11,32 @@ from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.mapping import Camera
 from d2vpr_ros.nodes.mount import MountListener
 
-_WAIT_FOR_TF_S = 5.0
+_WAIT_FOR_TF_S = 4.0  # less than an image is waited for (`waiting`), so that none is lost by it
 
 
 class LiveCamera:
     """One camera of a node."""
 
     def __init__(
-        self, node: Node, base_frame: str, camera_frame: str, mount: Pose | None, *, is_only: bool = True
+        self,
+        node: Node,
+        listener: MountListener,
+        base_frame: str,
+        camera_frame: str,
+        mount: Pose | None,
+        *,
+        is_only: bool = True,
     ) -> None:
         """
         Args:
+            listener: to tf.
             camera_frame: in tf; empty takes the images'.
             mount: T_base_cameraOptical; None takes it from tf.
             is_only: the robot has no other camera, so this one may be taken to look forward.
         """
         self._node, self._base_frame, self._camera_frame, self._mount = node, base_frame, camera_frame, mount
         self._is_only = is_only
-        self._listener = MountListener(node)
+        self._listener = listener
         self._calibration: Calibration | None = None
         self._asked_s: float | None = None
 
@@ -39,7 +47,7 @@ class LiveCamera:
     def mount(self, frame_id: str, now_s: float) -> Pose | None:
         """T_base_cameraOptical, the same from its first answer on; None while it is still waited for.
 
-        What was given, else what tf says, else (after 5 s, or without tf2) a level camera that looks forward, if it is
+        What was given, else what tf says, else (after 4 s, or without tf2) a level camera that looks forward, if it is
         the only one.
         """
         if self._mount is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.compose import decode_jpeg
-from d2vpr_ros.localize import Localizer
+from d2vpr_ros.localize import Localizer, LocalizerOptions
 from d2vpr_ros.localize.still import neighbour_similarity
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.earth import Earth, earth_of
@@ -34,6 +34,15 @@ class Loaded:
     def close(self) -> None:
         """End what searches for places: it may have a connection and a thread."""
         self.localizer.search.close()
+
+
+def with_options(loaded: Loaded, options: LocalizerOptions) -> Loaded:
+    """The same map with a localizer that has other options; it believes in nothing yet."""
+    old = loaded.localizer
+    localizer = Localizer(old.map, old.extractor, options, old.cameras.mounts[0], old.search)
+    if len(old.cameras.mounts) > 1:
+        localizer.use_mounts(old.cameras.mounts)
+    return replace(loaded, localizer=localizer)
 
 
 _TRIED_ON = 16  # pictures of a map

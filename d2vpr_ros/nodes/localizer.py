@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
+from sensor_msgs.msg import CameraInfo, NavSatFix
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
@@ -26,14 +27,17 @@ from d2vpr_ros.localize import Estimate, State
 from d2vpr_ros.mapping import read_map
 from d2vpr_ros.nodes import messages, settings
 from d2vpr_ros.nodes.answering import Answering
-from d2vpr_ros.nodes.loading import Loaded, load, some_pictures
+from d2vpr_ros.nodes.loading import Loaded, load, some_pictures, with_options
+from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.outputs import Outputs
-from d2vpr_ros.nodes.parameters import declare
+from d2vpr_ros.nodes.parameters import ask_before_set, declare, warn_of_unknown
 from d2vpr_ros.nodes.reporting import report_values
 from d2vpr_ros.nodes.robot_cameras import check_mounts, known
 from d2vpr_ros.nodes.services import Services
 from d2vpr_ros.nodes.spin import run
+from d2vpr_ros.nodes.status import STEADY, clock_problem, own_name
 from d2vpr_ros.nodes.tf_output import TfOutput, tf_message
+from d2vpr_ros.nodes.topic_input import TopicInput, image_input
 
 # Best effort matches reliable publishers too; depth 1, so that the newest image never queues behind older ones.
 NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -46,12 +50,14 @@ class LocalizerNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("d2vpr_localizer")
         declare(self, settings.PARAMETERS)
+        ask_before_set(self, settings.PARAMETERS, self._change)
         self._answering: Answering | None = None
         self._state: State | None = None
         self._loaded: Loaded | None = None
         self._tf: TfOutput | None = None
         self._offered: Services | None = None
-        self._images: list[Any] = []
+        self._listener: MountListener | None = None
+        self._images: list[TopicInput] = []
         self._subscribed: list[Any] = []
         self._timer: Any = None
 
@@ -68,6 +74,7 @@ class LocalizerNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._settings = values = settings.read(self)
+        warn_of_unknown(self)  # the cameras' names have added theirs
         if not values.map:
             raise UserError("parameter 'map' is empty; give a map file: --ros-args -p map:=town.d2map")
         check_mounts(values.cameras)
@@ -109,27 +116,28 @@ class LocalizerNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _activate(self) -> None:
-        compressed = self._settings.image_transport == "compressed"
-        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         assert self._loaded is not None
-        self._answering = Answering(self, self._loaded, self._settings, self._publish)
+        self._listener = self._listener or MountListener(self)  # once: activated again, it still knows
+        self._answering = Answering(self, self._loaded, self._settings, self._publish, tf=self._listener)
         inputs = self._answering.inputs
         if self._settings.publish_tf:
             self._tf = TfOutput(self, self._settings, inputs)
         self._images, self._subscribed = [], []
         for number, camera in enumerate(self._settings.cameras):
             take = partial(self._take_image, number)
-            images = self.create_subscription(kind, camera.topic(topic), take, NEWEST_ONLY)
+            images = image_input(
+                self, camera, self._settings.image_transport, take, NEWEST_ONLY.depth, self._settings.image_reliability
+            )
             take_info = partial(inputs.take_camera_info, image_topic=images.topic_name, camera=number)
             info = self.create_subscription(CameraInfo, camera.topic("camera_info"), take_info, NEWEST_ONLY)
             self._images.append(images)
-            self._subscribed += [images, info]
+            self._subscribed.append(info)
         self._subscribed.append(self.create_subscription(Odometry, "odom", self._take_odometry, ODOMETRY_QOS))
         topics = ", ".join(images.topic_name for images in self._images)
         if self._settings.use_gps:
             self._subscribed.append(self.create_subscription(NavSatFix, "gps/fix", inputs.take_fix, NEWEST_ONLY))
         self._offered = Services(self, self._answering, self._outputs, self._belief_dropped, self._reload, topics)
-        self._timer = self.create_timer(1.0, self._report)
+        self._timer = self.create_timer(1.0, self._each_second, clock=STEADY)
         self.get_logger().info(f"waiting for images on {topics}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -171,6 +179,8 @@ class LocalizerNode(LifecycleNode):
             self.destroy_timer(self._timer)
         for subscription in self._subscribed:
             self.destroy_subscription(subscription)
+        for images in self._images:
+            images.destroy()
         if self._tf is not None:
             self._tf.stop()
         self._timer, self._subscribed, self._tf = None, [], None
@@ -191,6 +201,28 @@ class LocalizerNode(LifecycleNode):
         self._belief_dropped()
         old.close()
         return self._show(self._loaded)
+
+    def _change(self, given: Mapping[str, Any]) -> str:
+        """Apply parameters that are set while the node runs; what is to be known of that. Raises as `settings`."""
+        loaded = self._loaded
+        changed = settings.changed(self, given, is_configured=loaded is not None)
+        if loaded is None:
+            return "used when the node is configured"
+        if changed.publish_tf:
+            tf_message()
+        said = ["used by the next ~/reload_map"] if "map" in given else []
+        if changed.options != self._settings.options:
+            self._loaded = with_options(loaded, changed.options)
+            self._belief_dropped()
+            said.append("what was believed is dropped")
+        self._settings = changed
+        self._outputs.initial_pose.use(changed.publish_initialpose)
+        if self._answering is not None and self._offered is not None and set(given) != {"map"}:
+            enabled = self._offered.enabled
+            self.stop()
+            self._activate()
+            self._offered.enabled = enabled
+        return "; ".join(said)
 
     def _belief_dropped(self) -> None:
         self._outputs.initial_pose.forget()
@@ -224,22 +256,35 @@ class LocalizerNode(LifecycleNode):
         if estimate.state is not self._state:
             self._report()
 
+    def _each_second(self) -> None:
+        for images in self._images:
+            if losses := images.watch():
+                self.get_logger().warning(losses, throttle_duration_sec=30.0)
+        if no_clock := clock_problem(self):
+            self.get_logger().warning(no_clock, throttle_duration_sec=10.0)
+        self._report()
+
     def _report(self) -> None:
         """Publish /diagnostics: each second, and at once when the state changes."""
         answering, loaded = self._answering, self._loaded
         if answering is None or loaded is None:
             return
         silent, no_images = answering.silence(self._images)
-        problem = silent if no_images else ""
+        no_clock = clock_problem(self)
+        problem = "; ".join(filter(None, [no_clock, silent])) if no_images else ""
         if self._offered is not None and not self._offered.enabled:
             problem = "disabled by ~/enable"
         elif silent:
             self.get_logger().warning(silent, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
-        reason = problem or answering.judging.problem or (newest.reject_reason.value if newest else "no image yet")
+        reason = problem or answering.judging.problem
+        reason = reason or (newest.reject_reason.value if newest else no_clock or "no image yet")
         values = report_values(answering, loaded, self._settings, self._tf, time.monotonic())
-        array = messages.diagnostics(self._state, reason, values, self.get_clock().now().nanoseconds)
+        values["input_lost"] = ", ".join(f"{images.lost_share:.0%}" for images in self._images)
+        values["clock"] = no_clock or "ok"
+        now_ns = self.get_clock().now().nanoseconds
+        array = messages.diagnostics(own_name(self), self._state, reason, values, now_ns)
         if self._tf is not None and self._tf.refused:
             array.status[0].level = DiagnosticStatus.ERROR
         self._diagnostics.publish(array)

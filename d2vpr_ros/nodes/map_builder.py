@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import repeat
@@ -16,33 +16,35 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, NavSatFix
 from std_srvs.srv import SetBool, Trigger
 
 from d2vpr_ros.bags.calibration import camera_namespace
 from d2vpr_ros.bags.covariance import moved
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.fields import one_line, read_pose, stamp_ns
+from d2vpr_ros.fields import stamp_ns
+from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import PosedFrame
-from d2vpr_ros.localize.base_odometry import is_base
-from d2vpr_ros.mapping import BuildOptions, Camera, KeyframeRule, MapBuilder, MapHeader
-from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE
+from d2vpr_ros.mapping import BuildOptions, Camera, KeyframeRule, MapBuilder, MapHeader, read_map
+from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE, BuildCounts
 from d2vpr_ros.mapping.session import live_session
+from d2vpr_ros.mapping.store import is_blank
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.blocking_service import BlockingService
 from d2vpr_ros.nodes.builder_settings import PARAMETERS, to_range
 from d2vpr_ros.nodes.live_camera import LiveCamera
-from d2vpr_ros.nodes.parameters import declare
-from d2vpr_ros.nodes.poses import LivePoses, PoseWindow, TfPoses
+from d2vpr_ros.nodes.live_gps import GpsPoses, LiveFixes
+from d2vpr_ros.nodes.mount import MountListener
+from d2vpr_ros.nodes.parameters import ask_before_set, declare, warn_of_unknown
+from d2vpr_ros.nodes.pose_input import GPS, PoseInput
 from d2vpr_ros.nodes.robot_cameras import RobotCamera, check_mounts, read_with_cameras, robot_cameras
 from d2vpr_ros.nodes.spin import run
-from d2vpr_ros.nodes.status import InputStatus
+from d2vpr_ros.nodes.status import STEADY, InputStatus, clock_problem, own_name
+from d2vpr_ros.nodes.topic_input import TopicInput, image_input
 from d2vpr_ros.nodes.waiting import Arrival, WaitingImages
 
 __all__ = ["PARAMETERS", "MapBuilderNode"]
@@ -60,12 +62,15 @@ class MapBuilderNode(Node):
         super().__init__("d2vpr_map_builder")
         declare(self, PARAMETERS)
         self._values = read_with_cameras(self, PARAMETERS)
+        warn_of_unknown(self)
+        ask_before_set(self, PARAMETERS, _refuse)
         self._open = ExitStack()
         self._waiting = WaitingImages()
         self._paused = False
         self._image_status = InputStatus()  # of all cameras
-        self._pose_status = InputStatus("pose", "pose_topic:=/slam/pose", "set pose_source to pose or odom")
-        self._pose_input: Any = None
+        self._builder: MapBuilder | None = None  # where poses come from GPS, not before the first fix
+        self._before_map = BuildCounts()
+        self._fixes: LiveFixes | None = None
 
     def start(self) -> None:
         """Open the map, load the model, subscribe.
@@ -81,47 +86,68 @@ class MapBuilderNode(Node):
         cameras = robot_cameras(values)
         check_mounts(cameras)
         base, frame, is_only = values["base_frame"], values["camera_frame"], len(cameras) == 1
-        self._cameras = [LiveCamera(self, base, frame, camera.mount, is_only=is_only) for camera in cameras]
-        self._camera_statuses = [InputStatus() for _ in cameras]
-        self._poses: LivePoses = PoseWindow()
-        if values["pose_source"] == "tf":
-            self._poses = TfPoses(self, self._map_frame, values["base_frame"])
-        extractor = Extractor.open(values["weights"], device=values["device"], projection=values["projection"])
-        rule = KeyframeRule(values["spacing_m"], values["turn_deg"], values["max_interval_s"] or None)
-        options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
+        listener = MountListener(self)
+        self._cameras = [LiveCamera(self, listener, base, frame, camera.mount, is_only=is_only) for camera in cameras]
+        self._camera_statuses = [InputStatus(remap=camera.how_to_remap) for camera in cameras]
         self._image_range = to_range(values["image_range"])
-        header = MapHeader(
-            extractor.identity, extractor.width, self._map_frame, rule.spacing_m, image_range=self._image_range
-        )
-        self._builder: MapBuilder = self._open.enter_context(
-            live_session(self._path, header, values["append"], extractor, self._of_pictures, options)
-        )
+        self._extractor = Extractor.open(values["weights"], device=values["device"], projection=values["projection"])
+        frames = self._map_frame, base
+        self._pose_input = PoseInput(self, values["pose_source"], frames, listener, self._origin(), self._settle)
+        if values["pose_source"] == GPS:
+            if self._path.exists() and not is_blank(self._path) and not values["append"]:
+                self._open_map()  # which refuses it now, not at the first fix
+        else:
+            self._open_map()
         self._subscribe(cameras)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(SetBool, "~/pause", self._pause)
         self._saving = BlockingService(self, Trigger, "save", self._save)
         self._open.callback(self._saving.stop)
-        self.create_timer(_SETTLE_S, self._settle)
-        self.create_timer(1.0, self._report)
+        self.create_timer(_SETTLE_S, self._settle, clock=STEADY)
+        self.create_timer(1.0, self._each_second, clock=STEADY)
 
     def _subscribe(self, cameras: Sequence[RobotCamera]) -> None:
-        compressed = self._values["image_transport"] == "compressed"
-        kind, topic = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        self._images: list[Any] = []
+        transport, reliability = self._values["image_transport"], self._values["image_reliability"]
+        self._images: list[TopicInput] = []
         self._names: list[str] = []
         for number, camera in enumerate(cameras):
             take, take_info = partial(self._take_image, number), partial(self._take_camera_info, number)
-            self._images.append(self.create_subscription(kind, camera.topic(topic), take, _IMAGES))
+            self._images.append(image_input(self, camera, transport, take, _IMAGES.depth, reliability))
             self._names.append(camera.name or camera_namespace(self._images[-1].topic_name))
             self.create_subscription(CameraInfo, camera.topic("camera_info"), take_info, _IMAGES)
-        source = self._values["pose_source"]
-        if source == "odom":
-            self._pose_input = self.create_subscription(Odometry, "odom", self._take_pose, 50)
-        elif source == "pose":
-            self._pose_input = self.create_subscription(PoseStamped, "pose", self._take_pose, 50)
-        poses = self._pose_input.topic_name if self._pose_input else f"/tf ({self._map_frame})"
+        if self._values["use_gps"] and self._values["pose_source"] != GPS:
+            self._fixes = LiveFixes()
+            self.create_subscription(NavSatFix, "gps/fix", self._fixes.add, _IMAGES)
         images = ", ".join(images.topic_name for images in self._images)
-        self.get_logger().info(f"waiting for images on {images} and poses on {poses}")
+        self.get_logger().info(f"waiting for images on {images} and poses on {self._pose_input.topic_name}")
+
+    def _origin(self) -> LocalFrame | None:
+        """Of the map that is added to; its GPS poses go on in its frame."""
+        if self._values["pose_source"] != GPS or not self._values["append"] or not self._path.exists():
+            return None
+        origin = read_map(self._path).header.origin
+        if origin is None:
+            raise UserError(f"map {self._path} was not made from GPS poses; add to it with the poses it was made from")
+        return origin
+
+    def _open_map(self, origin: LocalFrame | None = None) -> None:
+        """Begin the session, in a new map with this origin or in one that is there."""
+        values = self._values
+        rule = KeyframeRule(values["spacing_m"], values["turn_deg"], values["max_interval_s"] or None)
+        options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
+        model, geo_tagged = self._extractor, values["use_gps"] or origin is not None
+        header = MapHeader(
+            model.identity,
+            model.width,
+            self._map_frame,
+            rule.spacing_m,
+            origin,
+            geo_tagged,
+            image_range=self._image_range,
+        )
+        self._builder = self._open.enter_context(
+            live_session(self._path, header, values["append"], model, self._of_pictures, options)
+        )
 
     def _of_pictures(self, name: str, width: int, height: int) -> Camera:
         number = self._names.index(name) if name in self._names else 0
@@ -129,13 +155,16 @@ class MapBuilderNode(Node):
 
     def stop(self) -> None:
         """Store what was handed over and close the map; safe to call twice."""
-        has_builder = hasattr(self, "_builder")
+        if self._builder is not None:  # what waits for a fix only has its pose
+            poses = self._pose_input.poses
+            for arrival in self._waiting.ready(lambda one: poses.is_settled(one.stamp_ns), time.monotonic()):
+                self._build(self._builder, arrival)
         try:
             self._open.close()
         except UserError as error:
             self.get_logger().error(str(error))
             return
-        if has_builder:
+        if self._builder is not None:
             self.get_logger().info(f"{self._path}: {self._builder.counts}")
 
     # Input
@@ -145,63 +174,59 @@ class MapBuilderNode(Node):
         self._image_status.arrived(now_s)
         self._camera_statuses[camera].arrived(now_s)
         if not self._paused:
+            self._pose_input.see_image(camera, stamp_ns(message.header))
             self._waiting.add(message, now_s, camera)
             self._settle()
-
-    def _take_pose(self, message: Any) -> None:
-        self._pose_status.arrived(time.monotonic())
-        frame = message.header.frame_id.lstrip("/")
-        if frame and frame != self._map_frame:
-            raise UserError(
-                f"{self._pose_input.topic_name} has poses in the frame {frame}, the map is in {self._map_frame}; for a "
-                f"map in that frame set map_frame: -p map_frame:={frame}, or remap to another topic"
-            )
-        with_covariance = isinstance(message, Odometry)
-        try:
-            pose = read_pose(message.pose.pose if with_covariance else message.pose)
-            if with_covariance and not is_base(message.child_frame_id.lstrip("/"), self._values["base_frame"]):
-                raise ValueError(
-                    f"{self._pose_input.topic_name} is that of {one_line(message.child_frame_id)}, not of "
-                    f"{self._values['base_frame']}: set base_frame to that, or take odometry of the base"
-                )
-        except ValueError as error:
-            self.get_logger().warning(f"pose left out: {error}", throttle_duration_sec=10.0)
-            return
-        covariance = message.pose.covariance if with_covariance else None
-        assert isinstance(self._poses, PoseWindow)
-        self._poses.add(stamp_ns(message.header), pose, covariance)
-        self._settle()
 
     def _take_camera_info(self, camera: int, message: CameraInfo) -> None:
         self._cameras[camera].calibrate(message, self._images[camera].topic_name)
 
     def _settle(self) -> None:
         """Hand on the images that have waited for their poses."""
-        for arrival in self._waiting.ready(self._poses, time.monotonic()):
-            self._build(arrival)
+        poses = self._pose_input.poses
+        if self._builder is None and isinstance(poses, GpsPoses) and poses.origin is not None:
+            self._open_map(poses.origin)
+        for arrival in self._waiting.ready(self._is_settled, time.monotonic()):
+            if self._builder is None:
+                self._before_map.leave_out(NO_POSE)
+            else:
+                self._build(self._builder, arrival)
 
-    def _build(self, arrival: Arrival) -> None:
-        found = self._poses.at(arrival.stamp_ns, self._values["max_gap_s"])
+    def _is_settled(self, arrival: Arrival) -> bool:
+        """Whether the pose and all else that goes with an image is as well known as it ever will be."""
+        stamp, frame_id = arrival.stamp_ns, str(arrival.message.header.frame_id)
+        return (
+            self._cameras[arrival.camera].mount(frame_id, time.monotonic()) is not None
+            and self._pose_input.poses.is_settled(stamp)
+            and (self._fixes is None or self._fixes.is_settled(stamp))
+        )
+
+    def _build(self, builder: MapBuilder, arrival: Arrival) -> None:
+        poses, max_gap_s = self._pose_input.poses, self._values["max_gap_s"]
+        found = poses.at(arrival.stamp_ns, max_gap_s)
         if found is None:
-            self._builder.counts.leave_out(NO_POSE)
+            builder.counts.leave_out(NO_POSE)
             return
         (base, covariance), frame_id = found, str(arrival.message.header.frame_id)
         mount = self._cameras[arrival.camera].mount(frame_id, arrival.steady_s)
         if mount is None:
-            self._builder.counts.leave_out("before the camera's mount was known")
+            builder.counts.leave_out("before the camera's mount was known")
             return
         pose, name = base @ mount, self._names[arrival.camera] or frame_id
-        if not self._builder.keep(name, pose, arrival.stamp_ns):
+        if not builder.keep(name, pose, arrival.stamp_ns):
             return
         try:
             frame = read_frame(arrival.message, name, self._image_range)
         except UserError as error:
-            self._builder.counts.leave_out(UNREADABLE)
+            builder.counts.leave_out(UNREADABLE)
             self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
             return
         if covariance is not None:
             covariance = moved(covariance, pose.position - base.position)
-        self._builder.add(PosedFrame(frame, pose, None, covariance), wait=False)
+        geo = poses.geo(pose) if isinstance(poses, GpsPoses) else None
+        if self._fixes is not None:
+            geo = self._fixes.at(arrival.stamp_ns, max_gap_s)
+        builder.add(PosedFrame(frame, pose, geo, covariance), wait=False)
 
     # Services and diagnostics
 
@@ -211,21 +236,31 @@ class MapBuilderNode(Node):
         return response
 
     def _save(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._builder is None:
+            response.message = f"nothing to save: no fix has come on {self._pose_input.topic_name}"
+            return response
         response.success = self._builder.save(_SAVE_TIMEOUT_S)
         response.message = f"{self._builder.counts.places} places are safe in {self._path}"
         if not response.success:
             response.message += f", {self._builder.waiting} still wait to be described"
         return response
 
-    def _report(self) -> None:
-        """Publish /diagnostics, and end the node if describing or storing has failed."""
-        self._end_if_failed()
-        now_s = time.monotonic()
+    def _each_second(self) -> None:
+        self._pose_input.watch()
+        for images in self._images:
+            if losses := images.watch():
+                self.get_logger().warning(losses, throttle_duration_sec=30.0)
+        if self._builder is not None:
+            self._end_if_failed(self._builder)
+        self._report(time.monotonic())
+
+    def _report(self, now_s: float) -> None:
+        """Publish /diagnostics; now_s by the steady clock."""
         silent = map(InputStatus.problem, self._camera_statuses, repeat(self), self._images, repeat(now_s))
-        problem = "; ".join(filter(None, silent))
-        if not problem and self._pose_input is not None:
-            problem = self._pose_status.problem(self, self._pose_input, now_s)
-        counts = self._builder.counts
+        problem = "; ".join(filter(None, [clock_problem(self), *silent])) or self._pose_input.problem(now_s)
+        counts, to_describe = self._before_map, 0
+        if self._builder is not None:
+            counts, to_describe = self._builder.counts, self._builder.waiting
         if problem:
             self.get_logger().warning(problem, throttle_duration_sec=10.0)
         state = "PAUSED" if self._paused else "WAITING" if problem else "MAPPING"
@@ -233,25 +268,32 @@ class MapBuilderNode(Node):
             "state": state,
             "map": self._path,
             "places": counts.places,
-            "to_describe": self._builder.waiting,
+            "to_describe": to_describe,
             "waiting_for_pose": len(self._waiting),
             "input_hz": self._image_status.values(now_s)["input_hz"],
+            "input_lost": ", ".join(f"{images.lost_share:.0%}" for images in self._images),
             **{f"left out: {reason}": images for reason, images in dict(counts.left_out).items()},
         }
         text = f"{state}: {problem}" if problem else f"{state}: {counts}"
         now_ns = self.get_clock().now().nanoseconds
         self._diagnostics.publish(
-            messages.status("d2vpr_map_builder: mapping", state == "MAPPING", text, values, now_ns)
+            messages.status(f"{own_name(self)}: mapping", state == "MAPPING", text, values, now_ns)
         )
         self.get_logger().info(str(counts), throttle_duration_sec=10.0)
 
-    def _end_if_failed(self) -> None:
+    def _end_if_failed(self, builder: MapBuilder) -> None:
         try:
-            self._builder.check()
+            builder.check()
         except Exception as error:
+            self._waiting = WaitingImages()
             # Through the map's own context: it says what a full disk means.
             self._open.pop_all().__exit__(type(error), error, error.__traceback__)
             raise
+
+
+def _refuse(given: Mapping[str, Any]) -> str:
+    name = next(iter(given))
+    raise UserError(f"parameter '{name}' is read when the node starts; stop the node and start it with {name}:=...")
 
 
 def main() -> None:

@@ -135,11 +135,11 @@ def compressed_image(jpeg: bytes, stamp_ns: int, frame: str) -> CompressedImage:
     return CompressedImage(header=Header(stamp=to_time(stamp_ns), frame_id=frame), format="jpeg", data=jpeg)
 
 
-def diagnostics(state: State, reason: str, values: Mapping[str, object], now_ns: int) -> DiagnosticArray:
-    """The status `d2vpr_localizer: localization`: OK when localized, WARN otherwise."""
+def diagnostics(node: str, state: State, reason: str, values: Mapping[str, object], now_ns: int) -> DiagnosticArray:
+    """The status `d2vpr_localizer: localization`, for a node of that name: OK when localized, WARN otherwise."""
     values = {"state": state.value, "reject_reason": reason, **values}
     message = state.value + (f": {reason}" if reason else "")
-    return status("d2vpr_localizer: localization", state is State.LOCALIZED, message, values, now_ns)
+    return status(f"{node}: localization", state is State.LOCALIZED, message, values, now_ns)
 
 
 def status(name: str, is_ok: bool, message: str, values: Mapping[str, object], now_ns: int) -> DiagnosticArray:

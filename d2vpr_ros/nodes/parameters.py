@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
+from d2vpr_ros.nodes.names import OF_EVERY_NODE, unknown
 
 _KINDS: dict[type, str] = {
     bool: "true or false",
@@ -69,6 +70,48 @@ def declare(node: Node, parameters: Sequence[Parameter]) -> None:
             ) from None
 
 
+def warn_of_unknown(node: Node) -> None:
+    """Name what a node was given from outside and is no parameter of it; once all are declared."""
+    declared = node.get_parameters_by_prefix("")
+    for name, hint in unknown(node._parameter_overrides, declared).items():  # rclpy tells them by no other way
+        node.get_logger().warning(f"there is no parameter '{name}', so it changes nothing; {hint}")
+
+
+def ask_before_set(node: Node, parameters: Sequence[Parameter], change: Callable[[Mapping[str, Any]], str]) -> None:
+    """Have `ros2 param set` and its like check, apply or refuse what they set, once all parameters are declared.
+
+    Args:
+        change: takes new values by name, applies them, and returns what is to be known of that (may be empty);
+            raises a UserError, which is the reason for the refusal.
+    """
+    by_name = {parameter.name: parameter for parameter in parameters}
+
+    def set_them(given: Sequence[Any]) -> SetParametersResult:
+        # Those of every node are rclpy's, and a parameter that is being declared was looked at where it came from.
+        values = {
+            one.name: one.value for one in given if one.name not in OF_EVERY_NODE and node.has_parameter(one.name)
+        }
+        try:
+            for name in values.keys() & by_name.keys():
+                check_choice(by_name[name], values[name])
+            if values and (known := change(values)):
+                node.get_logger().info(f"{', '.join(values)}: {known}")  # rclpy passes on no reason with a success
+            return SetParametersResult(successful=True)
+        except UserError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+
+    node.add_on_set_parameters_callback(set_them)
+
+
+def check_choice(parameter: Parameter, value: object) -> None:
+    """
+    Raises:
+        UserError: the value is not among the choices.
+    """
+    if parameter.choices and value not in parameter.choices:
+        raise UserError(f"parameter '{parameter.name}' is '{value}'; expected one of {', '.join(parameter.choices)}")
+
+
 def _given(node: Node, parameter: Parameter) -> str:
     """What was given from outside for a parameter that could not be declared: any type and value can be this way."""
     anything = ParameterDescriptor(dynamic_typing=True)
@@ -85,10 +128,7 @@ def read_values(node: Node, parameters: Sequence[Parameter]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for parameter in parameters:
         value = node.get_parameter(parameter.name).value
-        if parameter.choices and value not in parameter.choices:
-            raise UserError(
-                f"parameter '{parameter.name}' is '{value}'; expected one of {', '.join(parameter.choices)}"
-            )
+        check_choice(parameter, value)
         values[parameter.name] = value
     return values
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from bisect import bisect_left
 from typing import Any, Protocol
 
 import numpy as np
-from rclpy.node import Node
 from rclpy.time import Time
 
 from d2vpr_ros.bags.covariance import larger, usable
@@ -15,9 +13,10 @@ from d2vpr_ros.bags.trajectory import Array, bracket
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import NANOSECONDS, read_transform
 from d2vpr_ros.geometry import Pose, interpolate
+from d2vpr_ros.nodes.mount import MountListener
 
 _KEPT = 2000  # poses; 20 s at 100 Hz
-_JUMP_NS = NANOSECONDS
+JUMP_NS = NANOSECONDS  # a stamp so much older than the last one is of another run
 
 Posed = tuple[Pose, "Array | None"]
 
@@ -41,7 +40,7 @@ class PoseWindow:
 
     def add(self, stamp_ns: int, pose: Pose, covariance: Any | None = None) -> None:
         """One pose, and its (36,) covariance as the message has it; after a jump back in time all start anew."""
-        if self._stamps and stamp_ns < self._stamps[-1] - _JUMP_NS:
+        if self._stamps and stamp_ns < self._stamps[-1] - JUMP_NS:
             self._stamps.clear()
             self._samples.clear()
         at = bisect_left(self._stamps, stamp_ns)
@@ -68,21 +67,34 @@ class PoseWindow:
 class TfPoses:
     """The tf tree, where tf2 is installed (it is no part of the ROS 2 that PyPI carries); it has no covariances."""
 
-    def __init__(self, node: Node, map_frame: str, body_frame: str) -> None:
+    def __init__(self, listener: MountListener, map_frame: str, body_frame: str) -> None:
         """
+        Args:
+            listener: to tf.
+
         Raises:
             UserError: tf2 is not installed.
         """
-        if importlib.util.find_spec("tf2_ros") is None:
+        if not listener.can_know:
             raise UserError(
                 "parameter 'pose_source' is 'tf', but tf2_ros is not installed here; it comes with a ROS 2 "
                 "installation (ros-$ROS_DISTRO-tf2-ros); or take poses from a topic: pose or odom"
             )
-        import tf2_ros
-
         self._frames = map_frame, body_frame
-        self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._buffer = listener.buffer
+
+    def problem(self) -> str:
+        """That tf knows nothing of the two frames; empty where it does."""
+        if self._buffer.can_transform(*self._frames, Time()):
+            return ""
+        wanted, body = self._frames
+        return (
+            f"tf does not connect {wanted} -> {body}; publish it, or set map_frame and base_frame to frames it connects"
+        )
+
+    def begin_anew(self) -> None:
+        """Time jumped back: tf2 would refuse what comes as older than what it has. Fixed transforms stay."""
+        self._buffer.clear()
 
     def is_settled(self, stamp_ns: int) -> bool:
         return bool(self._buffer.can_transform(*self._frames, Time(nanoseconds=stamp_ns)))

@@ -36,6 +36,12 @@ class RobotCamera:
         return f"{self.name}/{topic}" if self.name else topic
 
     @property
+    def how_to_remap(self) -> str:
+        """An example, for a message."""
+        by_launch = "image_topics" if self.name else "image_topic"
+        return f"{by_launch}:=/the/images (ros2 launch) or -r {self.topic('image')}:=/the/images (ros2 run)"
+
+    @property
     def mount_parameter(self) -> str:
         """What says where it is mounted."""
         return mount_parameters([self.name])[0].name if self.name else "camera_mount"
@@ -68,17 +74,22 @@ def check_names(names: Sequence[str]) -> None:
         raise UserError(f"parameter 'cameras' has '{twice}' twice; give each camera a name of its own: {_EXAMPLE}")
 
 
-def read_with_cameras(node: Node, parameters: Sequence[Parameter]) -> dict[str, Any]:
+def read_with_cameras(
+    node: Node, parameters: Sequence[Parameter], given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The present values of declared parameters, `cameras` among them, and of those that the cameras' names add.
+
+    Args:
+        given: other values by name, which go before.
 
     Raises:
         UserError: as `check_names`, or a value does not fit.
     """
-    values = read_values(node, parameters)
+    values = read_values(node, parameters) | dict(given or {})
     check_names(values["cameras"])
     of_cameras = mount_parameters(values["cameras"])
     declare(node, [parameter for parameter in of_cameras if not node.has_parameter(parameter.name)])
-    return values | read_values(node, of_cameras)
+    return values | read_values(node, of_cameras) | dict(given or {})
 
 
 def robot_cameras(values: Mapping[str, Any]) -> tuple[RobotCamera, ...]:

@@ -45,6 +45,8 @@ class Services:
         self._services = [
             node.create_service(SetBool, "~/enable", self._enable),
             node.create_service(Empty, "reinitialize_global_localization", self._reinitialize),
+            # AMCL offers that one, too, and a call reaches one of two or both; this one is nobody else's.
+            node.create_service(Empty, "~/reinitialize_global_localization", self._reinitialize),
         ]
         self._blocking = [
             BlockingService(node, Trigger, "relocalize", self._relocalize),

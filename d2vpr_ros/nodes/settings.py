@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.node import Node
 
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
 from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
 from d2vpr_ros.localize.options import Verify
@@ -16,6 +17,7 @@ from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
 from d2vpr_ros.nodes.parameters import Parameter
 from d2vpr_ros.nodes.robot_cameras import UNNAMED, RobotCamera, read_with_cameras, robot_cameras
+from d2vpr_ros.nodes.topic_input import AUTO, RELIABILITIES
 
 _DEFAULTS = LocalizerOptions()
 _ACCEPTANCE = _DEFAULTS.acceptance
@@ -46,6 +48,13 @@ PARAMETERS = (
         choices=PRECISIONS,
     ),
     Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
+    Parameter(
+        "image_reliability",
+        AUTO,
+        "How images are subscribed to; auto is best effort, and reliable once images are lost and their publisher "
+        "offers that.",
+        choices=RELIABILITIES,
+    ),
     Parameter("map_frame", "map", "Frame of the published poses."),
     Parameter("base_frame", "base_link", "The robot's frame; the pose prior is the pose of this frame."),
     Parameter("odom_frame", "odom", "The odometry's frame; only `publish_tf` makes use of it."),
@@ -119,9 +128,17 @@ PARAMETERS = (
 )
 
 
+APPLIED = (
+    "image_transport", "image_reliability", "odom_frame", "sequence", "verify", "min_probability", "min_images",
+    "top_speed_mps", "use_gps", "gps_gate_sigmas", "gps_gate_least_m", "max_age_s", "publish_tf", "tf_tolerance_s",
+    "publish_initialpose",
+)  # fmt: skip
+"""Parameters that take effect at once when they are set while the node is configured."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """The parameters as read at configure time."""
+    """The parameters as read at configure time, and as changed since."""
 
     map: str
     weights: str
@@ -130,6 +147,7 @@ class Settings:
     device: str
     precision: str
     image_transport: str
+    image_reliability: str
     map_frame: str
     base_frame: str
     odom_frame: str
@@ -156,6 +174,22 @@ def read(node: Node) -> Settings:
     return of_values(read_with_cameras(node, PARAMETERS))
 
 
+def changed(node: Node, given: Mapping[str, Any], *, is_configured: bool) -> Settings:
+    """The settings with new values of some parameters, by name.
+
+    Raises:
+        UserError: as `read`; or the node is configured, and one of them is read then only.
+    """
+    new = of_values(read_with_cameras(node, PARAMETERS, given))
+    fixed = [name for name in given if name not in (*APPLIED, "map")]
+    if fixed and is_configured:
+        raise UserError(
+            f"parameter '{fixed[0]}' is read when the node is configured; start it anew with {fixed[0]}:=..., or "
+            f"ros2 lifecycle set {node.get_fully_qualified_name()} deactivate, then cleanup, and set it then"
+        )
+    return new
+
+
 def of_values(values: Mapping[str, Any]) -> Settings:
     """The settings that values of all PARAMETERS by name make, and of those that the cameras' names add.
 
@@ -169,7 +203,7 @@ def of_values(values: Mapping[str, Any]) -> Settings:
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
     )
     gate = GpsGate(values["gps_gate_sigmas"], values["gps_gate_least_m"], values["top_speed_mps"])
-    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport",
+    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport", "image_reliability",
               "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend", "search_collection",
               "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
     cameras = robot_cameras(values)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+
+if TYPE_CHECKING:
+    from d2vpr_ros.nodes.topic_input import TopicInput
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+"""For timers: those of a node's own clock never fire under use_sim_time as long as nothing comes on /clock."""
+
+COMPRESSED = "/compressed"
+"""What image_transport appends to the topic of the raw images."""
 
 _SILENT_AFTER_S = 3.0
 
@@ -16,7 +28,7 @@ class InputStatus:
     def __init__(
         self,
         what: str = "image",
-        remap: str = "image_topic:=/camera/image",
+        remap: str = "",
         other_type: str = "set image_transport to raw or compressed",
     ) -> None:
         """
@@ -47,20 +59,53 @@ class InputStatus:
             "inference_ms": f"{1e3 * times[len(times) // 2]:.1f}" if times else "nan",
         }
 
-    def problem(self, node: Node, subscription: Any, now_s: float) -> str:
+    def problem(self, node: Node, source: TopicInput, now_s: float) -> str:
         """Why nothing comes in, in one line; empty while it does."""
         self._started_s = self._started_s or now_s
         if now_s - (self._arrivals[-1] if self._arrivals else self._started_s) < _SILENT_AFTER_S:
             return ""
-        topic = str(subscription.topic_name)
-        wanted = type_name(subscription.msg_type)
+        topic, wanted = source.topic_name, " or ".join(source.type_names)
         publishers = node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return f"nobody publishes on {topic}; remap it, e.g. {self._remap}"
-        others = sorted({info.topic_type for info in publishers} - {wanted})
+            return f"nobody publishes on {topic}; {self._transport(node, topic) or f'remap it, e.g. {self._remap}'}"
+        others = sorted({info.topic_type for info in publishers} - {*source.type_names})
         if others:
             return f"{topic} carries {', '.join(others)}, expected {wanted}; {self._other_type}"
-        return f"{topic} has {len(publishers)} publisher(s) but no {self._what} has come in for {_SILENT_AFTER_S:.0f} s"
+        return (
+            f"{topic} has {len(publishers)} publisher(s) but no {self._what} has come in for {_SILENT_AFTER_S:.0f} s"
+            + self._refused(publishers, source)
+        )
+
+    @staticmethod
+    def _transport(node: Node, topic: str) -> str:
+        """That the images come the other way, raw or compressed; empty if they do not."""
+        is_compressed = topic.endswith(COMPRESSED)
+        other = topic.removesuffix(COMPRESSED) if is_compressed else topic + COMPRESSED
+        way = "raw" if is_compressed else "compressed"
+        return f"the images are on {other}: set image_transport to {way}" if node.count_publishers(other) else ""
+
+    @staticmethod
+    def _refused(publishers: Sequence[Any], source: TopicInput) -> str:
+        """That the middleware does not connect a reliable subscription with a publisher that is not."""
+        offered = {info.qos_profile.reliability for info in publishers}
+        if source.reliability == "reliable" and offered == {ReliabilityPolicy.BEST_EFFORT}:
+            return "; it is published at best effort: set image_reliability to auto"
+        return ""
+
+
+def clock_problem(node: Node) -> str:
+    """That the node waits for a time that nobody tells, in one line; empty where it does not."""
+    if not node.get_parameter("use_sim_time").value or node.get_clock().now().nanoseconds:
+        return ""
+    return (
+        "use_sim_time is true, but nothing comes on /clock; play the recording by ros2 bag play --clock 100 ..., or "
+        "set use_sim_time to false"
+    )
+
+
+def own_name(node: Node) -> str:
+    """A node's name in /diagnostics: with its namespace, as two robots may have a localizer each."""
+    return str(node.get_fully_qualified_name()).lstrip("/")
 
 
 def type_name(message_class: Any) -> str:

@@ -21,6 +21,7 @@ from d2vpr_ros.localize.map_odom import MapOdom
 from d2vpr_ros.nodes.messages import to_time
 from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
+from d2vpr_ros.nodes.status import STEADY
 
 _LISTEN_S = 2.0  # for others, before the first transform of our own
 _PERIOD_S = 0.05
@@ -53,7 +54,7 @@ class TfOutput:
             node.create_subscription(message_type, topic, partial(self._take, topic), qos)
             for topic, qos in ((_TOPIC, _QOS), (_STATIC_TOPIC, _STATIC_QOS))
         ]
-        self._timer = node.create_timer(_PERIOD_S, self._broadcast)
+        self._timer = node.create_timer(_PERIOD_S, self._broadcast, clock=STEADY)
 
     def stop(self) -> None:
         self._node.destroy_timer(self._timer)

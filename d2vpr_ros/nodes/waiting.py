@@ -1,13 +1,13 @@
-"""Images that wait until the pose after them has come."""
+"""Images that wait until the pose after them has come, and whatever else goes with them."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from d2vpr_ros.fields import stamp_ns
-from d2vpr_ros.nodes.poses import LivePoses
 
 _MOST_BYTES = 256_000_000
 _LONGEST_S = 5.0  # SLAM systems that optimise before they publish take a second or two
@@ -37,13 +37,11 @@ class WaitingImages:
         self._images.append(Arrival(message, stamp_ns(message.header), steady_s, camera))
         self._bytes += len(message.data)
 
-    def ready(self, poses: LivePoses, now_s: float) -> list[Arrival]:
-        """Those whose pose is known, and those for which it will not be waited any longer; they are handed out."""
+    def ready(self, is_settled: Callable[[Arrival], bool], now_s: float) -> list[Arrival]:
+        """Those that have what they wait for, and those for which it will not be waited any longer; handed out."""
         taken = []
         while self._images and (
-            self._bytes > _MOST_BYTES
-            or now_s - self._images[0].steady_s > _LONGEST_S
-            or poses.is_settled(self._images[0].stamp_ns)
+            self._bytes > _MOST_BYTES or now_s - self._images[0].steady_s > _LONGEST_S or is_settled(self._images[0])
         ):
             arrival = self._images.popleft()
             self._bytes -= len(arrival.message.data)

@@ -3,6 +3,7 @@
     python -m models.bench.forward                             # small, random weights, this machine's processor
     python -m models.bench.forward --weights nano --threads 1
     python -m models.bench.forward --compile --onnx            # also torch.compile and ONNX Runtime
+    python -m models.bench.forward --weights nano --against small   # how many times as fast nano is
     python -m models.bench.forward --device cuda               # a GPU: float16 and bfloat16, batch 1 and 64
 
 All contenders run in turn, once a round; times are medians, and a ratio is the median of the ratios within a round,
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
+    parser.add_argument("--against", help="on a processor also another network, named as for --weights, as trained")
     parser.add_argument("--onnx", action="store_true", help="also ONNX Runtime, on the same inference form")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -51,7 +53,7 @@ def main() -> None:
             raise SystemExit("device cuda was asked for, but torch finds no GPU here")
         on_gpu(model, args.rounds)
     else:
-        on_processor(model, args.rounds, args.compile, args.onnx)
+        on_processor(model, args.rounds, args.compile, args.onnx, network(args.against) if args.against else None)
 
 
 def network(weights: str) -> D2VPR:
@@ -68,8 +70,8 @@ def network(weights: str) -> D2VPR:
 
 
 @torch.inference_mode()
-def on_processor(model: D2VPR, rounds: int, compiled: bool, onnx: bool) -> None:
-    """Prints the tables of a processor: float32, one image."""
+def on_processor(model: D2VPR, rounds: int, compiled: bool, onnx: bool, other: D2VPR | None = None) -> None:
+    """Prints the tables of a processor: float32, one image; and how many times as fast it is as another network."""
     fused, image = fuse(model), torch.randn(1, 3, 224, 224)
     difference = max(
         float((other - model(image)).abs().max()) for other in (reference_forward(model, image), fused(image))
@@ -90,6 +92,8 @@ def on_processor(model: D2VPR, rounds: int, compiled: bool, onnx: bool) -> None:
         contenders["fused, torch.compile"] = lambda: quick(image)
     if onnx:
         contenders["fused, ONNX Runtime"] = _onnx_runtime(fused, image)
+    if other is not None:
+        contenders["other"] = lambda: other(image)
     parts = parts_of(fused, image)
     contenders |= {part.name: part.run for part in parts}
     contenders["peak"] = lambda: square @ square
@@ -98,12 +102,14 @@ def on_processor(model: D2VPR, rounds: int, compiled: bool, onnx: bool) -> None:
     rate = 2 * PEAK_SIDE**3 / median_ms(times, "peak") * 1e3
     print(f"{processor()}; float32, batch 1, {model.config.name}; peak {rate / 1e9:.0f} GFLOP/s\n")
     print("| forward | ms | times the reference's speed | GFLOP | at the peak rate, ms |\n|---|---:|---:|---:|---:|")
-    wholes = [name for name in contenders if name not in {"peak", *(part.name for part in parts)}]
+    wholes = [name for name in contenders if name not in {"peak", "other", *(part.name for part in parts)}]
     for name in wholes:
         count = _flop_of_form(name, model, fused, image)
         print(_row(name, times, count, rate))
     print(f"\nfused against its backbone alone: {ratio(times, 'fused', 'fused backbone alone'):.3f}")
     print(f"floor of the arithmetic against the reference: {_floor_ratio(times, flop(contenders['fused']), rate):.2f}")
+    if other is not None:
+        print(f"as trained {ratio(times, 'other', 'plain'):.2f} times as fast as {other.config.name}")
     print("\n| part | ms | GFLOP | at the peak rate, ms | above it, ms |\n|---|---:|---:|---:|---:|")
     for part in parts:
         spent, least = median_ms(times, part.name), 1e3 * part.flop / rate
