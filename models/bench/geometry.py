@@ -44,6 +44,7 @@ NAMES = ("towns", "exact", "room", "campus", "wrong", "ranking", "floors", "cost
 OF_FOOTAGE = {"room", "campus", "floors"}
 SEEDS = (30, 31, 32)
 FLOOR_EVERY = 3  # of the images that are asked for on the floors
+NIGHT = "night"
 HIGH = (0.5, 0.95, 0.99, 0.999)
 ROOMY = GeometryParams(kept_views=1000, kept_landmarks=1000)  # a town's places are looked at once
 ROOM_WITHIN = (0.05, 0.15)
@@ -63,7 +64,8 @@ def main(words: Sequence[str] | None = None) -> None:
 
     if {"towns", "wrong", "ranking"} & only:
         scenes = [town_scene(args.folder, seed, nano, args.queries) for seed in args.seeds]
-        answers = ask_towns(scenes, features)
+        conditions = (*DAY, *DARK) if {"towns", "wrong"} & only else (NIGHT,)
+        answers = ask_towns(scenes, features, conditions)
     if "towns" in only:
         show("unseen towns, map poses with 0.1 m of noise", pose_table(by_group(answers)))
     if "exact" in only:
@@ -81,8 +83,8 @@ def main(words: Sequence[str] | None = None) -> None:
         show("inliers of right and wrong places, with a pose", wrong_table(answers))
     if "ranking" in only:
         ranked = {
-            "towns, night": of_answers(answers["night"]),
-            "towns, night, two views where there is no pose": of_answers(answers["night"], mixed=True),
+            "towns, night": of_answers(answers[NIGHT]),
+            "towns, night, two views where there is no pose": of_answers(answers[NIGHT], mixed=True),
         }
         if args.footage:
             benchmarks = snow(args.footage)[0], tower(args.footage)[0]
@@ -121,7 +123,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def ask_towns(
-    scenes: Sequence[Scene], features: FeatureExtractor, conditions: Iterable[str] = (*DAY, *DARK)
+    scenes: Sequence[Scene], features: FeatureExtractor, conditions: Iterable[str]
 ) -> dict[str, list[Answer]]:
     """Every image of every town; the next town's map is the one that should say no."""
     geometries = [PlaceGeometry(scene.place_map, features, ROOMY) for scene in scenes]
@@ -226,8 +228,11 @@ def ranking_table(ranked: Mapping[str, Sequence[Ranked]]) -> list[str]:
 def floor_table(floors: Mapping[str, tuple[Sequence[Ranked], Sequence[Ranked]]]) -> list[str]:
     heads = ["images", "inliers 5 %", "50 %", "95 %", "100 %", "margin 5 %", "50 %", "95 %", "100 %"]
     rows = {}
-    for name, both in floors.items():
-        for kind, ranked in zip(("right", "wrong floor"), both, strict=True):
+    for name, (own, other) in floors.items():
+        found = [one for one in own if one.right[one.best]]
+        missed = [one for one in own if not one.right[one.best]]
+        kinds = {"the right place": found, "its floor, another place": missed, "another floor": other}
+        for kind, ranked in kinds.items():
             inliers, margins = [int(one.inliers.max()) for one in ranked], [one.margin for one in ranked]
             cells = [f"{quantile(of, share):.0f}" for of in (inliers, margins) for share in (0.05, 0.5, 0.95, 1.0)]
             rows[f"{name}: {kind}"] = [str(len(ranked)), *cells]
