@@ -109,7 +109,7 @@ def triangulate(scene: Scene) -> Array:
 
 
 def adjust(scene: Scene, priors: Priors, loss_scale: float) -> tuple[Scene, Array]:
-    """The scene that fits its pictures best.
+    """The scene that fits its pictures best; without observations of a landmark that begins behind their camera.
 
     Args:
         loss_scale: residual in deviations at which Cauchy's loss begins to flatten.
@@ -117,7 +117,8 @@ def adjust(scene: Scene, priors: Priors, loss_scale: float) -> tuple[Scene, Arra
     Returns:
         The adjusted scene, and (N, 3, 3) covariances of its landmarks given the cameras, square metres.
     """
-    start, damping = scene, _DAMPING
+    start = scene = scene.of(np.asarray(np.isfinite(scene.residuals()).all(axis=1)))
+    damping = _DAMPING
     weights = 1 / np.repeat([priors.rotation_sigma, priors.position_sigma_m], 3) ** 2
     cost = _cost(scene, start, weights, loss_scale)
     for _ in range(_ROUNDS):
