@@ -81,9 +81,9 @@ def ranking_figures(ranked: Sequence[Ranked]) -> RankingFigures:
 
 
 def answered_share(scores: npt.NDArray[np.int64], right: npt.NDArray[np.bool_], precision: float) -> float:
-    """The largest share of images that a threshold on their scores answers with at least this precision."""
+    """The largest share of images that a threshold above 0 on their scores answers with at least this precision."""
     best = 0.0
-    for limit in np.unique(scores):
+    for limit in np.unique(scores[scores > 0]):
         answered = scores >= limit
         if right[answered].mean() >= precision:
             best = max(best, float(answered.mean()))
@@ -124,8 +124,10 @@ class Looked:
         return Looked(self.descriptors[chosen], tuple(self.views[row] for row in np.flatnonzero(chosen)))
 
 
-def look(pictures: Sequence[Picture], extractor: Extractor, features: FeatureExtractor) -> Looked:
-    return Looked(extractor.describe(pictures), tuple(view_of(rgb, features) for rgb in pictures))
+def look(pictures: Sequence[Picture], extractor: Extractor, features: FeatureExtractor, stored: bool) -> Looked:
+    """Look at images, or at places: a map keeps the descriptor of the whole picture, and a small one for the geometry."""
+    small = [through_jpeg(rgb) for rgb in pictures] if stored else pictures
+    return Looked(extractor.describe(pictures), tuple(view_of(rgb, features) for rgb in small))
 
 
 def of_views(
@@ -147,10 +149,10 @@ def of_views(
 
 
 def of_benchmark(one: Benchmark, extractor: Extractor, features: FeatureExtractor) -> list[Ranked]:
-    """Snow pairs and floors, pictures of the database as a map stores them."""
-    stored = [through_jpeg(picture) for picture in one.database]
-    places = np.arange(len(stored), dtype=np.float64)
-    queries, database = (look(pictures, extractor, features) for pictures in (one.queries, stored))
+    """Snow pairs and floors: a place's number is that of its picture."""
+    places = np.arange(len(one.database), dtype=np.float64)
+    queries = look(one.queries, extractor, features, stored=False)
+    database = look(one.database, extractor, features, stored=True)
     return of_views(queries, database, one.positives, places)
 
 
@@ -165,8 +167,8 @@ def look_alike(
     pictures = [one for one in tower_pictures(footage) if one.floor in floors]
     kept = [one for one in pictures if one.second % 2 == 0]
     asked = [one for one in pictures if one.second % 2 == 1][::every]
-    queries = look([read_rgb(one.path) for one in asked], extractor, features)
-    database = look([through_jpeg(read_rgb(one.path)) for one in kept], extractor, features)
+    queries = look([read_rgb(one.path) for one in asked], extractor, features, stored=False)
+    database = look([read_rgb(one.path) for one in kept], extractor, features, stored=True)
     near = np.array([[a.video == b.video and abs(a.second - b.second) <= 3 for b in kept] for a in asked])
     videos = {video: number for number, video in enumerate(dict.fromkeys(one.video for one in kept))}
     places = np.array([1e6 * videos[one.video] + one.second for one in kept])

@@ -69,8 +69,7 @@ def town_scene(folder: Path, seed: int, extractor: Extractor, most: int, pose_to
     """A town at noon, and drives 1.5 m aside under other conditions; mapped with noisy poses, or with the true ones."""
     noisy = pose_topic == SLAM
     path = folder / f"{seed}{'' if noisy else '_exact'}.d2map"
-    if not path.exists():
-        command("map", "build", town_drive(folder, seed, "noon"), "-o", path, "--pose-topic", pose_topic)
+    build_map(town_drive(folder, seed, "noon"), path, "--pose-topic", pose_topic)
     drives = {}
     for condition in (*DAY, *DARK):
         bag = town_drive(folder, seed, condition, ASIDE_M, QUERY_RATE_HZ)
@@ -89,8 +88,7 @@ def room_scene(folder: Path, footage: Path, extractor: Extractor, most: int, wit
         for part, chosen in (("map", rows[:cut]), ("queries", rows[cut:]))
     ]
     path = folder / f"{name}{suffix}.d2map"
-    if not path.exists():
-        command("map", "build", bags[0], "-o", path, "--pose-topic", SLAM, "--spacing", ROOM_SPACING_M)
+    build_map(bags[0], path, "--pose-topic", SLAM, "--spacing", ROOM_SPACING_M)
     drives = {"": partial(read_queries, bags[1], extractor, most)}
     return Scene("as stated" if with_lens else "not known", read_map(path), drives, (0, 1, 2), 0.5)
 
@@ -100,8 +98,7 @@ def campus_scene(folder: Path, footage: Path, extractor: Extractor, most: int) -
     name, rows = "campus_loop_ros", read_rows(footage, "campus_loop_ros")
     bags = [footage_bag(folder, footage, name, part, rows[first::2]) for first, part in enumerate(("map", "queries"))]
     path = folder / f"{name}.d2map"
-    if not path.exists():
-        command("map", "build", bags[0], "-o", path, "--pose-topic", SLAM, "--max-gap", 5)
+    build_map(bags[0], path, "--pose-topic", SLAM, "--max-gap", 5)
     return Scene("not known", read_map(path), {"": partial(read_queries, bags[1], extractor, most)}, (0, 1), 5.0)
 
 
@@ -110,7 +107,7 @@ def footage_bag(
 ) -> Path:
     """Some images of a footage's folder as a bag."""
     bag, table = folder / f"{name}_{part}", folder / f"{name}_{part}.csv"
-    if not bag.exists():
+    if not is_whole(bag):
         with table.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
