@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from browser import browser, find_browser
+from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe import Extractor
@@ -325,3 +326,26 @@ def test_the_reference_gives_every_number_of_the_json(place_map: Path, image: Pa
     section = reference.split("### The JSON of `d2vpr match`")[1].split("\n### ")[0]
     listed = set(re.findall(r"`(\w+)`", section))
     assert {*found, *found["groups"][0], *found["groups"][0]["pose"]} <= listed
+
+
+@pytest.mark.parametrize("rows", [slice(0, 180), slice(60, 240)])
+def test_a_cut_picture_is_right_within_its_covariance_or_has_no_pose(
+    street: Street, place_map: Path, tmp_path: Path, rows: slice
+) -> None:
+    found = numbers_of(tmp_path, place_map, write_image(tmp_path / "cut.jpg", street.aside[rows]))["groups"][0]
+    if found["pose"] is not None:
+        off = np.array(found["pose"]["position"]) - street.at.position
+        turned = (Rotation.from_quat(found["pose"]["quaternion"]) * street.at.rotation.inv()).as_rotvec()
+        error, covariance = np.concatenate([off, turned]), np.reshape(found["pose"]["covariance"], (6, 6))
+        assert error @ np.linalg.solve(covariance, error) < 22.5  # 99.9 % of six numbers
+
+
+@pytest.mark.parametrize("flip", [cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE])
+def test_a_camera_that_stands_on_its_head_or_side_gives_no_wrong_pose(
+    street: Street, place_map: Path, tmp_path: Path, flip: int
+) -> None:
+    rgb = np.ascontiguousarray(cv2.rotate(street.aside, flip), np.uint8)
+    assert all(
+        group["pose"] is None
+        for group in numbers_of(tmp_path, place_map, write_image(tmp_path / "f.jpg", rgb))["groups"]
+    )
