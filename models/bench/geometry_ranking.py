@@ -125,7 +125,7 @@ class Looked:
 
 
 def look(pictures: Sequence[Picture], extractor: Extractor, features: FeatureExtractor, stored: bool) -> Looked:
-    """Look at images, or at places: a map keeps the descriptor of the whole picture, and a small one for the geometry."""
+    """Look at images, or at places: a map keeps the descriptor of the whole picture, and a small picture."""
     small = [through_jpeg(rgb) for rgb in pictures] if stored else pictures
     return Looked(extractor.describe(pictures), tuple(view_of(rgb, features) for rgb in small))
 

@@ -21,7 +21,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.verification import Picture
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.multiview import Lens, lens_of
-from models.bench.town import ASIDE_M, command
+from models.bench.town import ASIDE_M, build_map, command, is_whole
 from models.bench.town import drive as town_drive
 from models.data import read_rows
 
