@@ -30,10 +30,9 @@ from d2vpr_ros.localize import Localizer
 from d2vpr_ros.mapping import Camera, MapHeader, Session, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map
 from d2vpr_ros.nodes import messages, settings, spin
-from d2vpr_ros.nodes.judging import FindMount, Judging
+from d2vpr_ros.nodes.camera_mounts import CameraMounts, FindMount
 from d2vpr_ros.nodes.localizer import LocalizerNode
 from d2vpr_ros.nodes.newest import Newest
-from d2vpr_ros.nodes.side_inputs import SideInputs
 
 Picture = npt.NDArray[np.uint8]
 
@@ -202,13 +201,12 @@ def test_a_camera_that_sends_faster_does_not_starve_the_other() -> None:
     assert taken == ["front 0.2", "left 0", "front 2.2", "left 2", "front 4.2", "left 4"]
 
 
-def judging(find_mount: FindMount | None, said: list[str], **mounts: Pose) -> Judging:
+def camera_mounts(find_mount: FindMount | None, said: list[str], **mounts: Pose) -> CameraMounts:
     """As the node makes it for two cameras, of which these mounts are given."""
     values: dict[str, Any] = {parameter.name: parameter.default for parameter in settings.PARAMETERS}
     values |= {"cameras": list(NAMES)}
     values |= {f"camera.{name}.mount": list(mounts[name].numbers) if name in mounts else [0.0] for name in NAMES}
-    chosen = settings.of_values(values)
-    return Judging(chosen, SideInputs(chosen.gps_gate, said.append), find_mount, said.append)
+    return CameraMounts(settings.of_values(values), {}, find_mount, said.append)
 
 
 def frame(camera: str) -> Frame:
@@ -218,17 +216,17 @@ def frame(camera: str) -> Frame:
 def test_images_wait_until_tf_says_where_each_camera_sits(town: Path) -> None:
     said: list[str] = []
     in_tf: dict[str, Pose] = {}
-    judge = judging(lambda base, camera: in_tf.get(camera), said, front=FRONT)
+    mounts = camera_mounts(lambda base, camera: in_tf.get(camera), said, front=FRONT)
     localizer = Localizer(read_map(town), Extractor.open("nano"))
-    assert not judge.has_mounts(localizer, frame("front_eye"), 0.0, 0)
-    assert judge.problem == "the mount of left on base_link is unknown"
-    assert not judge.has_mounts(localizer, frame("left_eye"), 1.0, 1)
-    assert not judge.has_mounts(localizer, frame("left_eye"), 7.0, 1)
+    assert not mounts.has_mounts(localizer, frame("front_eye"), 0.0, 0)
+    assert mounts.problem == "the mount of left on base_link is unknown"
+    assert not mounts.has_mounts(localizer, frame("left_eye"), 1.0, 1)
+    assert not mounts.has_mounts(localizer, frame("left_eye"), 7.0, 1)
     (once,) = said
     assert once.startswith("the mount of left is unknown: tf does not know base_link -> left_eye; publish it or set")
     in_tf["left_eye"] = LEFT
-    assert judge.has_mounts(localizer, frame("left_eye"), 8.0, 1) and judge.has_mounts(localizer, frame("x"), 8.0, 0)
-    assert judge.mounts_from == ["camera.front.mount", "tf: base_link -> left_eye"]
+    assert mounts.has_mounts(localizer, frame("left_eye"), 8.0, 1) and mounts.has_mounts(localizer, frame("x"), 8.0, 0)
+    assert mounts.mounts_from == ["camera.front.mount", "tf: base_link -> left_eye"]
     found = [mount.numbers for mount in localizer.cameras.mounts if mount is not None]
     assert found == [FRONT.numbers, LEFT.numbers]
 
@@ -237,10 +235,10 @@ def test_the_images_of_a_camera_that_sees_nothing_of_the_map_are_left_out(
     tmp_path: Path, pictures: tuple[Picture, Picture]
 ) -> None:
     said: list[str] = []
-    judge = judging(None, said, front=FRONT, left=LEFT)
+    mounts = camera_mounts(None, said, front=FRONT, left=LEFT)
     localizer = Localizer(read_map(map_street(tmp_path / "front.d2map", pictures, 1)), Extractor.open("nano"))
-    answered = [judge.has_mounts(localizer, frame(NAMES[number % 2]), number, number % 2) for number in range(6)]
+    answered = [mounts.has_mounts(localizer, frame(NAMES[number % 2]), number, number % 2) for number in range(6)]
     assert answered == [True, False] * 3
-    assert judge.mounts_from == ["camera.front.mount", "camera.left.mount; it sees nothing of the map"]
+    assert mounts.mounts_from == ["camera.front.mount", "camera.left.mount; it sees nothing of the map"]
     (once,) = said
     assert once.startswith("camera left sees what was mapped at 0% of the map's places, so its images are not answered")

@@ -25,7 +25,7 @@ from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT
-from d2vpr_ros.localize.gps_gate import GpsFix
+from d2vpr_ros.localize.gps import GpsFix
 from d2vpr_ros.nodes import doctor_checks as checks
 from d2vpr_ros.nodes import doctor_machine as machine
 from d2vpr_ros.nodes import doctor_tf

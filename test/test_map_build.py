@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,16 @@ def test_the_build_says_what_it_used_and_what_it_left_out(
     assert stored == [f"stored {number}" for number in places.ids.tolist()]
     used = f"{len(places)} places from 40 images; left out: {40 - len(places)} too close to the last place"
     assert last == f"{tmp_path / 'town.d2map'}: {used}"
+
+
+def test_landmarks_are_stored_at_the_end_on_request(
+    drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "town.d2map"
+    assert build(drive, out, "--spacing", "4", "--landmarks") == 0
+    told = re.fullmatch(rf"{out}: landmarks of (\d+) places stored, .*", capsys.readouterr().out.splitlines()[-1])
+    assert told and len(read_map(out)) / 2 < int(told[1]) <= len(read_map(out))
+    assert d2vpr(["map", "check", str(out)]) == 0
 
 
 def test_poses_are_left_out_on_request(drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from browser import browser, find_browser
+from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe import Extractor
@@ -69,6 +71,7 @@ def street() -> Street:
 def write_map(
     path: Path,
     street: Street,
+    *,
     places: int = 6,
     k: bool = True,
     pictures: bool = True,
@@ -76,11 +79,13 @@ def write_map(
     spot: bool = False,
     name: str = "front",
     origin: LocalFrame | None = None,
+    image_range: tuple[int, int] | None = None,
 ) -> Path:
     """The street as a map; on one `spot` all places have the first one's position."""
     header = MapHeader(
-        street.extractor.identity, street.extractor.width, "map", 1.0, origin, origin is not None, metric
-    )
+        street.extractor.identity, street.extractor.width, "map", 1.0, origin, origin is not None, metric,
+        image_range=image_range,
+    )  # fmt: skip
     numbers = tuple(street.k.reshape(-1).tolist()) if k else None
     with create_map(path, header) as writer:
         session = writer.begin_session(Session(name))
@@ -153,6 +158,14 @@ def test_a_picture_of_another_size_has_its_own_camera_s_lens(
         assert np.linalg.norm(np.array(best["pose"]["position"]) - street.at.position) < 0.3
     else:  # 64 pixels show too little
         assert best["pose"] is None and best["no_pose"]
+
+
+def test_a_picture_of_16_bits_is_stretched_as_the_map_s_were(street: Street, tmp_path: Path) -> None:
+    path = write_map(tmp_path / "deep.d2map", street, image_range=(0, 1023))
+    deep = np.round(street.aside[:, :, ::-1].astype(float) * 1023 / 255).astype(np.uint16)
+    (tmp_path / "deep.png").write_bytes(cv2.imencode(".png", deep)[1].tobytes())
+    best = numbers_of(tmp_path, path, tmp_path / "deep.png")["groups"][0]
+    assert np.linalg.norm(np.array(best["pose"]["position"]) - street.at.position) < 0.3
 
 
 def test_a_mount_moves_the_base_and_its_covariance(place_map: Path, image: Path, tmp_path: Path) -> None:
@@ -282,6 +295,24 @@ def test_the_page_is_one_file_whose_strings_are_text(street: Street, tmp_path: P
     assert lines + rings == found["groups"][0]["inliers"] and lines > rings
 
 
+def test_a_browser_shows_the_page_and_is_asked_for_nothing_else(
+    place_map: Path, image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    executable = find_browser()
+    if executable is None:
+        pytest.skip("no Chromium found (chromium, google-chrome, or D2VPR_CHROMIUM): the page is only parsed")
+    numbers_of(tmp_path, place_map, image, "-o", tmp_path / "page.html")
+    with browser(executable, tmp_path_factory.mktemp("profile")) as tab:
+        tab.open(tmp_path / "page.html")
+        assert tab["document.querySelector('svg.pair').getBoundingClientRect().width"] > 500
+        assert (
+            tab["document.querySelectorAll('svg.pair image').length"]
+            == 2 * tab["document.querySelectorAll('svg.pair').length"]
+        )
+        assert tab.requests == [(tmp_path / "page.html").as_uri()]
+        assert tab.complaints == []
+
+
 def test_lines_of_inliers_end_where_the_points_are() -> None:
     seen, stored = np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([[50.0, 60.0], [np.nan, np.nan]])
     svg = pair_svg(("data:,a", 100, 80), ("", 90, 70), seen, stored)
@@ -295,3 +326,26 @@ def test_the_reference_gives_every_number_of_the_json(place_map: Path, image: Pa
     section = reference.split("### The JSON of `d2vpr match`")[1].split("\n### ")[0]
     listed = set(re.findall(r"`(\w+)`", section))
     assert {*found, *found["groups"][0], *found["groups"][0]["pose"]} <= listed
+
+
+@pytest.mark.parametrize("rows", [slice(0, 180), slice(60, 240)])
+def test_a_cut_picture_is_right_within_its_covariance_or_has_no_pose(
+    street: Street, place_map: Path, tmp_path: Path, rows: slice
+) -> None:
+    found = numbers_of(tmp_path, place_map, write_image(tmp_path / "cut.jpg", street.aside[rows]))["groups"][0]
+    if found["pose"] is not None:
+        off = np.array(found["pose"]["position"]) - street.at.position
+        turned = (Rotation.from_quat(found["pose"]["quaternion"]) * street.at.rotation.inv()).as_rotvec()
+        error, covariance = np.concatenate([off, turned]), np.reshape(found["pose"]["covariance"], (6, 6))
+        assert error @ np.linalg.solve(covariance, error) < 22.5  # 99.9 % of six numbers
+
+
+@pytest.mark.parametrize("flip", [cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE])
+def test_a_camera_that_stands_on_its_head_or_side_gives_no_wrong_pose(
+    street: Street, place_map: Path, tmp_path: Path, flip: int
+) -> None:
+    rgb = np.ascontiguousarray(cv2.rotate(street.aside, flip), np.uint8)
+    assert all(
+        group["pose"] is None
+        for group in numbers_of(tmp_path, place_map, write_image(tmp_path / "f.jpg", rgb))["groups"]
+    )

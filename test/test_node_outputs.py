@@ -137,7 +137,7 @@ def test_the_cameras_intrinsics_are_taken(live: tuple[LocalizerNode, Robot]) -> 
     answering = node._answering
     assert answering is not None
     robot.send(CameraInfo(width=160, height=120, k=[100.0, 0.0, 80.0, 0.0, 100.0, 60.0, 0.0, 0.0, 1.0]))
-    robot.wait_until(lambda: answering.inputs.calibrations)
+    robot.wait_until(lambda: answering.session.calibrations)
     assert robot.look(5).width > 0
 
 

@@ -46,11 +46,11 @@ def test_a_parameter_that_is_set_is_checked_and_applied_or_refused_with_the_reas
 
         robot.drive()
         assert robot.set_parameter("max_age_s", 7.0) == ""
-        assert node._answering is not None and node._answering.judging._settings.max_age_s == 7.0
+        assert node._answering is not None and node._answering.session.options.max_age_s == 7.0
         assert node._loaded is not None and node._loaded.localizer.options.top_speed_mps == 5.0
         assert robot.set_parameter("top_speed_mps", 4.0) == ""
         assert node._loaded.localizer.options.top_speed_mps == 4.0
-        assert node._answering.inputs._gate.top_speed_mps == 4.0
+        assert node._answering.session.options.top_speed_mps == 4.0
         assert robot.set_parameter("image_transport", "compressed") == ""
         assert node._images[0].topic_name == "/image/compressed"
         assert robot.set_parameter("image_transport", "raw") == ""

@@ -57,11 +57,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     results.add_argument(
         "--page", type=Path, metavar="FILE", help="write an HTML page with plots and the worst mistakes"
     )
+    results.add_argument(
+        "--player", type=int, metavar="N",
+        help="number of images that the page shows one by one, with inliers and belief (default: 100; 0: none)",
+    )  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
+    from d2vpr_ros.describe.features import FeatureExtractor
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation import results
+    from d2vpr_ros.evaluation.player import IMAGES, MOST_IMAGES
     from d2vpr_ros.localize import Acceptance, Localizer, LocalizerOptions
     from d2vpr_ros.localize.options import Verify
     from d2vpr_ros.outfile import new_file
@@ -76,6 +82,11 @@ def main(args: argparse.Namespace) -> int:
         raise UserError("--kidnap needs poses; leave out --truth index or --kidnap")
     if args.kidnap < 0:
         raise UserError(f"--kidnap {args.kidnap}: expected a number of places")
+    if args.player is not None and not args.page:
+        raise UserError("--player without --page: the player is a part of the page; name it with --page FILE")
+    images = IMAGES if args.player is None else args.player
+    if not 0 <= images <= MOST_IMAGES:
+        raise UserError(f"--player {images}: expected 0 to {MOST_IMAGES} images")
     acceptance = Acceptance() if args.min_probability is None else Acceptance(args.min_probability)
     options = LocalizerOptions(not args.single, args.top_speed, Verify(args.verify), acceptance)
     with ExitStack() as written:
@@ -85,7 +96,9 @@ def main(args: argparse.Namespace) -> int:
         )
         place_map, extractor = open_map(args)
         localizer = Localizer(place_map, extractor, options)
-        drives = [evaluate_bag(localizer, *asked, args) for asked in asked_bags(args)]
+        recordings = asked_bags(args)
+        of_each = max(1, images // len(recordings)) if page_file and images else 0
+        drives = [evaluate_bag(localizer, *asked, args, of_each) for asked in recordings]
         evaluation = results.Evaluation(drives, args.radius, "m" if args.truth == "pose" else "frames")
         print("\n".join(results.lines(evaluation)))
         if json_file:
@@ -93,20 +106,27 @@ def main(args: argparse.Namespace) -> int:
         if csv_file:
             results.write_csv(csv_file, evaluation)
         if page_file:
-            results.write_page(page_file, evaluation, place_map)
+            features = FeatureExtractor.open(device=args.device) if images else None
+            results.write_page(page_file, evaluation, place_map, features)
     for path in filter(None, (args.json, args.csv, args.page)):
         print(path)
     return 0
 
 
-def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, args: argparse.Namespace) -> ScoredDrive:
+def evaluate_bag(
+    localizer: Localizer, path: Path, name: str, off_map: bool, args: argparse.Namespace, moments: int
+) -> ScoredDrive:
     """Put one recording to the localizer.
+
+    Args:
+        moments: images that are kept for the player of the page, at most.
 
     Raises:
         UserError: it cannot be read or judged, or none of its images can.
     """
     from d2vpr_ros.evaluation.kidnapping import Remembered, kidnap, remembering
     from d2vpr_ros.evaluation.measures import ScoredDrive
+    from d2vpr_ros.evaluation.moments import moments_of
     from d2vpr_ros.evaluation.offline import Described, describe_drive
 
     with open_asked(localizer, path, name, off_map, args) as asked:
@@ -114,15 +134,17 @@ def evaluate_bag(localizer: Localizer, path: Path, name: str, off_map: bool, arg
         gps = asked_gps(drive.bag, localizer.map, args)
         images: Iterable[Described] = describe_drive(drive, asked.odometry, localizer.extractor, gps, asked.unseeing)
         again: list[Remembered] = []
-        every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images)
+        every = answers_to(localizer, asked, remembering(images, again) if args.kidnap else images, gps)
         _say_far_fixes(path, every)
-        kidnappings = kidnap(localizer, asked.judge, every, again, args.kidnap) if args.kidnap and not off_map else []
+        kidnappings = (
+            kidnap(localizer, asked.judge, every, again, args.kidnap, gps) if args.kidnap and not off_map else []
+        )
     queries = [answered.query for answered in every if answered.query]
     unscored = len(every) - len(queries)
     topics = tuple(drive.image_topics)
     gps_topic = gps.topic if gps else None
     known = name, queries, unscored, path, topics, asked.truth
-    return ScoredDrive(*known, asked.odometry, gps_topic, kidnappings, read_part(args))
+    return ScoredDrive(*known, asked.odometry, gps_topic, kidnappings, read_part(args), moments_of(every, moments))
 
 
 def _say_far_fixes(path: Path, every: Iterable[Answered]) -> None:
@@ -144,7 +166,7 @@ def asked_gps(bag: Bag, place_map: PlaceMap, args: argparse.Namespace) -> Gps | 
     from d2vpr_ros.bags.topics import NAVSATFIX
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.offline import Gps, choose_gps
-    from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
+    from d2vpr_ros.localize.gps import LEAST_RADIUS_M, SIGMAS, GpsGate
     from d2vpr_ros.mapping.earth import earth_of
 
     if args.no_gps:

@@ -12,6 +12,7 @@ from pathlib import Path
 from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, read_image_range, shown_progress
 from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
 from d2vpr_ros.cli.join_options import add_join_arguments, read_frames
+from d2vpr_ros.cli.map_landmarks import show_landmarks_stored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,5 +46,7 @@ def main(args: argparse.Namespace) -> int:
             print(f"stored {place}")
     if appended.built:
         print(f"{args.bag}: {appended.built}")
-    print(f"{args.map}: {len(appended.joined.places)} places more; frames {appended.frames}")
+    print(f"{args.map}: {len(appended.joined.places)} places more; frames {appended.frames}", flush=True)
+    if args.landmarks:
+        show_landmarks_stored(args.map, args.device)
     return 0

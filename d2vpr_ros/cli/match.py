@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     model.add_argument("--projection", default="default", help="default, none, or a file; must match the map")
+    model.add_argument(
+        "--features", default="xfeat", help="local features: xfeat, or a file of `d2vpr export xfeat` (default: xfeat)"
+    )
     model.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
@@ -64,14 +67,14 @@ def main(args: argparse.Namespace) -> int:
     if args.out and args.json and args.out.absolute() == args.json.absolute():
         raise UserError(f"-o and --json both name {args.out}; give them names of their own")
     place_map = read_map(args.map)
-    rgb = read_picture(args.image)
+    rgb = read_picture(args.image, place_map.header.image_range)  # as the map's were
     lens = None if args.camera_info is None else read_lens(args.camera_info, *rgb.shape[1::-1])
     with ExitStack() as written:
         page, numbers = (
             path and written.enter_context(new_file(path, force, _read_from(args, path)))
             for path, force in ((args.out, args.force), (args.json, True))
         )
-        geometry = PlaceGeometry(place_map, FeatureExtractor.open(device=args.device))
+        geometry = PlaceGeometry(place_map, FeatureExtractor.open(args.features, device=args.device))
         extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
         matched = match_image(rgb, geometry, extractor, lens, f"from {args.camera_info}", mount, candidates)
         print("\n".join(lines(matched, place_map)))

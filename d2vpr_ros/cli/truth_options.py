@@ -15,7 +15,7 @@ from d2vpr_ros.cli.drive_options import add_camera_arguments, add_part_arguments
 if TYPE_CHECKING:
     from d2vpr_ros.bags.stream import Drive
     from d2vpr_ros.describe import Extractor
-    from d2vpr_ros.evaluation.offline import Answered, Described
+    from d2vpr_ros.evaluation.offline import Answered, Described, Gps
     from d2vpr_ros.evaluation.truth import Judge
     from d2vpr_ros.localize import Localizer
     from d2vpr_ros.mapping import PlaceMap
@@ -199,7 +199,9 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
         yield Asked(name, drive, truth, judge, odometry, frozenset(unseeing), not off_map)
 
 
-def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) -> list[Answered]:
+def answers_to(
+    localizer: Localizer, asked: Asked, images: Iterable[Described], gps: Gps | None = None
+) -> list[Answered]:
     """What the localizer says to the images of a recording.
 
     Raises:
@@ -210,7 +212,7 @@ def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) 
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.offline import answer_drive
 
-    answers = answer_drive(localizer, images, asked.judge, asked.name)
+    answers = answer_drive(localizer, images, asked.judge, asked.name, gps)
     every = list(tqdm(answers, total=asked.drive.total, unit="image", leave=False, disable=None))
     if not any(answered.query for answered in every):
         raise UserError(

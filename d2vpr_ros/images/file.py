@@ -9,13 +9,17 @@ import numpy.typing as npt
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.images.decode import decode_compressed
+from d2vpr_ros.images.deep import Range
 
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG, PNG
 _JPEG_SCAN, _JPEG_END, _PNG_END = b"\xff\xda", b"\xff\xd9", b"IEND"
 
 
-def read_picture(path: Path) -> npt.NDArray[np.uint8]:
+def read_picture(path: Path, image_range: Range | None = None) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a JPEG or PNG file.
+
+    Args:
+        image_range: of 16 bits, as for `decode_image`.
 
     Raises:
         UserError: there is no such file, or it is no picture, or damaged, or cut off: OpenCV would make the rest grey.
@@ -35,7 +39,7 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
     if _cut_off(data):
         raise UserError(f"{path} is cut off: its {len(data)} bytes have no end of a picture; copy it again")
     try:
-        return decode_compressed(np.frombuffer(data, np.uint8))
+        return decode_compressed(np.frombuffer(data, np.uint8), image_range)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -15,8 +15,9 @@ from d2vpr_ros.bags.gps import is_jump, is_null_island
 from d2vpr_ros.mapping.check_row import Context, StoredPlace, camera_problems, place_problems, session_problems
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import MapHeader
+from d2vpr_ros.mapping.landmark_table import blob_problem, has_landmarks, read_blob, stored_note
 from d2vpr_ros.mapping.place_map import MAX_JPEG, read_header
-from d2vpr_ros.mapping.schema import APPLICATION_ID, CARTESIAN, TABLES, USER_VERSION, WGS84
+from d2vpr_ros.mapping.schema import APPLICATION_ID, CARTESIAN, LANDMARKS_TABLE, TABLES, USER_VERSION, WGS84
 from d2vpr_ros.mapping.store import open_writable
 
 _CHUNK = 500
@@ -96,6 +97,8 @@ def check_map(
         readable("places", rows())
         readable("places", _impossible_places(connection, header))
         readable("descriptors or pictures", _strays(connection))
+        if has_landmarks(connection):
+            readable("landmarks", _landmarks(connection))
         if not places:
             report(Problem("the map holds no places"))
     return Checked(places, pictures)
@@ -132,6 +135,8 @@ def _schema(connection: sqlite3.Connection) -> Iterator[Problem]:
     """Tables are as they are made, and nothing is there that would act when the map is written."""
     with closing(sqlite3.connect(":memory:")) as fresh:
         fresh.executescript(TABLES)
+        if has_landmarks(connection):
+            fresh.execute(LANDMARKS_TABLE)
         expected = _definitions(fresh)
     found = _definitions(connection)
     for name, definition in expected.items():
@@ -210,6 +215,15 @@ def _impossible_places(connection: sqlite3.Connection, header: MapHeader) -> Ite
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:
-    for table in ("descriptors", "pictures"):
+    tables = ("descriptors", "pictures", *(("landmarks",) if has_landmarks(connection) else ()))
+    for table in tables:
         rows = connection.execute(f"SELECT place FROM {table} WHERE place NOT IN (SELECT id FROM places)")
         yield from (Problem(f"{table} has a row for it, but the place is missing", int(place)) for (place,) in rows)
+
+
+def _landmarks(connection: sqlite3.Connection) -> Iterator[Problem]:
+    if not stored_note(connection):
+        yield Problem("d2vpr_meta does not say what its landmarks were made with")
+    for (number,) in connection.execute("SELECT place FROM landmarks ORDER BY place").fetchall():
+        if text := blob_problem(read_blob(connection, number)):
+            yield Problem(text, int(number))

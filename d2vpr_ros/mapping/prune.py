@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.mapping.database import transaction
 from d2vpr_ros.mapping.join import copy_map
+from d2vpr_ros.mapping.landmark_table import has_landmarks
 from d2vpr_ros.mapping.place_map import PlaceMap
 from d2vpr_ros.mapping.store import open_writable
 
@@ -68,7 +69,8 @@ def prune_map(place_map: PlaceMap, kept: Kept, out: Path, spacing_m: float | Non
     with open_writable(out) as writer:
         with transaction(writer.connection):
             dropped = [(int(number),) for number in place_map.ids[~kept]]
-            for table, column in (("pictures", "place"), ("descriptors", "place"), ("places", "id")):
+            own = (("landmarks", "place"),) if has_landmarks(writer.connection) else ()
+            for table, column in (*own, ("pictures", "place"), ("descriptors", "place"), ("places", "id")):
                 writer.connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", dropped)
             for table in ("cameras", "sessions"):
                 writer.connection.execute(

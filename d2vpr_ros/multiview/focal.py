@@ -153,14 +153,29 @@ def _between(cost: Callable[[float], float], low: float, high: float) -> float:
     return float(found.x)
 
 
-def with_focal_error(
+def with_lens_error(
     found: Resection, focal: Focal, matched: Matched, view: View, ground: Ground | None, params: GeometryParams
 ) -> Array:
-    """(6, 6) covariance of a pose whose focal length was estimated: too long a one moves the camera back."""
-    lens = Focal(focal.ratio * float(np.exp(focal.sigma)), focal.sigma).lens(*view.levelled.shape[::-1])
-    other = resect(matched, view.with_lens(lens), ground, params)
-    if other is None:
-        return found.covariance
-    turned = (other.pose.rotation * found.pose.rotation.inv()).as_rotvec()
-    moved = np.concatenate([other.pose.position - found.pose.position, turned])
-    return found.covariance + np.outer(moved, moved)
+    """(6, 6) covariance of a pose whose lens was estimated.
+
+    Too long a focal length moves the camera back, a centre that is not in the middle turns it: the pose is found again
+    with each of the three off by its deviation.
+    """
+    height, width = view.levelled.shape
+    lens, covariance = focal.lens(width, height), found.covariance
+    longer = focal.ratio * (float(np.exp(focal.sigma)) - 1) * max(width, height)
+    aside = params.centre_sigma * max(width, height)
+    for change in (np.diag([longer, longer, 0.0]), _entry(0, aside), _entry(1, aside)):
+        other = resect(matched, view.with_lens(Lens(width, height, lens.k + change)), ground, params)
+        if other is not None:
+            turned = (other.pose.rotation * found.pose.rotation.inv()).as_rotvec()
+            moved = np.concatenate([other.pose.position - found.pose.position, turned])
+            covariance = covariance + np.outer(moved, moved)
+    return covariance
+
+
+def _entry(row: int, value: float) -> Array:
+    """(3, 3) zeros with a value in the last column."""
+    change = np.zeros((3, 3))
+    change[row, 2] = value
+    return change

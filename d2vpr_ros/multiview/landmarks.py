@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -114,8 +114,7 @@ def _started(scene: Scene) -> Scene:
     usual = float(np.median(depths[~astray])) if not astray.all() else 1.0
     directions = np.column_stack([own, np.ones(len(own))]) @ scene.rotations[0].T
     found[astray] = scene.positions[0] + usual * directions[astray]
-    placed = Scene(scene.rotations, scene.positions, found, scene.cameras, scene.points, scene.rays, scene.weights)
-    return placed.of(np.asarray(np.isfinite(placed.residuals()).all(axis=1)))
+    return replace(scene, landmarks=found)
 
 
 def _inliers(scene: Scene, params: GeometryParams) -> npt.NDArray[np.bool_]:

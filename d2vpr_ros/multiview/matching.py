@@ -50,9 +50,10 @@ def align(
     if not len(points):
         return np.zeros((0, 2), np.float32), np.zeros(0, np.bool_)
     window = params.alignment_window
+    height, width = np.maximum(source.shape, target.shape)
     found, status, _ = cv2.calcOpticalFlowPyrLK(
-        source,
-        target,
+        _filled(source, height, width),
+        _filled(target, height, width),
         np.ascontiguousarray(points, np.float32).reshape(-1, 1, 2),
         np.array(guesses, np.float32).reshape(-1, 1, 2),
         winSize=(window, window),
@@ -64,3 +65,11 @@ def align(
     inside = (moved >= 0).all(axis=1) & (moved <= np.array(target.shape[::-1]) - 1).all(axis=1)
     near = np.linalg.norm(moved - guesses, axis=1) <= params.alignment_most
     return moved, np.asarray((status.reshape(-1) > 0) & inside & near, np.bool_)
+
+
+def _filled(picture: Picture, height: int, width: int) -> Picture:
+    """A picture with its last row and column repeated to this size: OpenCV compares pictures of one size."""
+    below, beside = height - picture.shape[0], width - picture.shape[1]
+    if not below and not beside:
+        return picture
+    return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8)

@@ -28,6 +28,9 @@ class GeometryParams:
         pooled_places: candidates whose landmarks are used together.
         ground_height_sigma_m, ground_tilt_sigma_deg: how exactly a robot on the ground has the height, roll and pitch
             that the place tells.
+        ground_most_tilt_deg: a pose that is tilted further against that is none: its lens is not what was assumed, such
+            as that of pictures which were cut.
+        centre_sigma: of the optical centre of a camera that nobody calibrated from the middle, over the longer side.
         covariance_factor: of a pose, beside what residuals and the share of matches that fit say: landmarks of one
             place err together. Fitted to the errors of 296 images of three towns.
         kept_views, kept_landmarks: places whose features, and whose landmarks, are kept in memory; about 0.2 and
@@ -51,6 +54,8 @@ class GeometryParams:
     pooled_places: int = 3
     ground_height_sigma_m: float = 0.1
     ground_tilt_sigma_deg: float = 1.0
+    ground_most_tilt_deg: float = 5.0
+    centre_sigma: float = 0.02
     covariance_factor: float = 2.0
     kept_views: int = 256
     kept_landmarks: int = 512

@@ -10,14 +10,13 @@ from functools import cached_property
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.mapping import PlaceMap
-from d2vpr_ros.multiview.adjustment import Priors
+from d2vpr_ros.mapping.picture import shrink
 from d2vpr_ros.multiview.focal import (
     Focal,
     Pair,
@@ -25,22 +24,21 @@ from d2vpr_ros.multiview.focal import (
     focal_from_landmarks,
     focal_from_poses,
     joined,
-    with_focal_error,
+    with_lens_error,
 )
 from d2vpr_ros.multiview.landmarks import Landmarks, find_landmarks
 from d2vpr_ros.multiview.lens import Lens, lens_of
+from d2vpr_ros.multiview.neighbourhood import Neighbourhood
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
 from d2vpr_ros.multiview.resection import Ground, Matched, Resection, match_landmarks, resect
+from d2vpr_ros.multiview.stored_landmarks import StoredLandmarks, open_stored
 from d2vpr_ros.multiview.two_view import two_view_inliers
-from d2vpr_ros.multiview.view import Picture, Points, View, rotation_between, view_of
+from d2vpr_ros.multiview.view import Picture, Points, View, levelled, view_of
 
-_LOOKED_AT = 64  # of the nearest places, when neighbours are chosen
-_SAME_SPOT_M = 1e-3  # two places nearer than this give no parallax
 _PLACES_FOR_FOCAL, _PAIRS_A_PLACE = 30, 2
 _MOST_FOCAL_SIGMA = 0.1  # of the logarithm; an estimate that scatters more is none
 _FOCALS_HELD = 15  # estimates of the robot's focal length; then it is known to a percent
 _INLIERS_FOR_FOCAL = 40
-_LEVEL_DEG = 5.0  # a base tilted further does not stand on level ground
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +79,12 @@ class PlaceGeometry:
         self.map = place_map
         self.extractor = extractor
         self.params = params
+        self._around = Neighbourhood(place_map, params)
         self._views: OrderedDict[int, View | None] = OrderedDict()
         self._landmarks: OrderedDict[int, Landmarks | None] = OrderedDict()
         self._map_focals: dict[int, Focal | None] = {}
         self._focals: dict[int, list[Focal]] = {}
+        self._pictures: OrderedDict[int, Picture | None] = OrderedDict()
 
     def view(self, rgb: Picture, lens: Lens | None = None) -> View:
         """Look at an image of the robot's, (H, W, 3) uint8 RGB; see `view_of`."""
@@ -120,43 +120,45 @@ class PlaceGeometry:
         return self._views[row]
 
     def landmarks(self, row: int) -> Landmarks | None:
-        """A place's landmarks, made when they are first asked for; None where there are none."""
+        """A place's landmarks, from the map or made when they are first asked for; None where there are none."""
         if row not in self._landmarks:
-            self._landmarks[row] = self._triangulated(row)
+            stored = self._stored.read(row)
+            self._landmarks[row] = self.triangulated(row) if stored is None else stored if len(stored) else None
             if len(self._landmarks) > self.params.kept_landmarks:
                 self._landmarks.popitem(last=False)
         self._landmarks.move_to_end(row)
         return self._landmarks[row]
 
-    def neighbours(self, row: int) -> npt.NDArray[np.int64]:
-        """Rows of the places that help to triangulate a place's landmarks, nearest first.
+    def place_picture(self, row: int) -> Picture | None:
+        """A place's levelled picture, which takes no features; None where the map has none that can be read."""
+        if row in self._views:
+            view = self._views[row]
+            return None if view is None else view.levelled
+        if row not in self._pictures:
+            rgb = self._decoded(row)
+            self._pictures[row] = None if rgb is None else levelled(shrink(rgb), self.params.contrast_window)
+            if len(self._pictures) > self.params.kept_landmarks:
+                self._pictures.popitem(last=False)
+        self._pictures.move_to_end(row)
+        return self._pictures[row]
 
-        They look the same way, and no two of them stand nearer to each other than places do in this map, so that a
-        robot that stood still does not fill them with one view.
-        """
-        _, near = self._tree.query(self.map.positions[row], k=min(_LOOKED_AT, len(self.map)))
-        near = np.atleast_1d(near)
-        near = near[near != row]
-        turned = rotation_between(self._rotations[near], self._rotations[row])
-        chosen = [row]
-        for other in near[turned <= np.radians(self.params.most_turn_deg)]:
-            apart = np.linalg.norm(self.map.positions[chosen] - self.map.positions[other], axis=1)
-            if apart.min() >= self._least_apart_m:
-                chosen.append(int(other))
-            if len(chosen) > self.params.neighbours:
-                break
-        return np.array(chosen[1:], np.int64)
+    def neighbours(self, row: int) -> npt.NDArray[np.int64]:
+        """Rows of the places that help to triangulate a place's landmarks, nearest first."""
+        return self._around.neighbours(row)
 
     def _sighting(self, view: View, group: tuple[int, ...], mount: Pose | None, camera: int) -> Sighting:
         row = group[0]
-        known = [(one, self.landmarks(one), self.place_view(one)) for one in group] if self.map.header.metric else []
-        used = [(one, marks, place.levelled) for one, marks, place in known if marks is not None and place is not None]
+        rows = group if self.map.header.metric else ()
+        known = [(one, self.landmarks(one), self.place_picture(one)) for one in rows]
+        used = [(one, marks, picture) for one, marks, picture in known if marks is not None and picture is not None]
         if used:
             rows = tuple(one for one, _, _ in used)
             matched = match_landmarks(view, [(marks, picture) for _, marks, picture in used], self.params)
-            found = self._resected(matched, view, self._ground(rows[0], mount), camera)
-            if found is not None:
-                covariance = found.covariance + self._noise(rows[0])
+            ground = self._around.ground(rows[0], mount)
+            found = self._resected(matched, view, ground, camera)
+            tilted = found is not None and ground is not None and ground.tilt(found.pose) > self._most_tilt
+            if found is not None and not tilted:
+                covariance = found.covariance + self._around.noise(rows[0])
                 measures = found.inliers, found.share, found.spread, found.residual_px
                 return Sighting(row, rows, *measures, found.pose, covariance, found.pixels, None, found.seen)
         place = self.place_view(row)
@@ -182,7 +184,7 @@ class PlaceGeometry:
         resection = resect(matched, seen, ground, self.params)
         if resection is None:
             return None
-        covariance = with_focal_error(resection, near, matched, view, ground, self.params)
+        covariance = with_lens_error(resection, near, matched, view, ground, self.params)
         return replace(resection, covariance=covariance)
 
     def _groups(self, candidates: Sequence[int]) -> list[tuple[int, ...]]:
@@ -199,30 +201,27 @@ class PlaceGeometry:
                 near.append({int(other) for other in self.neighbours(row)})
         return [tuple(group) for group in groups]
 
-    def _triangulated(self, row: int) -> Landmarks | None:
+    def triangulated(self, row: int) -> Landmarks | None:
+        """A place's landmarks, made anew; None where there are none."""
         rows = [row, *(int(other) for other in self.neighbours(row))]
         seen = [(one, view) for one in rows if (view := self.place_view(one)) is not None and view.lens is not None]
         if len(seen) < 2 or seen[0][0] != row:
             return None
         poses = [self.map.camera_pose(one) for one, _ in seen]
-        return find_landmarks([view for _, view in seen], poses, self._priors(row), self.params)
-
-    def _priors(self, row: int) -> Priors:
-        """How far the map's poses about a place are trusted: by how far apart its places are."""
-        nearest = self.neighbours(row)[0]
-        apart_m = float(np.linalg.norm(self.map.positions[nearest] - self.map.positions[row]))
-        sigma_m = max(self.params.position_sigma * apart_m, self.params.least_position_sigma_m)
-        return Priors(sigma_m, np.radians(self.params.rotation_sigma_deg))
+        return find_landmarks([view for _, view in seen], poses, self._around.priors(row), self.params)
 
     def _look(self, row: int) -> View | None:
+        rgb = self._decoded(row)
+        return None if rgb is None else self.view(rgb, self.place_lens(row))
+
+    def _decoded(self, row: int) -> Picture | None:
         jpeg = self.map.picture(row)
         if jpeg is None:
             return None
         try:
-            rgb = decode_compressed(np.frombuffer(jpeg, np.uint8))
+            return decode_compressed(np.frombuffer(jpeg, np.uint8))
         except (UserError, cv2.error):  # OpenCV has limits of its own. `d2vpr map check` names the picture
             return None
-        return self.view(rgb, self.place_lens(row))
 
     def place_lens(self, row: int) -> Lens | None:
         """Of the camera that saw a place: as stated, else with the focal length that the map's poses tell."""
@@ -254,41 +253,10 @@ class PlaceGeometry:
         camera = self.map.camera_table[number]
         return focal_from_poses(pairs, camera.width, camera.height, _MOST_FOCAL_SIGMA)
 
-    def _ground(self, row: int, mount: Pose | None) -> Ground | None:
-        """What a robot on level ground has in common with a place; None where the map's poses are not level."""
-        if not self._on_level_ground:
-            return None
-        seen = self.map.base_pose(row) @ (mount or self.map.camera_table[int(self.map.cameras[row])].mount)
-        up = seen.rotation.inv().apply([0.0, 0.0, 1.0])
-        return Ground(up, float(seen.position[2]))
-
-    def _noise(self, row: int) -> Array:
-        """(6, 6) covariance of the map's own pose at a place: as stated, else as it was assumed for the landmarks."""
-        stated = self.map.covariance(row)
-        if stated is not None and stated.any():
-            return stated
-        priors = self._priors(row)
-        return np.diag(np.repeat([priors.position_sigma_m, priors.rotation_sigma], 3) ** 2)
+    @cached_property
+    def _stored(self) -> StoredLandmarks:
+        return open_stored(self.map, self.extractor, self.params)
 
     @cached_property
-    def _rotations(self) -> Array:
-        return np.asarray(self.map.base_poses(Pose.identity())[1])
-
-    @cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self.map.positions)
-
-    @cached_property
-    def _least_apart_m(self) -> float:
-        """How near two of a place's neighbours may be to each other, metres."""
-        if len(self.map) < 2:
-            return _SAME_SPOT_M
-        nearest = self._tree.query(self.map.positions, k=2)[0][:, 1]
-        apart = nearest[nearest > _SAME_SPOT_M]
-        return float(np.median(apart)) * 0.5 if len(apart) else _SAME_SPOT_M
-
-    @cached_property
-    def _on_level_ground(self) -> bool:
-        """Whether the robot that made the map stood level at nearly all places: its map is aligned with gravity."""
-        up = self.map.base_poses()[1][:, 2, 2]
-        return bool(np.quantile(up, 0.05) >= np.cos(np.radians(_LEVEL_DEG)))
+    def _most_tilt(self) -> float:
+        return float(np.radians(self.params.ground_most_tilt_deg))

@@ -37,6 +37,11 @@ class Ground:
     up: Array
     height: float
 
+    def tilt(self, pose: Pose) -> float:
+        """The angle in radians between up as a pose T_map_camera and as the ground has it."""
+        up = pose.rotation.inv().apply([0.0, 0.0, 1.0])
+        return float(np.arccos(np.clip(up @ self.up, -1.0, 1.0)))
+
 
 @dataclass(frozen=True, eq=False)
 class Matched:
@@ -234,7 +239,7 @@ def _residuals(
 
 def _ground_terms(ground: Ground, rotation: Array, position: Array, params: GeometryParams) -> tuple[Array, Array]:
     """Information (6, 6) and gradient (6,) of the priors on tilt and height."""
-    up = rotation.T @ np.array([0.0, 0.0, 1.0])
+    up = rotation[2]  # the map's z axis in the camera's frame
     by_turn, tilt = skew(up), up - ground.up
     of_tilt, of_height = (
         1 / np.radians(params.ground_tilt_sigma_deg) ** 2,

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.describe.features import FeatureExtractor
-from d2vpr_ros.geometry import Array
 from d2vpr_ros.mapping.picture import shrink
 from d2vpr_ros.multiview.lens import Lens
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
@@ -73,9 +72,3 @@ def levelled(rgb: Picture, window: int) -> Picture:
     variance = cv2.blur(grey * grey, (window, window)) - mean * mean
     deviation = np.sqrt(np.maximum(variance, _LEAST_DEVIATION**2))
     return np.clip(_MIDDLE + _SPREAD * ((grey - mean) / deviation), 0, 255).astype(np.uint8)
-
-
-def rotation_between(a: Array, b: Array) -> Array:
-    """Angles in radians between (..., 3, 3) rotations."""
-    cosine = (np.einsum("...ij,...ij->...", a, b) - 1) / 2
-    return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)))

@@ -6,7 +6,7 @@ import itertools
 import statistics
 from collections.abc import Sequence
 
-from d2vpr_ros.localize.base_odometry import is_base
+from d2vpr_ros.localize.odometry import is_base
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
     GpsFacts,

@@ -121,7 +121,7 @@ class LocalizerNode(LifecycleNode):
         self._answering = Answering(self, self._loaded, self._settings, self._publish, tf=self._listener)
         inputs = self._answering.inputs
         if self._settings.publish_tf:
-            self._tf = TfOutput(self, self._settings, inputs)
+            self._tf = TfOutput(self, self._settings, inputs, self._answering.session.motion)
         self._images, self._subscribed = [], []
         for number, camera in enumerate(self._settings.cameras):
             take = partial(self._take_image, number)
@@ -278,7 +278,7 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().warning(silent, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
-        reason = problem or answering.judging.problem
+        reason = problem or answering.problem
         reason = reason or (newest.reject_reason.value if newest else no_clock or "no image yet")
         values = report_values(answering, loaded, self._settings, self._tf, time.monotonic())
         values["input_lost"] = ", ".join(f"{images.lost_share:.0%}" for images in self._images)

@@ -14,7 +14,7 @@ from sensor_msgs.msg import NavSatFix
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import one_line, read_pose, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.localize.base_odometry import is_base
+from d2vpr_ros.localize.odometry import is_base
 from d2vpr_ros.nodes.live_gps import GpsPoses
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.poses import JUMP_NS, LivePoses, PoseWindow, TfPoses

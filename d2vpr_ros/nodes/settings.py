@@ -11,7 +11,7 @@ from rclpy.node import Node
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
-from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
+from d2vpr_ros.localize.gps import LEAST_RADIUS_M, SIGMAS, GpsGate
 from d2vpr_ros.localize.options import Verify
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER

@@ -18,6 +18,7 @@ from d2vpr_ros.fields import NANOSECONDS, one_line, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Estimate
 from d2vpr_ros.localize.map_odom import MapOdom
+from d2vpr_ros.localize.odometry import MotionBuffer
 from d2vpr_ros.nodes.messages import to_time
 from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
@@ -37,12 +38,15 @@ class TfOutput:
         refused: somebody else publishes the transform; this does not, until it is made anew.
     """
 
-    def __init__(self, node: Node, settings: Settings, inputs: SideInputs) -> None:
+    def __init__(self, node: Node, settings: Settings, inputs: SideInputs, motion: MotionBuffer) -> None:
         """
+        Args:
+            motion: of the session that answers.
+
         Raises:
             UserError: tf2 is not installed.
         """
-        self._node, self._settings, self._inputs = node, settings, inputs
+        self._node, self._settings, self._inputs, self._motion = node, settings, inputs, motion
         message_type = tf_message()
         self.status = "listening for other publishers"
         self.refused = False
@@ -68,7 +72,7 @@ class TfOutput:
 
     def see(self, estimate: Estimate) -> None:
         """Each answer, in turn; called by the worker."""
-        motion = self._inputs.motion
+        motion = self._motion
         self._map_odom.see(estimate, motion.at(estimate.stamp_ns), motion.epoch, time.monotonic())
 
     def _take(self, topic: str, message: Any) -> None:
@@ -92,7 +96,7 @@ class TfOutput:
         self._node.get_logger().error(f"tf {self.status}")
 
     def _broadcast(self) -> None:
-        now_s, motion = time.monotonic(), self._inputs.motion
+        now_s, motion = time.monotonic(), self._motion
         if self.refused or now_s - self._started_s < _LISTEN_S:
             return
         transform, newest = self._map_odom.at(motion.epoch, now_s), motion.newest
@@ -107,7 +111,7 @@ class TfOutput:
 
     def _obstacle(self, is_known: bool) -> str:
         """Why there is no transform; empty if there is one."""
-        if self._inputs.motion.newest is None:
+        if self._motion.newest is None:
             return "no odometry arrives: map -> odom needs it"
         heard = self._inputs.odometry_frames
         wanted = self._settings.odom_frame, self._settings.base_frame

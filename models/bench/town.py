@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from d2vpr_ros.cli.main import main as d2vpr
+from d2vpr_ros.mapping import read_map
 
 MAPS, ELSEWHERE = (0, 1), (2, 3)
 CONDITIONS = ("dusk", "night", "snow", "rain", "overcast")
@@ -34,8 +35,7 @@ def main() -> None:
         elsewhere += [from_images(args.folder, args.footage / name) for name in FOOTAGE]
     for seed in MAPS:
         place_map = args.folder / f"{seed}.d2map"
-        if not place_map.exists():
-            command("map", "build", drive(args.folder, seed, "noon"), "-o", place_map)
+        build_map(drive(args.folder, seed, "noon"), place_map)
         queries = [drive(args.folder, seed, condition, ASIDE_M) for condition in CONDITIONS]
         print(f"\nseed {seed}: on the map, then carried away on each drive")
         command("evaluate", place_map, *queries, "--no-gps", "--kidnap", KIDNAPPINGS)
@@ -43,11 +43,11 @@ def main() -> None:
         command("evaluate", place_map, *elsewhere, "--no-gps", "--off-map")
 
 
-def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0) -> Path:
+def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0, rate_hz: float = RATE_HZ) -> Path:
     """A drive through a town, recorded if it is not there."""
-    bag = folder / f"{seed}_{condition}_{aside_m:g}"
-    if not bag.exists():
-        asked = ("--condition", condition, "--lateral-offset", aside_m, "--rate", RATE_HZ, "--compressed")
+    bag = folder / f"{seed}_{condition}_{aside_m:g}{'' if rate_hz == RATE_HZ else f'_{rate_hz:g}Hz'}"
+    if not is_whole(bag):
+        asked = ("--condition", condition, "--lateral-offset", aside_m, "--rate", rate_hz, "--compressed")
         command("sim", "drive", "-o", bag, "--seed", seed, *asked)
     return bag
 
@@ -55,9 +55,20 @@ def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0) -> Path
 def from_images(folder: Path, footage: Path) -> Path:
     """The pictures of a folder as a drive."""
     bag = folder / footage.name
-    if not bag.exists():
+    if not is_whole(bag):
         command("bag", "from-images", footage / "images", footage / "poses.csv", "-o", bag)
     return bag
+
+
+def is_whole(bag: Path) -> bool:
+    """Whether a bag is there and was closed: one that was interrupted is not."""
+    return (bag / "metadata.yaml").is_file()
+
+
+def build_map(bag: Path, place_map: Path, *options: object) -> None:
+    """The map of a bag, unless it is there; one whose building was interrupted goes on."""
+    if not place_map.exists() or not all(session.complete for session in read_map(place_map).session_table.values()):
+        command("map", "build", bag, "-o", place_map, *options)
 
 
 def command(*words: object) -> None:
