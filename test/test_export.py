@@ -115,7 +115,7 @@ def test_a_tum_file_of_several_drives_or_cameras_is_refused(
 ) -> None:
     assert "--session" in refusal(capsys, town, "town.tum")
     rig = write_sessions(tmp_path / "rig.d2map", ["monday"], 3, cameras=("left", "right"))
-    assert "--camera, one of 'left', 'right'" in refusal(capsys, rig, "rig.tum")
+    assert "--camera one of 'left', 'right'" in refusal(capsys, rig, "rig.tum")
     assert len(export(rig, "rig.tum", "--camera", "left").read_text(encoding="utf-8").splitlines()) == 3
 
 
@@ -137,7 +137,7 @@ def test_a_map_without_metres_has_no_poses(tmp_path: Path, capsys: pytest.Captur
     sequence = read_map(path)
     assert read_pose_table(export(sequence, "sequence.csv"), {}).rows[0].pose is None
     assert "no metres" in refusal(capsys, sequence, "sequence.tum")
-    assert "not geo-tagged" in refusal(capsys, sequence, "sequence.geojson")
+    assert "no latitude and longitude" in refusal(capsys, sequence, "sequence.geojson")
 
 
 def test_the_pictures_come_along_under_the_names_in_the_table(town: PlaceMap, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def _why_no_pose(geometry: PlaceGeometry, view: View, sighting: Sighting, intrin
     if not place_map.header.metric:
         return "the map is a sequence without metres"
     if geometry.place_view(row) is None:
-        return "the map has no picture of the place that can be read"
+        return "the map has no readable picture of the place"
     if geometry.place_lens(row) is None:
         return "the map has no intrinsics of the camera that saw the place, and its poses do not tell them"
     if not len(geometry.neighbours(row)):

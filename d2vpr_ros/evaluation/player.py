@@ -142,7 +142,7 @@ def _show(
     if best is None:
         said += ": no place came into question."
     elif not place.uri:
-        said += ": the map has no picture of the place that can be read."
+        said += ": the map has no readable picture of the place."
     elif seen.view is not None:
         said += f": {len(inliers)} points fit one motion of the camera"
         said += f", {len(drawn)} are drawn." if len(drawn) < len(inliers) else "."
