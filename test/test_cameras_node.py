@@ -144,9 +144,9 @@ def test_the_images_of_both_cameras_say_where_the_base_is(robot: Robot, pictures
         (["cameras:=[front,front]"], "parameter 'cameras' has 'front' twice; give each camera a name of its own"),
         (
             ["cameras:=[front,'']"],
-            "parameter 'cameras': a camera is called ''; expected names of letters, digits and _",
+            "parameter 'cameras': a camera is named ''; expected names of letters, digits and _",
         ),
-        (["cameras:=[front,a-b]"], "parameter 'cameras': a camera is called 'a-b'; expected names of letters"),
+        (["cameras:=[front,a-b]"], "parameter 'cameras': a camera is named 'a-b'; expected names of letters"),
         (["cameras:=front"], "parameter 'cameras' is 'front'; expected a list of names, for example"),
         (
             [*BOTH, "camera_mount:=[0.0,0.0,0.0,0.0,0.0,0.0,1.0]"],
@@ -186,7 +186,7 @@ def test_a_second_camera_without_a_mount_fails_to_be_configured(
     finally:
         rclpy.try_shutdown()
     said = "".join(capfd.readouterr())
-    assert "parameter 'camera.left.mount' is missing: where each of several cameras sits has to be known" in said
+    assert "parameter 'camera.left.mount' is missing: the mount of each of several cameras must be known" in said
 
 
 def test_a_camera_that_sends_faster_does_not_starve_the_other() -> None:
@@ -219,11 +219,11 @@ def test_images_wait_until_tf_says_where_each_camera_sits(town: Path) -> None:
     mounts = camera_mounts(lambda base, camera: in_tf.get(camera), said, front=FRONT)
     localizer = Localizer(read_map(town), Extractor.open("nano"))
     assert not mounts.has_mounts(localizer, frame("front_eye"), 0.0, 0)
-    assert mounts.problem == "it is not known where left sits on base_link"
+    assert mounts.problem == "the mount of left on base_link is unknown"
     assert not mounts.has_mounts(localizer, frame("left_eye"), 1.0, 1)
     assert not mounts.has_mounts(localizer, frame("left_eye"), 7.0, 1)
     (once,) = said
-    assert once.startswith("the mount of left is not known: tf does not know base_link -> left_eye; publish it or set")
+    assert once.startswith("the mount of left is unknown: tf does not know base_link -> left_eye; publish it or set")
     in_tf["left_eye"] = LEFT
     assert mounts.has_mounts(localizer, frame("left_eye"), 8.0, 1) and mounts.has_mounts(localizer, frame("x"), 8.0, 0)
     assert mounts.mounts_from == ["camera.front.mount", "tf: base_link -> left_eye"]
@@ -239,6 +239,6 @@ def test_the_images_of_a_camera_that_sees_nothing_of_the_map_are_left_out(
     localizer = Localizer(read_map(map_street(tmp_path / "front.d2map", pictures, 1)), Extractor.open("nano"))
     answered = [mounts.has_mounts(localizer, frame(NAMES[number % 2]), number, number % 2) for number in range(6)]
     assert answered == [True, False] * 3
-    assert mounts.mounts_from == ["camera.front.mount", "camera.left.mount; the map has nothing that it sees"]
+    assert mounts.mounts_from == ["camera.front.mount", "camera.left.mount; it sees nothing of the map"]
     (once,) = said
     assert once.startswith("camera left sees what was mapped at 0% of the map's places, so its images are not answered")

@@ -78,7 +78,7 @@ def test_ctrl_c_keeps_what_is_stored_and_the_same_command_goes_on(drive: Path, t
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "run the same command again to go on" in errors
+    assert "run the same command again to continue" in errors
     assert "Traceback" not in errors
     reported = 3 + rest.count("stored")
     assert len(read_map(halved)) == reported

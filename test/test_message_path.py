@@ -181,7 +181,9 @@ def check(estimate: Estimate) -> None:
 
 def test_an_encoding_that_would_forge_a_line_of_the_log_is_escaped() -> None:
     image = Image(height=1, width=1, encoding="rgb8\n[ERROR] all is lost" + 200 * "!", data=b"123")
-    with pytest.raises(UserError, match=r"^image \(rgb8\\n\[ERROR\] all is lost!+\.\.\.\): not an encoding") as caught:
+    with pytest.raises(
+        UserError, match=r"^image \(rgb8\\n\[ERROR\] all is lost!+\.\.\.\): unknown image encoding"
+    ) as caught:
         read_frame(image)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
@@ -222,7 +224,7 @@ def test_a_mount_that_tf_does_not_know_is_named_once(loaded: Loaded) -> None:
     mounts = CameraMounts(node_settings.of_values(values), {}, find_mount, said.append)
     for second in range(10):
         assert mounts.has_mounts(loaded.localizer, frame_at(NOW_S + second), float(second))
-    assert mounts.mounts_from[0] == "that of the map's camera: tf does not know base_link -> left"
+    assert mounts.mounts_from[0] == "as the camera of the map: tf does not know base_link -> left"
     assert len(said) == 1 and mounts.mounts_from[0] in said[0]
     assert set(asked) == {("base_link", "left")} and len(asked) == 10  # it may come to be known yet
 

@@ -1,7 +1,7 @@
-"""Write a page that shows what weights look at in pictures: attention, and where the regions are sampled.
+"""Write an HTML page of what weights look at in pictures: attention and sampled regions.
 
-The page is one HTML file that loads nothing from elsewhere. Of each picture it shows where the class token of the last
-block attends, and where the descriptor's thirteen regions, shifted and scaled by the picture itself, are sampled.
+The page is one file and loads nothing from the network. For each picture it shows the attention of the class token of
+the last block, and the thirteen regions of the descriptor, which the picture shifts and scales.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ _MOST_PICTURES = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", help="a bundled name or a weights file")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=f"pictures, {_MOST_PICTURES} at most")
+    parser.add_argument("weights", help="bundled name or weights file")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="FILE", help="the page to write, e.g. page.html"
+        "images", type=Path, nargs="+", metavar="IMAGE", help=f"JPEG or PNG files, at most {_MOST_PICTURES}"
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="FILE", help="page to write, for example page.html"
     )
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 

@@ -92,6 +92,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def _run_verb(verb: tuple[str, ...], words: Sequence[str]) -> int:
+    args = parser_of(verb).parse_args(words)
+    return int(importlib.import_module(VERBS[verb]).main(args))
+
+
+def parser_of(verb: tuple[str, ...]) -> argparse.ArgumentParser:
+    """The parser of the words behind a verb."""
     module = importlib.import_module(VERBS[verb])
     parser = argparse.ArgumentParser(
         prog=" ".join(("d2vpr", *verb)),
@@ -100,7 +106,7 @@ def _run_verb(verb: tuple[str, ...], words: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    return int(module.main(parser.parse_args(words)))
+    return parser
 
 
 def _leading_names(words: Sequence[str]) -> list[str]:
@@ -130,7 +136,7 @@ def _overview(named: Sequence[str]) -> str:
             *([] if named else [d2vpr_ros.__doc__ or "", ""]),
             *(f"  d2vpr {verb:{width}}  {summary}" for verb, summary in shown.items()),
             "",
-            "`--help` behind a verb says what it takes; `d2vpr --version` the version.",
+            "`d2vpr VERB --help` lists the options of a verb; `d2vpr --version` prints the version.",
         ]
     )
 

@@ -1,7 +1,7 @@
-"""Add a recorded drive to a map, as a session of its own.
+"""Add a recorded drive to a map, as a new session.
 
-The drive is built in a file beside the map, then joined to it at once: stopped at any time, the map is as it was, and
-the same command goes on. `d2vpr map prune --drop` takes a session out again.
+The drive is built in a file beside the map and joined in one step. If it is stopped, the map is unchanged. Run the same
+command again to continue. `d2vpr map prune --drop` removes a session.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from d2vpr_ros.cli.map_landmarks import show_landmarks_stored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="the .d2map file to add to")
+    parser.add_argument("map", type=Path, help=".d2map file to add to")
     add_drive_arguments(parser)
     add_join_arguments(parser)
     add_build_arguments(parser)

@@ -1,8 +1,7 @@
-"""Store the landmarks of every place in the map, so that the first look at a place takes less time.
+"""Store the landmarks of every place in the map, so that the first match of a place is faster.
 
-Without them a localizer makes the landmarks of a place when it first comes into question, from the same pictures and
-with the same result. Stopped at any time, the map is good, and the same command goes on; after `d2vpr map append` it
-looks at the new places alone.
+Without stored landmarks a localizer computes them when a place is first compared, from the same pictures and with the
+same result. The command may be stopped at any time. Run it again to continue, and after `d2vpr map append`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="the .d2map file to add to")
+    parser.add_argument("map", type=Path, help=".d2map file to add to")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
@@ -41,6 +40,6 @@ def show_landmarks_stored(path: Path, device: str) -> None:
             counts = store_landmarks(path, extractor, on_place=bar.update)
         except KeyboardInterrupt:
             bar.close()
-            print(f"stopped; {path} is good, to go on run: d2vpr map landmarks {path}", file=sys.stderr)
+            print(f"stopped; {path} is valid; to continue run: d2vpr map landmarks {path}", file=sys.stderr)
             raise
     print(f"{path}: {counts}")

@@ -131,7 +131,7 @@ def kidnap(
         if not len(away):
             raise UserError(
                 f"--kidnap: the drive of {metres[-1]:.0f} m has no two places of the map {_AWAY_M:g} m apart with "
-                f"{FOLLOWED_M:g} m to go; take a longer one, or leave it out"
+                f"{FOLLOWED_M:g} m left; use a longer drive, or leave --kidnap out"
             )
         start = int(draw.choice(away))
         end = int(np.searchsorted(metres, metres[start] + FOLLOWED_M, side="right"))

@@ -227,7 +227,7 @@ def write_page(
     carried = [("kidnapping", evaluation.recovery.line())] if evaluation.recovery else []
     write_report(
         path,
-        f"How well {place_map.path.name} tells where the robot is",
+        f"How well the robot is localized in {place_map.path.name}",
         f"{together.accepted} answers to {together.frames} images, {together.correct} of them right.",
         evaluation.table,
         _drawings(evaluation, place_map),
@@ -249,10 +249,10 @@ def worst(queries: Sequence[ScoredQuery]) -> list[Group]:
         return [query for query in of if (query.accepted, query.right) == (accepted, right)][:_SHOWN]
 
     return [
-        Group("False answers, the surest first", few(surest, accepted=True, right=False)),
-        Group("Wrong but not answered, the surest first", few(surest, accepted=False, right=False)),
-        Group("Right but not answered, the least sure first", few(surest[::-1], accepted=False, right=True)),
-        Group("Right answers, the furthest off first", few(furthest, accepted=True, right=True)),
+        Group("Wrong answers, highest probability first", few(surest, accepted=True, right=False)),
+        Group("Wrong and not answered, highest probability first", few(surest, accepted=False, right=False)),
+        Group("Right but not answered, lowest probability first", few(surest[::-1], accepted=False, right=True)),
+        Group("Right answers, largest error first", few(furthest, accepted=True, right=True)),
     ]
 
 

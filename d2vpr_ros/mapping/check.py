@@ -143,7 +143,7 @@ def _schema(connection: sqlite3.Connection) -> Iterator[Problem]:
         if found.get(name) != definition:
             yield Problem(f"table {name} is {'not as it should be' if name in found else 'missing'}")
     for kind, name in connection.execute("SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view')"):
-        yield Problem(f"the {kind} {name!r} is not d2vpr's: it acts on whoever adds places")
+        yield Problem(f"the {kind} {name!r} is not part of a d2vpr map and may change added places")
 
 
 def _definitions(connection: sqlite3.Connection) -> Mapping[str, str]:
@@ -177,7 +177,7 @@ def _extent(connection: sqlite3.Connection, header: MapHeader) -> Iterator[Probl
     ).fetchone()
     true = connection.execute(f"SELECT min({x}), min({y}), max({x}), max({y}) FROM places").fetchone()
     if row and None not in row and row != true:
-        yield Problem(f"gpkg_contents says that places reach over {row}, and they do over {true}")
+        yield Problem(f"gpkg_contents gives the extent {row}, the places have {true}")
 
 
 def _sessions_and_cameras(connection: sqlite3.Connection, context: Context) -> Iterator[Problem]:
@@ -200,7 +200,7 @@ def _impossible_places(connection: sqlite3.Connection, header: MapHeader) -> Ite
     """Frames and steps that a broken receiver or a SLAM system that failed leaves behind."""
     cure = "build the map again: impossible fixes are left out now"
     if header.origin is not None and is_null_island(header.origin.latitude, header.origin.longitude):
-        yield Problem(f"the map's frame stands at 0 N 0 E, where receivers are that have no fix; {cure}")
+        yield Problem(f"the origin of the map is 0 N 0 E, sent by receivers without a fix; {cure}")
     if not header.metric:
         return
     rows = connection.execute("SELECT id, session, camera, stamp_ns, x, y, z FROM places ORDER BY session, camera, id")
@@ -209,7 +209,7 @@ def _impossible_places(connection: sqlite3.Connection, header: MapHeader) -> Ite
         if before is not None and row[1:3] == before[1:3] and all(isinstance(v, int | float) for v in row + before):
             metres, seconds = math.dist(before[4:], row[4:]), (row[3] - before[3]) * 1e-9
             if metres < _FARTHEST_M and is_jump(metres, seconds):  # what is no pose at all is said elsewhere
-                text = f"is {metres:.0f} m from place {before[0]}, {abs(seconds):.2f} s later: no vehicle is so fast"
+                text = f"is {metres:.0f} m from place {before[0]}, {abs(seconds):.2f} s later: too fast for a vehicle"
                 yield Problem(f"{text}; {cure}" if header.origin else text, int(row[0]))
         before = row
 

@@ -74,7 +74,7 @@ def copy_map(path: Path, out: Path) -> None:
             with closing(sqlite3.connect(out)) as copy:
                 source.backup(copy)
         except sqlite3.OperationalError as error:
-            raise UserError(f"{path} cannot be copied to {out.parent} ({error}); free some space there") from None
+            raise UserError(f"{path} cannot be copied to {out.parent} ({error}); free some space") from None
 
 
 def join_places(
@@ -91,7 +91,7 @@ def join_places(
     """
     held = {key: session.name for key, session in other.session_table.items() if writer.find_session(session.source)}
     if len(held) == len(other.session_table):
-        raise UserError(f"the map holds all of {other.path} already ({', '.join(held.values())}): nothing to add")
+        raise UserError(f"the map already holds all of {other.path} ({', '.join(held.values())}): nothing to add")
     taken: dict[int, int] = {}  # ids in the map, by those in the other
     try:
         with transaction(writer.connection):

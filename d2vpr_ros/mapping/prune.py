@@ -48,7 +48,7 @@ def choose(place_map: PlaceMap, rule: PruneRule) -> Kept:
         known = ", ".join(map(str, sorted(place_map.session_table)))
         raise UserError(f"map {place_map.path} has no session {unknown[0]}; it has {known} (see d2vpr map info)")
     if rule.spacing_m is not None and not place_map.header.metric:
-        raise UserError(f"map {place_map.path} is a sequence without metres: it cannot be thinned to a spacing")
+        raise UserError(f"map {place_map.path} is a sequence map without metres: --spacing cannot be used")
     sessions = [session for session in _newest_first(place_map) if session not in rule.drop][: rule.newest]
     if not sessions:
         raise UserError(f"map {place_map.path} would be left without places; drop fewer sessions")

@@ -50,7 +50,7 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
     )
     return {
         "places": str(len(place_map)),
-        "spacing": f"{place_map.spacing_m:.2f} m (median)" if header.metric else "by time: a map without metres",
+        "spacing": f"{place_map.spacing_m:.2f} m (median)" if header.metric else "by time, no metres",
         "extent": extent(place_map),
         "frame": header.frame,
         "geo-tagged": _geography(place_map),

@@ -11,7 +11,7 @@ from d2vpr_ros.localize import Localizer
 from d2vpr_ros.nodes.settings import Settings
 
 _WAIT_FOR_MOUNT_S = 5.0
-_NOT_COVERED = "; the map has nothing that it sees"
+_NOT_COVERED = "; it sees nothing of the map"
 
 FindMount = Callable[[str, str], "Pose | None"]
 """T_base_cameraOptical by the names of the two frames; None as long as it is not known."""
@@ -59,7 +59,7 @@ class CameraMounts:
         names = [camera.name for camera in self._settings.cameras]
         missing = [name for name, mount in zip(names, self._mounts, strict=True) if mount is None]
         if missing:
-            self.problem = f"it is not known where {', '.join(missing)} sits on {self._settings.base_frame}"
+            self.problem = f"the mount of {', '.join(missing)} on {self._settings.base_frame} is unknown"
             return False
         if len(localizer.cameras.mounts) == 1:
             localizer.use_mounts(self._mounts)
@@ -71,7 +71,7 @@ class CameraMounts:
             share = localizer.cameras.coverage[camera]
             self._say(
                 f"camera {names[camera]} sees what was mapped at {share:.0%} of the map's places, so its images are "
-                "not answered; add a drive with that camera by d2vpr map append, or correct its mount"
+                "not answered; add a drive with that camera with d2vpr map append, or correct its mount"
             )
         return False
 
@@ -84,11 +84,11 @@ class CameraMounts:
             return
         why = f"tf does not know {base} -> {one_line(optical)}" if self._find_mount else "tf2_ros is not installed"
         alone, cameras = len(self._mounts) == 1, self._settings.cameras
-        self.mounts_from[camera] = f"that of the map's camera: {why}" if alone else why
+        self.mounts_from[camera] = f"as the camera of the map: {why}" if alone else why
         asked_s = self._asked_s[camera]
         asked_s = self._asked_s[camera] = now_s if asked_s is None else asked_s
         if asked_s < now_s - _WAIT_FOR_MOUNT_S and (self._find_mount or self._settings.camera_frame):
-            instead = f"is taken to be {self.mounts_from[camera]}" if alone else f"is not known: {why}"
+            instead = f"is assumed: {self.mounts_from[camera]}" if alone else f"is unknown: {why}"
             self._say(
                 f"the mount of {cameras[camera].name or 'the camera'} {instead}; publish it or set "
                 f"{cameras[camera].mount_parameter}"

@@ -58,7 +58,7 @@ class InitialPose:
         if self._mode != ON_REQUEST or self._publisher is None:
             return ""
         topic = self._publisher.topic_name
-        return f"; published on {topic}" if self._send(estimate) else f"; nobody listens to {topic}"
+        return f"; published on {topic}" if self._send(estimate) else f"; no subscriber on {topic}"
 
     def _send(self, estimate: Estimate) -> bool:
         if self._publisher is None or self._publisher.get_subscription_count() == 0:

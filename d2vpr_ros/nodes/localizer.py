@@ -100,8 +100,8 @@ class LocalizerNode(LifecycleNode):
         place_map = loaded.localizer.map
         if place_map.header.geo_tagged and loaded.earth is None:
             self.get_logger().warning(
-                f"map {place_map.path} has geo-tags, but they do not say where its frame lies on the earth (there are "
-                "too few, too close together, or they do not fit the poses): ~/fix is not published"
+                f"map {place_map.path} has latitudes and longitudes, but its frame cannot be placed on the earth (they "
+                "are too few, too close together, or do not fit the poses): ~/fix is not published"
             )
         return f"map {place_map.path}: {len(place_map)} places"
 
@@ -214,7 +214,7 @@ class LocalizerNode(LifecycleNode):
         if changed.options != self._settings.options:
             self._loaded = with_options(loaded, changed.options)
             self._belief_dropped()
-            said.append("what was believed is dropped")
+            said.append("the belief is reset")
         self._settings = changed
         self._outputs.initial_pose.use(changed.publish_initialpose)
         if self._answering is not None and self._offered is not None and set(given) != {"map"}:

@@ -67,5 +67,5 @@ class SideInputs:
         """As `LocalizerSession.odometry_status`, and whether it was moved to the base."""
         status = self._session.odometry_status(image_ns, now_s)
         if status == "ok" and self._odometry.moved:
-            return f"ok; that of {one_line(self._odometry.frames[1])}, moved to {self._base_frame}"
+            return f"ok; of {one_line(self._odometry.frames[1])}, moved to {self._base_frame}"
         return status

@@ -90,8 +90,8 @@ class TfOutput:
         infos = self._node.get_publishers_info_by_topic(topic)
         others = ", ".join(sorted({info.node_name for info in infos} - {self._node.get_name()}))
         self.status = (
-            f"refused: {topic} carries {parent} -> {self._settings.odom_frame} from one of {others}; "
-            "a frame has one parent: stop that publisher (tf_broadcast: false for AMCL) or set publish_tf to false"
+            f"refused: {topic} carries {parent} -> {self._settings.odom_frame} from one of {others}; a frame has only "
+            "one parent: stop that publisher (tf_broadcast: false for AMCL) or set publish_tf to false"
         )
         self._node.get_logger().error(f"tf {self.status}")
 
@@ -112,7 +112,7 @@ class TfOutput:
     def _obstacle(self, is_known: bool) -> str:
         """Why there is no transform; empty if there is one."""
         if self._motion.newest is None:
-            return "no odometry comes in: map -> odom is not known without"
+            return "no odometry arrives: map -> odom needs it"
         heard = self._inputs.odometry_frames
         wanted = self._settings.odom_frame, self._settings.base_frame
         if any(frame and frame != other for frame, other in zip(heard, wanted, strict=True)):
@@ -137,7 +137,7 @@ def tf_message() -> Any:
     if importlib.util.find_spec("tf2_msgs") is None:
         raise UserError(
             "parameter 'publish_tf' is true, but tf2_msgs is not installed here; it comes with a ROS 2 installation "
-            "(ros-$ROS_DISTRO-tf2-msgs); or set publish_tf to false and take ~/pose_prior"
+            "(ros-$ROS_DISTRO-tf2-msgs); or set publish_tf to false and use ~/pose_prior"
         )
     from tf2_msgs.msg import TFMessage
 
