@@ -60,7 +60,7 @@ def test_a_fit_is_believed_for_what_it_says_of_images_it_has_not_seen() -> None:
 def test_too_few_wrong_answers_are_refused() -> None:
     images = answers_under(FITTED, 500)
     few = images.of(images.right | (np.cumsum(~images.right) < LEAST_OF_EACH))
-    with pytest.raises(UserError, match=r"24 wrong answers; a calibration needs 25 of each: .*--off-map-bag"):
+    with pytest.raises(UserError, match=r"24 wrong answers; a calibration needs 25 of each; .*--off-map-bag"):
         fit(few)
     with pytest.raises(UserError, match="a calibration needs 25 of each"):
         held_out(few)

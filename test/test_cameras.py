@@ -74,7 +74,7 @@ def test_mounts_come_from_tf_or_are_given_by_name(rig):
     assert close(drive.cameras["front"].mount, FRONT)
     assert close(drive.cameras["left"].mount, high)
     assert close(drive.cameras["left_optical"].mount, LEFT)
-    with pytest.raises(UserError, match=r"--mount with 2 cameras: .*the cameras are front, left$"):
+    with pytest.raises(UserError, match=r"--mount with 2 cameras; .*the cameras are front, left$"):
         open_drive(rig, topics[:2], mount=high)
     with pytest.raises(UserError, match=r"--mount-of rear: no such camera; the cameras are front, left$"):
         open_drive(rig, topics[:2], mounts={"rear": high})

@@ -88,7 +88,7 @@ def test_a_map_keeps_its_range_and_joins_no_other(tmp_path: Path) -> None:
         camera = writer.add_camera(session, Camera("front", 6, 4, FORWARD_MOUNT))
         writer.add_place(session, camera, NewPlace(0, Pose.identity(), unit_rows(1, seed=1)[0]))
     assert read_map(tmp_path / "m.d2map").header.image_range == (0, 4095)
-    with pytest.raises(UserError, match="stretched from 0 to 4095 and 0 to 65535; build both with one --image-range"):
+    with pytest.raises(UserError, match="have the ranges 0 to 4095 and 0 to 65535; build both with one --image-range"):
         check_frames(header((0, 4095)), header(None), "a and b", "same frame")
 
 

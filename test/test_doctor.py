@@ -164,11 +164,11 @@ def test_an_image_that_cannot_be_decoded_fails_and_steers_no_terminal() -> None:
     [
         (None, (), "WARN odometry: no topic of type nav_msgs/msg/Odometry"),
         (None, ("/a", "/b"), "WARN odometry: several topics or none called odom: /a, /b - choose one: --odom /a"),
-        (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', which is t"),
+        (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', assumed to be 'base_link'"),
         (
             replace(MOVED, child_frame_id="rear_camera"),
             ("/odom",),
-            "FAIL /odom: moves 'rear_camera', and tf does not say where that is on 'base_link': it is left out",
+            "FAIL /odom: moves 'rear_camera', and tf has no transform to 'base_link': it is left out",
         ),
         (replace(MOVED, mixed=("map -> imu",)), ("/odom",), "FAIL /odom: mixes odom -> base_link, map -> imu - give"),
         (
@@ -232,7 +232,7 @@ def test_intrinsics_are_held_against_the_images(info: CameraInfoFacts, said: str
             "FAIL mount: tf does not connect base_link -> eye; the mount of each of several cameras must be known - "
             "publish it in /tf_static or set camera.left.mount",
         ),
-        (MountFacts("base_link", "", tf_readable=False), "WARN mount: tf cannot be read here (no tf2_msgs); the map's"),
+        (MountFacts("base_link", "", tf_readable=False), "WARN mount: tf cannot be read here (no tf2_msgs); that of the map"),
     ],
 )
 def test_the_mount_is_the_parameters_else_that_of_tf_else_the_maps(mount: MountFacts, said: str) -> None:
@@ -312,7 +312,7 @@ def test_without_ros_the_way_to_it_is_told() -> None:
 def test_a_gpu_that_is_not_used_is_told() -> None:
     device = DeviceFacts("", "torch 2.9.0", "cpu", 4, has_gpu=True, describe_s=0.2)
     (line,) = machine.check_device(device, 0.1)
-    assert str(line).startswith("WARN device: cpu, torch 2.9.0, 4 threads: 200 ms an image; there is an NVIDIA GPU")
+    assert str(line).startswith("WARN device: cpu, torch 2.9.0, 4 threads: 200 ms an image; an NVIDIA GPU")
     (line,) = machine.check_device(replace(device, has_gpu=False), 0.1)
     assert str(line).endswith("200 ms an image: one image in 2.0 is answered")
 

@@ -268,7 +268,7 @@ def test_a_kidnapped_robot_is_followed_to_where_it_knows(tmp_path: Path) -> None
     carried = kidnap(localizer, judge, every, again, 2)
     assert all(one.found_m is not None for one in carried)
     assert carried == kidnap(localizer, judge, every, again, 2), "the same places each time"
-    with pytest.raises(UserError, match="no two places of the map 20 m apart with 50 m to go"):
+    with pytest.raises(UserError, match="no two places of the map 20 m apart with 50 m left"):
         kidnap(localizer, judge, every[:40], again[:40], 2)
 
 
