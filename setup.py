@@ -18,8 +18,8 @@ FOR_ROS2_RUN = [(f"lib/{NAME}", files("scripts/lib"))] if "bdist_wheel" in sys.a
 
 setup(
     name=NAME,
-    version="0.1.0",
-    description="Visual place recognition for ROS 2: tells a robot where it is, and stays silent when it is not sure",
+    version="0.2.0",
+    description="Visual place recognition for ROS 2: a pose from camera images, and no pose if it is not sure",
     license="Apache-2.0",
     maintainer="d2vpr_ros maintainers",
     maintainer_email="d2vpr-ros@users.noreply.github.com",

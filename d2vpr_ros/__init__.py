@@ -1,3 +1,3 @@
-"""d2vpr_ros: tells a robot where it is from what its camera sees, and stays silent when it is not sure."""
+"""d2vpr_ros: visual place recognition. Camera images give the pose of a robot, or no pose if it is not sure."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

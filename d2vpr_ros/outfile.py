@@ -22,17 +22,15 @@ def new_file(path: Path, force: bool, source: Path | None = None) -> Iterator[Pa
         UserError: the name is taken, is that of the source, or cannot be written.
     """
     if source is not None and path.exists() and path.samefile(source):
-        raise UserError(f"{path} is what is being read and is left as it is; choose another name with -o")
+        raise UserError(f"{path} is an input; choose another name with -o")
     if path.is_dir():
         raise UserError(f"{path} is a folder; expected the name of a file to write")
     if not path.parent.is_dir():
-        raise UserError(f"{path} cannot be written: there is no folder {path.parent}")
+        raise UserError(f"{path} cannot be written: no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):  # said now, not after all the work
-        raise UserError(
-            f"{path} cannot be written: the folder {path.parent.resolve()} lets nobody like you write to it"
-        )
+        raise UserError(f"{path} cannot be written: the folder {path.parent.resolve()} gives no write permission")
     if path.exists() and not force:
-        raise UserError(f"{path} exists already and is left as it is; choose another name, or replace it with --force")
+        raise UserError(f"{path} exists already; choose another name, or replace it with --force")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial

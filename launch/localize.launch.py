@@ -1,7 +1,6 @@
-"""Starts the localizer, and RViz if asked: ros2 launch d2vpr_ros localize.launch.py map:=town.d2map
+"""Starts the localizer, and RViz with rviz:=true: ros2 launch d2vpr_ros localize.launch.py map:=town.d2map
 
-Every parameter of the node is an argument. One left empty keeps what the parameter file says; one given here goes
-before it.
+Every parameter of the node is an argument. An empty argument keeps the value of the parameter file.
 """
 
 from __future__ import annotations
@@ -35,23 +34,25 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "image_topic",
         default_value="/camera/image",
-        description="the camera's images, camera_info beside them; with or without the /compressed of compressed ones",
+        description="topic of the images, with camera_info beside it; /compressed may be left out",
     ),
     DeclareLaunchArgument(
         "image_topics",
         default_value="",
-        description="of several `cameras`, in their order, in place of image_topic; default: front/image,left/image",
+        description="topics of several `cameras`, in the same order; default: front/image,left/image",
     ),
-    DeclareLaunchArgument("odom_topic", default_value="odom", description="odometry, where there is any"),
-    DeclareLaunchArgument("gps_topic", default_value="gps/fix", description="NavSatFix, where there is any"),
+    DeclareLaunchArgument("odom_topic", default_value="odom", description="topic of the odometry, if there is any"),
     DeclareLaunchArgument(
-        "params_file", default_value=str(CONFIG / "localize.yaml"), description="the node's parameters"
+        "gps_topic", default_value="gps/fix", description="topic of the GPS fixes (NavSatFix), if there are any"
+    ),
+    DeclareLaunchArgument(
+        "params_file", default_value=str(CONFIG / "localize.yaml"), description="parameter file of the node"
     ),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of the node, its topics and RViz"),
-    DeclareLaunchArgument("use_sim_time", default_value="", description="true: take the time from /clock"),
-    DeclareLaunchArgument("respawn", default_value="false", description="true: start the node again when it ends"),
+    DeclareLaunchArgument("use_sim_time", default_value="", description="true: use the time of /clock"),
+    DeclareLaunchArgument("respawn", default_value="false", description="true: restart the node if it ends"),
     DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
-    DeclareLaunchArgument("rviz", default_value="false", description="true: start RViz too"),
+    DeclareLaunchArgument("rviz", default_value="false", description="true: also start RViz"),
     *(DeclareLaunchArgument(one.name, default_value="", description=one.description) for one in PARAMETERS),
 )
 
@@ -72,9 +73,7 @@ def generate_launch_description() -> LaunchDescription:
 def _localizer(context: LaunchContext) -> list[Node]:
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     for name, near in slips(context.launch_configurations, given).items():
-        get_logger("d2vpr_ros").warning(
-            f"there is no launch argument {name}, so it changes nothing; did you mean {near}?"
-        )
+        get_logger("d2vpr_ros").warning(f"unknown launch argument {name} is ignored; did you mean {near}?")
     topics = listed(given["image_topics"])
     given["image_transport"] = transport_of([given["image_topic"], *topics], given["image_transport"])
     overrides = parameter_values(PARAMETERS, given)

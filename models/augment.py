@@ -191,3 +191,44 @@ def camera(images: Tensor) -> Tensor:
 def other_conditions(images: Tensor) -> Tensor:
     """The whole photometric chain; where things stand in the picture does not change."""
     return camera(night(air(light(season(resurface(exchange_spectrum(occlude(images))))))))
+
+
+def falling(images: Tensor, share: float = 0.2) -> Tensor:
+    """Rain as streaks, or snow as flakes, in front of everything."""
+    count, side = len(images), images.shape[-1]
+    drops = (torch.rand(count, 1, side, side) < uniform(count, 0.002, 0.02)).float()
+    length = max(3, side // 16) | 1
+    streaks = functional.avg_pool2d(drops, (length, 1), stride=1, padding=(length // 2, 0)) * length
+    flakes = functional.avg_pool2d(drops, 3, stride=1, padding=1) * 9
+    kind = some(count, 0.5)
+    seen = (streaks * kind * 0.5 + flakes * (1 - kind)).clamp(0, 1) * uniform(count, 0.2, 0.8) * some(count, share)
+    return images * (1 - seen) + seen * uniform(count, 0.7, 1.0)
+
+
+def lens(images: Tensor, share: float = 0.25) -> Tensor:
+    """A wide lens' barrel, as a fisheye's middle shows it, or the opposite."""
+    count, side = len(images), images.shape[-1]
+    ticks = (torch.arange(side, dtype=torch.float32) * 2 + 1) / side - 1
+    y, x = torch.meshgrid(ticks, ticks, indexing="ij")
+    bend = (uniform(count, -0.15, 0.35) * some(count, share))[:, 0]
+    factor = (1 + bend * (x * x + y * y)) / (1 + bend.clamp(min=0))  # a barrel shows no less than the picture's edge
+    where = torch.stack([x * factor, y * factor], dim=-1)
+    return functional.grid_sample(images, where, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def sensor(images: Tensor) -> Tensor:
+    """Other cameras: grey ones, bands of a rolling exposure under lamps, corners that are darker."""
+    count, side = len(images), images.shape[-1]
+    grey = some(count, 0.2)
+    images = images * (1 - grey) + images.mean(dim=1, keepdim=True) * grey
+    bands = torch.sin(_height(side) * uniform(count, 6.0, 40.0) + uniform(count, 0.0, 6.3))
+    images = images * (1 + bands * uniform(count, 0.05, 0.25) * some(count, 0.15))
+    across = torch.linspace(-1, 1, side)
+    radius = across.view(1, 1, 1, -1) ** 2 + across.view(1, 1, -1, 1) ** 2
+    return (images * (1 - radius * uniform(count, 0.0, 0.3) * some(count, 0.3))).clamp(0, 1)
+
+
+def street_conditions(images: Tensor) -> Tensor:
+    """As `other_conditions`, and what falls from the sky, other lenses and other cameras."""
+    seen = air(light(season(resurface(exchange_spectrum(occlude(lens(images)))))))
+    return camera(sensor(falling(night(seen))))

@@ -7,6 +7,7 @@ python -m models.evaluate --weights nano --benchmark msls-val --data MSLS_VAL --
 python -m models.evaluate --weights runs/a/best.safetensors runs/b/best.safetensors --footage FOLDER
 python -m models.evaluate --weights nano --database MONDAY --queries TUESDAY --tolerance 2
 python -m models.evaluate --weights nano --onnx peer.onnx --preprocessing size=320 range=imagenet --footage FOLDER
+python -m models.evaluate --weights nano small --peers FOLDER --footage FOLDER --town-seeds 0 1
 python -m models.evaluate --weights encoder.pth --encoder-batch 8 --shuffled --benchmark pitts30k --data PITTS30K
 """
 
@@ -17,12 +18,14 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from d2vpr_ros.describe.attention import load_network
+from d2vpr_ros.describe.weights import weights_path
 from d2vpr_ros.errors import UserError
 from models import benchmarks, layouts, methods, peers
 from models.benchmarks import Benchmark
@@ -68,8 +71,10 @@ def _of_answerable(score: Score) -> str:
     return f"   of the {score.answerable.sum()} with a correct image: {numbers}"
 
 
-def table(scores: Sequence[tuple[Benchmark, Sequence[Score]]]) -> str:
-    """All results as a Markdown table."""
+def table(
+    scores: Sequence[tuple[Benchmark, Sequence[Score]]], costs: Mapping[str, tuple[float, int, float]] | None = None
+) -> str:
+    """All results as a Markdown table; with `costs` by method (see `cost_of`) these are its last rows."""
     names = list(dict.fromkeys(each.method for _, of_one in scores for each in of_one))
     lines = [f"| benchmark | correct | map | queries | {' | '.join(names)} |", "|---" * (4 + len(names)) + "|"]
     for benchmark, of_one in scores:
@@ -77,6 +82,9 @@ def table(scores: Sequence[tuple[Benchmark, Sequence[Score]]]) -> str:
         sizes = f"{len(benchmark.database)} | {len(benchmark.queries)}"
         recalls = " | ".join(cells.get(name, "") for name in names)
         lines.append(f"| {benchmark.name} | {benchmark.rule} | {sizes} | {recalls} |")
+    if costs:
+        for row, (what, form) in enumerate((("ms an image, here", ".1f"), ("numbers", "d"), ("MB of file", ".1f"))):
+            lines.append(f"| {what} | | | | {' | '.join(format(costs[name][row], form) for name in names)} |")
     return "\n".join(lines)
 
 
@@ -133,6 +141,12 @@ def chosen_methods(arguments: argparse.Namespace) -> list[Method]:
     preprocessing = peers.parse_preprocessing(arguments.preprocessing)
     found += [peers.of_onnx(path, preprocessing) for path in arguments.onnx]
     found += [peers.of_tflite(path) for path in arguments.tflite]
+    if arguments.peers is not None:
+        from models import backbone_peers
+
+        if arguments.footage is None:
+            raise UserError("--peers needs --footage, too: two of them look at training pictures first")
+        found += backbone_peers.of_folder(arguments.peers, arguments.footage)
     if not arguments.no_thumbnail:
         found.append(methods.thumbnails())
     return found
@@ -154,6 +168,12 @@ def _parser() -> argparse.ArgumentParser:
         help="of --onnx: size=224, range=imagenet|0..1|-1..1|0..255, layout=nchw|nhwc, fit=squash|crop",
     )
     what.add_argument("--tflite", type=Path, action="append", default=[], metavar="FILE", help="an 8-bit classifier")
+    what.add_argument(
+        "--peers",
+        type=Path,
+        metavar="FOLDER",
+        help="with files of models.backbones and the MobileNet: all of them, and what each costs",
+    )
     what.add_argument("--no-thumbnail", action="store_true", help="leave the baseline out")
     data = parser.add_argument_group("data")
     data.add_argument("--benchmark", action="append", default=[], choices=PROTOCOLS, help="with --data; repeatable")
@@ -174,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--json", type=Path, help="also write the numbers here")
     out.add_argument("--page", type=Path, help="also write a page with the worst mistakes as pairs of pictures")
     out.add_argument("--pairs", type=int, default=12, help="on the page, of each method and benchmark (default: 12)")
+    out.add_argument("--attention", action="store_true", help="on the page, below them: where our weights look")
     out.add_argument("--matches", type=Path, help="also write the first ten candidates of every query as csv")
     return parser
 
@@ -188,12 +209,15 @@ def main(words: Sequence[str] | None = None) -> int:
         measured, on = chosen_methods(arguments), collect(arguments)
         with tempfile.TemporaryDirectory(prefix="descriptors") as folder:
             scores = evaluate(measured, on, Path(folder))
-        print(f"\n{table(scores)}")
+        costs = {each.name: methods.cost_of(each, on[0].queries[0]) for each in measured} if arguments.peers else None
+        print(f"\n{table(scores, costs)}")
         if arguments.json:
             content = {"command": command, "results": [as_json(*one) for one in scores]}
             arguments.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
         if arguments.page:
-            write_mistakes(arguments.page, scores, command, arguments.pairs)
+            ours = {weights_path(each) for each in arguments.weights} if arguments.attention else set()
+            networks = {each.name: load_network(each.file) for each in measured if each.file in ours and each.file}
+            write_mistakes(arguments.page, scores, command, arguments.pairs, networks)
         if arguments.matches:
             write_matches(arguments.matches, scores)
     except UserError as error:

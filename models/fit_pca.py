@@ -179,11 +179,16 @@ def fit_pca(
     chosen = choose([open_source(path) for path in paths], count)
     held_out = max(1, int(len(chosen) * HELD_OUT))
     mean, components = fit(describe(method, chosen[held_out:]), width, whitening)
-    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-    note = f"{len(chosen) - held_out} pictures of {fitted_on}"
-    content = save({"mean": mean, "components": components}, {"weights_sha256": sha256, "fitted_on": note})
-    out.write_bytes(sort_header(content))
+    write_projection(mean, components, weights, f"{len(chosen) - held_out} pictures of {fitted_on}", out)
     return recalls(method, chosen[:held_out], Projection.load(out))
+
+
+def write_projection(
+    mean: npt.NDArray[np.float32], components: npt.NDArray[np.float16], weights: Path, fitted_on: str, out: Path
+) -> None:
+    """The file that `Projection.load` reads, for the weights in that file and no others."""
+    notes = {"weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), "fitted_on": fitted_on}
+    out.write_bytes(sort_header(save({"mean": mean, "components": components}, notes)))
 
 
 def main() -> int:

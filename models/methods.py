@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from models.thumbnail import describe_thumbnails
 Image = npt.NDArray[np.uint8]
 READERS = 4
 """Threads that read and decode images."""
+TIMED = 9
+"""Runs that a method's time is the median of."""
 Describe = Callable[[Sequence[Image]], npt.NDArray[np.float32]]
 
 
@@ -36,6 +39,7 @@ class Method:
         said: what it is, for people who read the result later.
         batch: images described at once; with a cross-image encoder the result depends on it.
         shuffled: describe the images in random order, so that neighbours of a drive do not share a batch.
+        file: what it is loaded from.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Method:
     said: str
     batch: int = 32
     shuffled: bool = False
+    file: Path | None = None
 
 
 def of_weights(weights: str, projection: str, name: str) -> Method:
@@ -55,7 +60,8 @@ def of_weights(weights: str, projection: str, name: str) -> Method:
     identity = extractor.identity
     parts = {"weights": identity.weights_sha256, "projection": identity.projection, "input": identity.preprocessing}
     hashes = ", ".join(f"{part} {value[:12] or 'none'}" for part, value in parts.items())
-    return Method(name, extractor.describe, f"{identity.architecture}, {extractor.width} numbers, {hashes}")
+    said = f"{identity.architecture}, {extractor.width} numbers, {hashes}"
+    return Method(name, extractor.describe, said, file=weights_path(weights))
 
 
 def thumbnails() -> Method:
@@ -89,10 +95,22 @@ def of_encoder(weights: str, batch: int, projection: str, shuffled: bool) -> lis
         return whole if shorten is None else shorten(whole)
 
     said = f"{path.name}, encoder over batches of {batch}"
-    methods = [Method(f"batch {batch}", describe, f"{said} in the order of the data set", batch)]
+    methods = [Method(f"batch {batch}", describe, f"{said} in the order of the data set", batch, file=path)]
     if shuffled:
-        methods.append(Method(f"batch {batch}, shuffled", describe, f"{said}, images shuffled", batch, True))
+        name = f"batch {batch}, shuffled"
+        methods.append(Method(name, describe, f"{said}, images shuffled", batch, True, file=path))
     return methods
+
+
+def cost_of(method: Method, image: Image) -> tuple[float, int, float]:
+    """Milliseconds for one image by itself (the median of `TIMED`), numbers in a descriptor, MB of the file."""
+    spent = []
+    for _ in range(1 + TIMED):  # the first time warms up
+        began = time.perf_counter()
+        described = method.describe([image])
+        spent.append(time.perf_counter() - began)
+    megabytes = method.file.stat().st_size / 1e6 if method.file else 0.0
+    return 1e3 * float(np.median(spent[1:])), int(described.shape[1]), megabytes
 
 
 def descriptors(method: Method, images: Sequence[Image], file: Path, what: str) -> npt.NDArray[np.float32]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from d2vpr_ros.describe.attention import look
+from d2vpr_ros.evaluation.explain import with_attention
 from d2vpr_ros.evaluation.page import data_uri, write_page
 from d2vpr_ros.evaluation.report import Table
+from d2vpr_ros.model import D2VPR
 from models.benchmarks import Benchmark, Image
 from models.scores import KS, Score, as_text
 
@@ -24,12 +27,19 @@ def worst_mistakes(score: Score, count: int) -> list[int]:
     return [int(row) for row in wrong[order][:count]]
 
 
-def write_mistakes(path: Path, scores: Sequence[tuple[Benchmark, Sequence[Score]]], command: str, count: int) -> None:
+def write_mistakes(
+    path: Path,
+    scores: Sequence[tuple[Benchmark, Sequence[Score]]],
+    command: str,
+    count: int,
+    networks: Mapping[str, D2VPR],
+) -> None:
     """Write one page that needs nothing else.
 
     Args:
         command: what was run; escaped, as all text here.
         count: pairs shown of each method and benchmark.
+        networks: by method, those whose attention is shown below the two pictures.
 
     Raises:
         OSError: it cannot be written.
@@ -41,7 +51,8 @@ def write_mistakes(path: Path, scores: Sequence[tuple[Benchmark, Sequence[Score]
         sizes = [benchmark.rule, str(len(benchmark.database)), str(len(benchmark.queries))]
         rows.append((benchmark.name, [*sizes, *(by_name.get(method, "") for method in methods)]))
         for score in of_one:
-            pairs = [_pair(benchmark, score, query) for query in worst_mistakes(score, count)]
+            network = networks.get(score.method)
+            pairs = [_pair(benchmark, score, query, network) for query in worst_mistakes(score, count)]
             what = "the wrong first candidates that look most alike" if score.labelled else "the least alike first ones"
             groups.append((f"{benchmark.name}, {score.method}: {what}", pairs))
     write_page(
@@ -60,19 +71,23 @@ def write_mistakes(path: Path, scores: Sequence[tuple[Benchmark, Sequence[Score]
     )
 
 
-def _pair(benchmark: Benchmark, score: Score, query: int) -> dict[str, str]:
+def _pair(benchmark: Benchmark, score: Score, query: int, network: D2VPR | None) -> dict[str, object]:
     """What the page's template shows of a query beside its first candidate."""
     match = int(score.candidates[query, 0])
     said = f"similarity {score.similarities[query, 0]:.3f}"
     names = (getattr(benchmark.queries, "names", None), getattr(benchmark.database, "names", None))
     if names[0] is not None and names[1] is not None:
         said += f", {names[0][query]} → {names[1][match]}"
-    return {
-        "query": data_uri(_jpeg(benchmark.queries[query])),
-        "match": data_uri(_jpeg(benchmark.database[match])),
+    pictures = benchmark.queries[query], benchmark.database[match]
+    shown: dict[str, object] = {
+        "query": data_uri(_jpeg(pictures[0])),
+        "match": data_uri(_jpeg(pictures[1])),
         "caption": said,
         "verdict": "false" if score.labelled else "silent",
     }
+    if network is not None:
+        shown["attention"] = [data_uri(_jpeg(with_attention(look(network, picture)))) for picture in pictures]
+    return shown
 
 
 def _jpeg(image: Image) -> bytes:

@@ -118,7 +118,7 @@ def of_onnx(path: Path, preprocessing: Preprocessing, threads: int = 0) -> Metho
             raise UserError(f"{path}: its first output is {described.shape}; expected (images, numbers), one row each")
         return described
 
-    return Method(path.stem, describe, f"{path.name} by onnxruntime {ort.__version__}, {preprocessing}")
+    return Method(path.stem, describe, f"{path.name} by onnxruntime {ort.__version__}, {preprocessing}", file=path)
 
 
 def _first_line(error: Exception) -> str:
@@ -169,4 +169,4 @@ def of_tflite(path: Path, threads: int = 1) -> Method:
         return np.asarray((cells**GEM).mean(axis=0) ** (1 / GEM), np.float32)
 
     name = path.stem.split("_1.0")[0] + " GeM"
-    return Method(name, describe, f"{path.name}: its last map by a generalised mean with exponent {GEM:g}")
+    return Method(name, describe, f"{path.name}: its last map by a generalised mean with exponent {GEM:g}", file=path)

@@ -143,7 +143,12 @@ def filled(kind: type[T], values: object, where: str) -> T:
     if unknown:
         raise UserError(f"{where}: {unknown[0]} is not known; expected {', '.join(fields)}")
     try:
-        return kind(**{name: tuple(v) if name == "milestones" else v for name, v in values.items()})
+        return kind(
+            **{
+                name: tuple(v) if isinstance(v, list) and name in ("milestones", "taps") else v
+                for name, v in values.items()
+            }
+        )
     except TypeError as error:
         raise UserError(f"{where}: {error}") from None
 

@@ -39,14 +39,14 @@ def describe_run(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
     path, notes = folder / "config.yaml", folder / "run.json"
     text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
     if path.exists() and path.read_text() != text:
-        raise UserError(f"{path}: the folder holds a run of another recipe; give another --out, or remove it")
+        raise UserError(f"{path}: the folder holds a run of another recipe; give another folder, or remove it")
     path.write_text(text)
     if notes.exists():
         before = json.loads(notes.read_text()).get("data_fingerprint")
         if before != facts["data_fingerprint"]:
             raise UserError(
                 f"{notes}: the run began on data with fingerprint {before}, this has {facts['data_fingerprint']}; "
-                "give another --out"
+                "give another folder"
             )
     libraries = {name: version(name) for name in ("torch", "pytorch-lightning", "pytorch-metric-learning")}
     notes.write_text(json.dumps({**facts, "git_revision": git_revision(), "libraries": libraries}, indent=1) + "\n")

@@ -89,6 +89,8 @@ def run_timed(
     seed: int,
     machine: Machine,
     longest_gradient: float = 0.0,
+    precision: str = "32-true",
+    checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> None:
     """Trains `learned`, a part of `module`, in place; its batches are the numbers of the steps.
 
@@ -96,6 +98,8 @@ def run_timed(
 
     Args:
         longest_gradient: 0: as long as it is.
+        precision: as Lightning names it.
+        checkpoint_every: steps.
     """
     if done.exists() and not machine.fast_dev_run:
         learned.load_state_dict(torch.load(done, weights_only=True))
@@ -111,7 +115,8 @@ def run_timed(
         seed=seed,
         machine=machine,
         clip=longest_gradient,
-        checkpoint_every=CHECKPOINT_EVERY,
+        precision=precision,
+        checkpoint_every=checkpoint_every,
         callbacks=(clock,),
     )
     learned.cpu()

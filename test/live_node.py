@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -108,10 +109,12 @@ class Robot(Node):
         with self._changed:
             return list(self._received[topic])
 
-    def wait_until(self, is_true: Callable[[], bool]) -> None:
-        """Asked anew with each message received."""
+    def wait_until(self, is_true: Callable[[], bool], poll_s: float = WAIT_S) -> None:
+        """Asked anew with each message received, and so often for what no message tells."""
+        end_s = time.monotonic() + WAIT_S
         with self._changed:
-            assert self._changed.wait_for(is_true, WAIT_S), self.diagnostics()
+            while not self._changed.wait_for(is_true, poll_s):
+                assert time.monotonic() < end_s, self.diagnostics()
 
     def wait_for_listeners(self, kind: type = Image) -> None:
         self.wait_until(lambda: self._outputs[kind].get_subscription_count() > 0)

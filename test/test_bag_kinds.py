@@ -137,7 +137,7 @@ def test_a_compressed_bag_that_is_cut_off_or_finds_no_room_is_said(drive_bag, tm
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
     try:
         with (
-            pytest.raises(UserError, match=r"no room to unpack it in .*; make room there or set TMPDIR"),
+            pytest.raises(UserError, match=r"no space to unpack it in .*; free some space or set TMPDIR"),
             open_bag(folder),
         ):
             pass

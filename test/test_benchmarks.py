@@ -285,6 +285,7 @@ def test_one_command_prints_writes_and_shows(
         str(tmp_path / "p.html"),
         "--matches",
         str(tmp_path / "m.csv"),
+        "--attention",
     ]
     assert main(["--weights", "nano", *both, "--tolerance", "0", *files]) == 0
     printed = capsys.readouterr().out
@@ -295,6 +296,7 @@ def test_one_command_prints_writes_and_shows(
     assert f"{5 / 6:.3f}" in printed
     page = (tmp_path / "p.html").read_text()
     assert "img_004.png →" in page and page.count("<figure") == 2  # the one mistake of either method
+    assert page.count('alt="attention"') == 2  # below query and match, of our weights only
     assert len((tmp_path / "m.csv").read_text().splitlines()) == 1 + 2 * 6 * 6
     assert main(["--weights", "nano", "--no-thumbnail", *both]) == 0
     assert "no labels" in capsys.readouterr().out

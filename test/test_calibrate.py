@@ -60,7 +60,7 @@ def test_a_fit_is_believed_for_what_it_says_of_images_it_has_not_seen() -> None:
 def test_too_few_wrong_answers_are_refused() -> None:
     images = answers_under(FITTED, 500)
     few = images.of(images.right | (np.cumsum(~images.right) < LEAST_OF_EACH))
-    with pytest.raises(UserError, match=r"24 wrong; a calibration needs 25 of each: .*--off-map-bag"):
+    with pytest.raises(UserError, match=r"24 wrong answers; a calibration needs 25 of each: .*--off-map-bag"):
         fit(few)
     with pytest.raises(UserError, match="a calibration needs 25 of each"):
         held_out(few)
@@ -103,7 +103,7 @@ def test_drives_of_the_map_and_of_elsewhere_calibrate_it(tmp_path: Path, capsys:
     calibrate = ["calibrate", str(place_map), str(town), "--single", "--device", "cpu"]
     page = tmp_path / "page.html"
     assert d2vpr([*calibrate, "--off-map-bag", str(tmp_path / "elsewhere"), "--page", str(page)]) == 0
-    assert "calibrated anew are its localizers single image and single image compared" in capsys.readouterr().out
+    assert "new calibration for single image and single image compared" in capsys.readouterr().out
     assert page.read_text(encoding="utf-8").count("<svg") == 4
     stored = read_map(place_map).header.calibrations
     assert stored.keys() == {"single_image", "single_image_compared"}

@@ -30,10 +30,9 @@ from d2vpr_ros.localize import Localizer
 from d2vpr_ros.mapping import Camera, MapHeader, Session, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map
 from d2vpr_ros.nodes import messages, settings, spin
-from d2vpr_ros.nodes.judging import FindMount, Judging
+from d2vpr_ros.nodes.camera_mounts import CameraMounts, FindMount
 from d2vpr_ros.nodes.localizer import LocalizerNode
 from d2vpr_ros.nodes.newest import Newest
-from d2vpr_ros.nodes.side_inputs import SideInputs
 
 Picture = npt.NDArray[np.uint8]
 
@@ -145,9 +144,9 @@ def test_the_images_of_both_cameras_say_where_the_base_is(robot: Robot, pictures
         (["cameras:=[front,front]"], "parameter 'cameras' has 'front' twice; give each camera a name of its own"),
         (
             ["cameras:=[front,'']"],
-            "parameter 'cameras': a camera is called ''; expected names of letters, digits and _",
+            "parameter 'cameras': a camera is named ''; expected names of letters, digits and _",
         ),
-        (["cameras:=[front,a-b]"], "parameter 'cameras': a camera is called 'a-b'; expected names of letters"),
+        (["cameras:=[front,a-b]"], "parameter 'cameras': a camera is named 'a-b'; expected names of letters"),
         (["cameras:=front"], "parameter 'cameras' is 'front'; expected a list of names, for example"),
         (
             [*BOTH, "camera_mount:=[0.0,0.0,0.0,0.0,0.0,0.0,1.0]"],
@@ -187,7 +186,7 @@ def test_a_second_camera_without_a_mount_fails_to_be_configured(
     finally:
         rclpy.try_shutdown()
     said = "".join(capfd.readouterr())
-    assert "parameter 'camera.left.mount' is missing: where each of several cameras sits has to be known" in said
+    assert "parameter 'camera.left.mount' is missing: the mount of each of several cameras must be known" in said
 
 
 def test_a_camera_that_sends_faster_does_not_starve_the_other() -> None:
@@ -202,13 +201,12 @@ def test_a_camera_that_sends_faster_does_not_starve_the_other() -> None:
     assert taken == ["front 0.2", "left 0", "front 2.2", "left 2", "front 4.2", "left 4"]
 
 
-def judging(find_mount: FindMount | None, said: list[str], **mounts: Pose) -> Judging:
+def camera_mounts(find_mount: FindMount | None, said: list[str], **mounts: Pose) -> CameraMounts:
     """As the node makes it for two cameras, of which these mounts are given."""
     values: dict[str, Any] = {parameter.name: parameter.default for parameter in settings.PARAMETERS}
     values |= {"cameras": list(NAMES)}
     values |= {f"camera.{name}.mount": list(mounts[name].numbers) if name in mounts else [0.0] for name in NAMES}
-    chosen = settings.of_values(values)
-    return Judging(chosen, SideInputs(chosen.gps_gate, said.append), find_mount, said.append)
+    return CameraMounts(settings.of_values(values), {}, find_mount, said.append)
 
 
 def frame(camera: str) -> Frame:
@@ -218,17 +216,17 @@ def frame(camera: str) -> Frame:
 def test_images_wait_until_tf_says_where_each_camera_sits(town: Path) -> None:
     said: list[str] = []
     in_tf: dict[str, Pose] = {}
-    judge = judging(lambda base, camera: in_tf.get(camera), said, front=FRONT)
+    mounts = camera_mounts(lambda base, camera: in_tf.get(camera), said, front=FRONT)
     localizer = Localizer(read_map(town), Extractor.open("nano"))
-    assert not judge.has_mounts(localizer, frame("front_eye"), 0.0, 0)
-    assert judge.problem == "it is not known where left sits on base_link"
-    assert not judge.has_mounts(localizer, frame("left_eye"), 1.0, 1)
-    assert not judge.has_mounts(localizer, frame("left_eye"), 7.0, 1)
+    assert not mounts.has_mounts(localizer, frame("front_eye"), 0.0, 0)
+    assert mounts.problem == "the mount of left on base_link is unknown"
+    assert not mounts.has_mounts(localizer, frame("left_eye"), 1.0, 1)
+    assert not mounts.has_mounts(localizer, frame("left_eye"), 7.0, 1)
     (once,) = said
-    assert once.startswith("the mount of left is not known: tf does not know base_link -> left_eye; publish it or set")
+    assert once.startswith("the mount of left is unknown: tf does not know base_link -> left_eye; publish it or set")
     in_tf["left_eye"] = LEFT
-    assert judge.has_mounts(localizer, frame("left_eye"), 8.0, 1) and judge.has_mounts(localizer, frame("x"), 8.0, 0)
-    assert judge.mounts_from == ["camera.front.mount", "tf: base_link -> left_eye"]
+    assert mounts.has_mounts(localizer, frame("left_eye"), 8.0, 1) and mounts.has_mounts(localizer, frame("x"), 8.0, 0)
+    assert mounts.mounts_from == ["camera.front.mount", "tf: base_link -> left_eye"]
     found = [mount.numbers for mount in localizer.cameras.mounts if mount is not None]
     assert found == [FRONT.numbers, LEFT.numbers]
 
@@ -237,10 +235,10 @@ def test_the_images_of_a_camera_that_sees_nothing_of_the_map_are_left_out(
     tmp_path: Path, pictures: tuple[Picture, Picture]
 ) -> None:
     said: list[str] = []
-    judge = judging(None, said, front=FRONT, left=LEFT)
+    mounts = camera_mounts(None, said, front=FRONT, left=LEFT)
     localizer = Localizer(read_map(map_street(tmp_path / "front.d2map", pictures, 1)), Extractor.open("nano"))
-    answered = [judge.has_mounts(localizer, frame(NAMES[number % 2]), number, number % 2) for number in range(6)]
+    answered = [mounts.has_mounts(localizer, frame(NAMES[number % 2]), number, number % 2) for number in range(6)]
     assert answered == [True, False] * 3
-    assert judge.mounts_from == ["camera.front.mount", "camera.left.mount; the map has nothing that it sees"]
+    assert mounts.mounts_from == ["camera.front.mount", "camera.left.mount; it sees nothing of the map"]
     (once,) = said
     assert once.startswith("camera left sees what was mapped at 0% of the map's places, so its images are not answered")

@@ -110,5 +110,5 @@ def test_semi_planar_pictures_of_embedded_cameras_are_decoded(encoding: str, pad
     with pytest.raises(UserError, match="needs 12 rows of 12 bytes"):
         decode_image(message)
     message.width = 11
-    with pytest.raises(UserError, match="11 x 8 is not even"):
+    with pytest.raises(UserError, match="11 x 8 must be even"):
         decode_image(message)

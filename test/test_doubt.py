@@ -13,7 +13,6 @@ from places import alike_along_the_way, straight_street, unit_rows, write_places
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose, distance
 from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State, restart
-from d2vpr_ros.localize.recovery import Recovery
 from d2vpr_ros.localize.restart import Restart
 
 SECOND = 1_000_000_000
@@ -54,15 +53,6 @@ def test_a_robot_that_was_carried_is_found_without_a_wrong_answer(localizer: Loc
     assert after[0].pose is None
     assert after[0].reject_reason is RejectReason.MOTION_CONTRADICTS
     assert sum(one.carried for one in after) == 1
-
-
-def test_whoever_listens_only_when_the_robot_is_found_is_told_that_it_was_carried(localizer: Localizer) -> None:
-    recovery, due = Recovery(), []
-    for one in see(localizer, list(range(5, 30)), 0) + see(localizer, list(range(50, 70)), 25):
-        recovery.see(one)
-        due.append(recovery.is_due and one.state is State.LOCALIZED)
-        recovery.is_due = recovery.is_due and one.state is not State.LOCALIZED
-    assert sum(due) == 2  # at the start and after
 
 
 def test_someone_before_the_camera_does_not_move_the_robot(localizer: Localizer) -> None:

@@ -21,7 +21,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
 from d2vpr_ros.evaluation.kidnapping import Kidnapping, Recovery, Remembered, kidnap, recovery, remembering
 from d2vpr_ros.evaluation.measures import Measures, ScoredDrive, measure
-from d2vpr_ros.evaluation.offline import Described, answer_drive
+from d2vpr_ros.evaluation.offline import Described, Moved, answer_drive
 from d2vpr_ros.evaluation.results import _columns, _finite
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geodesy import LocalFrame
@@ -158,7 +158,8 @@ def test_a_drive_is_evaluated_from_the_bag_to_the_page(
     town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = {kind: tmp_path / f"result.{kind}" for kind in ("json", "csv", "html")}
-    options = ["--json", str(results["json"]), "--csv", str(results["csv"]), "--page", str(results["html"])]
+    options = ["--json", str(results["json"]), "--csv", str(results["csv"])]
+    options += ["--page", str(results["html"]), "--player", "5"]
     assert evaluate(town, str(town / "dusk"), str(town / "noon"), *options) == 0
     numbers = json.loads(results["json"].read_text(encoding="utf-8"))
     assert numbers["frames"] == 35
@@ -173,7 +174,10 @@ def test_a_drive_is_evaluated_from_the_bag_to_the_page(
     assert sum(int(line["accepted"]) for line in lines) == numbers["accepted"]
     assert {line["bag"] for line in lines} == {"dusk", "noon"}
     page = results["html"].read_text(encoding="utf-8")
-    assert page.count("<svg") == 4  # two tracks, the curve, the reliability
+    around, _, player = page.partition('<section id="player"')
+    assert around.count("<svg") == 4  # two tracks, the curve, the reliability
+    assert player.count("<template>") == 4 and "4 of 35 images, evenly chosen" in player  # two of each recording
+    assert player.count("points fit one motion of the camera") == 4 and player.count("95 % ellipse</td>") > 0
     assert "recall at 100 % precision" in capsys.readouterr().out
 
 
@@ -210,8 +214,10 @@ def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
         (["nowhere.mcap"], "nowhere.mcap: no such bag"),
         (["--odom-topic", "/gps/fix"], "is no topic of nav_msgs/msg/Odometry; those are: /odom"),
         (["--kidnap", "3"], "--kidnap: the drive of"),
-        (["--kidnap", "3", "--truth", "index"], "--kidnap with --truth index"),
-        (["--json", "nowhere/result.json"], "there is no folder nowhere"),
+        (["--kidnap", "3", "--truth", "index"], "--kidnap needs poses"),
+        (["--json", "nowhere/result.json"], "no folder nowhere"),
+        (["--player", "5"], "--player without --page"),
+        (["--player", "-1", "--page", "page.html"], "--player -1: expected 0 to 2000 images"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told_in_a_line(
@@ -243,9 +249,11 @@ class Describes:
 def test_a_kidnapped_robot_is_followed_to_where_it_knows(tmp_path: Path) -> None:
     descriptors = alike_along_the_way(STREET, seed=4, width=WIDTH)
     place_map = write_places(tmp_path / "m.d2map", straight_street(STREET), descriptors)
-    localizer = Localizer(place_map, Describes())
+    localizer, _black = Localizer(place_map, Describes()), np.zeros((8, 8, 3), np.uint8)
     images = [
-        Described(Frame(np.zeros((8, 8, 3), np.uint8), number * SECOND, "front"), descriptor, pose, False, {})
+        Described(
+            Frame(np.zeros((8, 8, 3), np.uint8), number * SECOND, "front"), descriptor, (Moved(number * SECOND, pose),)
+        )
         for number, (descriptor, pose) in enumerate(zip(descriptors, straight_street(STREET), strict=True))
     ]
     again: list[Remembered] = []
@@ -314,8 +322,9 @@ def test_gps_counts_in_an_evaluation_as_on_a_robot(look_alike: Path, tmp_path: P
 def test_images_for_which_gps_leaves_no_place_are_counted_as_not_answered(look_alike: Path, tmp_path: Path) -> None:
     result, page = tmp_path / "result.json", tmp_path / "page.html"
     told = ["evaluate", str(look_alike / "m.d2map"), str(look_alike / "elsewhere"), "--json", str(result)]
-    for options in (["--page", str(page)], ["--off-map"], ["--truth", "index"]):
+    for options in (["--page", str(page), "--player", "0"], ["--off-map"], ["--truth", "index"]):
         assert d2vpr([*told, *options, "--device", "cpu"]) == 0
         numbers = json.loads(result.read_text(encoding="utf-8"))
         assert (numbers["frames"], numbers["accepted"], numbers["recall_at_1"]) == (4, 0, 0.0)
-    assert "no candidate" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "no candidate" in text and '<section id="player"' not in text

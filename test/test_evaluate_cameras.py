@@ -88,7 +88,7 @@ def test_a_camera_that_sees_nothing_of_the_map_is_left_out(
     backwards = Pose.planar(0.0, 0.0, np.pi) @ CAMERA_MOUNT
     mount = "left=" + ",".join(f"{number:.9f}" for number in backwards.numbers)
     assert evaluate(town, *BOTH, "--mount-of", mount, "--json", str(tmp_path / "result.json")) == 0
-    assert "camera left sees nothing of what was mapped: its images are left out" in caplog.text
+    assert "camera left sees nothing of the map; its images are left out" in caplog.text
     assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["frames"] == 12
 
 
@@ -96,7 +96,7 @@ def test_several_cameras_are_asked_for_by_name(town: Path, capsys: pytest.Captur
     assert evaluate(town) != 0
     assert "several image topics; choose one with --image-topic" in capsys.readouterr().err
     assert evaluate(town, *BOTH, "--mount", "0", "0", "1", "0", "0", "0", "1") != 0
-    assert "--mount with 2 cameras: say which with --mount-of" in capsys.readouterr().err
+    assert "--mount with 2 cameras; use --mount-of" in capsys.readouterr().err
 
 
 def test_calibrating_goes_through_both_cameras_too(town: Path, capsys: pytest.CaptureFixture[str]) -> None:

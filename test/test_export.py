@@ -153,7 +153,7 @@ def test_what_cannot_be_done_is_said_in_a_line_and_leaves_files_as_they_are(
     before = town.path.read_bytes()
     export(town, "town.csv")
     assert "--force" in refusal(capsys, town, "town.csv")
-    assert "is being read" in refusal(capsys, town, "town.d2map", "--force", "--format", "csv")
+    assert "is an input" in refusal(capsys, town, "town.d2map", "--force", "--format", "csv")
     assert "--format" in refusal(capsys, town, "town.shp")
     assert "no folder" in refusal(capsys, town, "nowhere/town.csv")
     assert "has no such session" in refusal(capsys, town, "new.csv", "--session", "sunday")

@@ -238,7 +238,7 @@ def test_weights_of_the_other_kind_are_named_as_such(tmp_path: Path, exported: P
         FeatureExtractor.open("nano")
     with pytest.raises(UserError, match="holds the network 'xfeat', which does not describe whole pictures"):
         Extractor.open("xfeat", "torch")
-    with pytest.raises(UserError, match=r"\(xfeat\) was made for images prepared otherwise"):
+    with pytest.raises(UserError, match=r"\(xfeat\) was made for another preprocessing"):
         Extractor.open(str(exported))
     with pytest.raises(UserError, match="use it with backend 'onnxruntime'"):
         FeatureExtractor.open(str(exported), backend="torch")

@@ -51,7 +51,7 @@ def texts(bag, topic):
 def test_images_poses_and_labels_come_back_from_the_bag(folder):
     summary = convert(folder)
     assert (summary.images, summary.posed, summary.geotagged) == (4, 3, 0)
-    assert summary.notes == ("1 images have no pose of their own",)
+    assert summary.notes == ("1 images have no pose",)
     with open_bag(folder / "bag") as bag:
         drive = open_drive(bag)
         frames = list(drive.frames())
@@ -156,7 +156,7 @@ def test_other_formats_lose_nothing_and_intrinsics_become_camera_info(folder):
         ((HEADER, "images/0.jpg,0,1,2,3,0,0,0,,,"), {}, "qw empty beside the others"),
         ((HEADER, "images/0.jpg,0,1,2,3,0,0,0,0,,"), {}, "not a pose"),
         ((HEADER, "images/0.jpg,0,1,2,3,0,0,0,1,,,,"), {}, "13 cells under 11 columns"),
-        (("filename,lat,lon", "images/0.jpg,155,13"), {}, "no place on earth"),
+        (("filename,lat,lon", "images/0.jpg,155,13"), {}, "not on the earth"),
         (None, {"where": {"saison": "snow"}}, "no column saison for --where; it has filename"),
         (None, {"where": {"season": "autumn"}}, "no row with season=autumn; that column has green, snow"),
         (None, {"offset": 4}, "no row left of 4"),

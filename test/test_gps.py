@@ -94,7 +94,7 @@ def test_an_imu_that_faces_elsewhere_than_the_robot_drives_is_said(tmp_path, cap
     drive("enu", np.pi / 2)
     assert "REP-145" not in caplog.text
     drive("ned", 0.0)
-    assert "drives 90 degrees off where its IMU says it faces" in caplog.text
+    assert "travel is 90 degrees off the heading of the IMU" in caplog.text
 
 
 def test_an_imu_without_orientation_or_another_topic_is_refused(tmp_path):
@@ -143,7 +143,7 @@ def test_fixes_before_the_receiver_has_one_and_jumps_no_vehicle_makes_are_left_o
     assert track.origin.latitude == pytest.approx(55.7, abs=1e-3)
     assert frame.pose.position[0] == pytest.approx(3.0 * (12.5 - 4), abs=1.0)
     assert "5 fixes are left out: 0 N 0 E" in caplog.text
-    assert "3 fixes are left out: further from the others than a vehicle can come" in caplog.text
+    assert "3 fixes are left out: too far from the others for a vehicle" in caplog.text
 
 
 def test_a_receiver_that_never_had_a_fix_is_refused_as_a_source_of_poses(tmp_path):

@@ -10,7 +10,7 @@ from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, unit_r
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Acceptance, Estimate, Localizer, LocalizerOptions, RejectReason, State
-from d2vpr_ros.localize.gps_gate import log_likelihood
+from d2vpr_ros.localize.gps import log_likelihood
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 

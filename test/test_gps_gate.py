@@ -10,7 +10,7 @@ import pytest
 
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, heeded, read_fix
+from d2vpr_ros.localize.gps import GpsFix, GpsGate, heeded, read_fix
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 

@@ -148,7 +148,7 @@ def huge_png():
     ("message", "names"),
     [
         (image(np.zeros(0, np.uint8), "rgb8", height=0, width=0), "has no pixels"),
-        (image(RGB, "32FC1"), "not an encoding of pictures"),
+        (image(RGB, "32FC1"), "unknown image encoding"),
         (image(RGB, "rgb8", step=20), "do not agree"),
         (image(RGB[:3], "rgb8", step=24), "do not agree"),
         (image(RGB, "rgb8", height=60_000, width=60_000), "over 100 megapixels"),

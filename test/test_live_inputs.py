@@ -158,5 +158,5 @@ def test_poses_and_tags_of_live_fixes_are_those_of_the_recorded_track(drives: Pa
 def test_a_map_of_another_frame_takes_no_gps_poses(drives: Path, tmp_path: Path, domain_id: int) -> None:
     path = tmp_path / "town.d2map"
     path.write_bytes((drives / "verb.d2map").read_bytes())
-    with pytest.raises(UserError, match="was not made from GPS poses; add to it with the poses it was made from"):
+    with pytest.raises(UserError, match="was not made from GPS poses; add to it with poses of the same source"):
         build(drives / "noon", path, "pose_source:=gps", "append:=true")

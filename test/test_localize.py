@@ -15,10 +15,10 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, interpolate
 from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State
+from d2vpr_ros.localize.clock import StampWatch
 from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import Acceptance, decide
-from d2vpr_ros.localize.freshness import StampWatch
-from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.localize.odometry import MotionBuffer
 from d2vpr_ros.localize.reach import alike_m
 from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.mapping.restriction import Region, Restriction
@@ -144,7 +144,7 @@ def test_only_places_that_come_into_question_are_looked_at(localizer: Localizer)
     descriptor = localizer.map.descriptors[30]
     near = localizer.match(descriptor, 0, restriction=Restriction(Region(50.0, 0.0, 5.0)))
     assert all(45 <= match.row <= 55 for match in near.matches)
-    nowhere = localizer.match(descriptor, SECOND, restriction=Restriction(Region(1e4, 0.0, 5.0)))
+    nowhere = localizer.match(descriptor, SECOND, restriction=Restriction(Region(STREET + 10.0, 0.0, 5.0)))
     assert (nowhere.state, nowhere.reject_reason, nowhere.matches) == (State.LOST, RejectReason.OFF_MAP, ())
     assert drive(localizer, list(range(10, 30)), first_s=2)[-1].state is State.LOCALIZED  # the belief is still sound
 

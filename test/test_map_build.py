@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +41,16 @@ def test_the_build_says_what_it_used_and_what_it_left_out(
     assert last == f"{tmp_path / 'town.d2map'}: {used}"
 
 
+def test_landmarks_are_stored_at_the_end_on_request(
+    drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "town.d2map"
+    assert build(drive, out, "--spacing", "4", "--landmarks") == 0
+    told = re.fullmatch(rf"{out}: landmarks of (\d+) places stored, .*", capsys.readouterr().out.splitlines()[-1])
+    assert told and len(read_map(out)) / 2 < int(told[1]) <= len(read_map(out))
+    assert d2vpr(["map", "check", str(out)]) == 0
+
+
 def test_poses_are_left_out_on_request(drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build(drive, tmp_path / "town.d2map", "--no-pose", "--no-pictures", "--max-interval", "0.5") == 0
     assert ", without poses" in capsys.readouterr().out
@@ -67,7 +78,7 @@ def test_ctrl_c_keeps_what_is_stored_and_the_same_command_goes_on(drive: Path, t
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "run the same command again to go on" in errors
+    assert "run the same command again to continue" in errors
     assert "Traceback" not in errors
     reported = 3 + rest.count("stored")
     assert len(read_map(halved)) == reported

@@ -252,7 +252,7 @@ def test_a_paused_node_ignores_images(drives: Path, tmp_path: Path, domain_id: i
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ([], "exists already; name a new file, or add to it with the parameter append"),
+        ([], "exists already; choose another name, or add to it: --ros-args -p append"),
         (["append:=true", "map_frame:=elsewhere"], "is in the frame map, the poses are in elsewhere"),
         (["pose_source:=tf"], "tf2_ros is not installed here"),
         (["map:=''"], "parameter 'map' is empty"),

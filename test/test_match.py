@@ -180,7 +180,7 @@ def test_a_mount_moves_the_base_and_its_covariance(place_map: Path, image: Path,
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        ({"pictures": False}, "the map has no picture of the place that can be read"),
+        ({"pictures": False}, "the map has no readable picture of the place"),
         ({"k": False, "places": 2}, "the map has no intrinsics of the camera that saw the place"),
         ({"places": 1}, "no other place near it looks the same way"),
         ({"spot": True}, "no other place near it looks the same way"),
@@ -205,7 +205,7 @@ def test_of_a_map_without_intrinsics_the_focal_length_is_found_and_said(
     street: Street, image: Path, tmp_path: Path
 ) -> None:
     found = numbers_of(tmp_path, write_map(tmp_path / "plain.d2map", street, k=False), image)
-    assert "which the map's poses told" in found["intrinsics"]
+    assert "estimated from the map's poses" in found["intrinsics"]
     assert np.linalg.norm(np.array(found["groups"][0]["pose"]["position"]) - street.at.position) < 0.5
 
 
@@ -214,10 +214,10 @@ def test_a_picture_of_another_shape_has_no_intrinsics_of_the_map_s_and_is_told_s
 ) -> None:
     found = numbers_of(tmp_path, place_map, write_image(tmp_path / "cut.jpg", street.aside[:180]))
     assert found["groups"][0]["inliers"] > 25
-    assert "the map's camera takes 320 x 240, another shape" in found["intrinsics"]
+    assert "the map's camera has 320 x 240, another shape" in found["intrinsics"]
     assert found["focal_px"] is None
     estimated = found["groups"][0]["pose"] is not None
-    assert any("focal length is estimated" in note for note in found["notes"]) == estimated
+    assert any("focal length of this camera is estimated" in note for note in found["notes"]) == estimated
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -268,8 +268,8 @@ def test_what_cannot_be_matched_is_told_in_a_line(
         (["--camera-info", str(tmp_path / "wide.yaml")], "the picture is 320 x 240, its camera's intrinsics"),
         (["--mount", *"1230000"], "--mount: not a pose"),
         (["-o", str(tmp_path / "there.html")], "exists already"),
-        (["-o", str(image), "--force"], "is what is being read"),
-        (["--json", str(image)], "is what is being read"),
+        (["-o", str(image), "--force"], "is an input"),
+        (["--json", str(image)], "is an input"),
         (["-o", str(tmp_path / "x"), "--json", str(tmp_path / "x")], "both name"),
     ):
         assert d2vpr(["match", str(place_map), str(image), *options]) == 2

@@ -22,11 +22,12 @@ from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.decode import PIXEL_BYTES, read_frame
 from d2vpr_ros.localize import Estimate, Localizer, Match, RejectReason, State
-from d2vpr_ros.localize.gps_gate import GpsGate
+from d2vpr_ros.localize.gps import GpsGate
+from d2vpr_ros.localize.session import Arrival, LocalizerSession, SessionOptions
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes import settings as node_settings
-from d2vpr_ros.nodes.judging import Judging
+from d2vpr_ros.nodes.camera_mounts import CameraMounts
 from d2vpr_ros.nodes.loading import Loaded, some_pictures
 from d2vpr_ros.nodes.side_inputs import SideInputs
 
@@ -41,13 +42,19 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     descriptors = alike_along_the_way(20, seed=4, width=extractor.width)
     path = tmp_path_factory.mktemp("maps") / "m.d2map"
     place_map = write_places(path, straight_street(20), descriptors, extractor.identity)
-    return Loaded(Localizer(place_map, extractor), Earth(LocalFrame(48.0, 9.0, 200.0), Pose.identity(), 1.0), alike=0.5)
+    return Loaded(Localizer(place_map, extractor), Earth(LocalFrame(48.0, 9.0, 200.0), Pose.identity(), 1.0))
 
 
-def judging(inputs: SideInputs) -> Judging:
-    """As the node makes one, with tf that knows nothing."""
-    values = {parameter.name: parameter.default for parameter in node_settings.PARAMETERS}
-    return Judging(node_settings.of_values(values), inputs, lambda base, camera: None, lambda said: None)
+def begin(loaded: Loaded, said: list[str] | None = None) -> LocalizerSession:
+    """As the node does; what it says of its inputs goes into the list."""
+    loaded.localizer.reset()
+    say = [].append if said is None else said.append
+    return LocalizerSession(loaded.localizer, loaded.earth, SessionOptions(GATE, 1.0, GATE.top_speed_mps), 1, say)
+
+
+def at(now_s: float, steady_s: float = 0.0) -> Arrival:
+    """An image that came in just now."""
+    return Arrival(steady_s, steady_s, round(now_s * SECOND))
 
 
 def test_a_precision_is_tried_on_pictures_from_all_over_the_map(tmp_path: Path, loaded: Loaded) -> None:
@@ -137,9 +144,8 @@ events = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(received=events)
 def test_no_message_breaks_the_localizer(loaded: Loaded, received: list[Any]) -> None:
-    inputs = SideInputs(GATE, lambda said: None)
-    judge = judging(inputs)
-    loaded.localizer.reset()
+    session = begin(loaded)
+    inputs = SideInputs(session)
     for number, sent in enumerate(received):
         message = deserialize_message(serialize_message(sent), type(sent))
         now_s = float(number)
@@ -155,9 +161,9 @@ def test_no_message_breaks_the_localizer(loaded: Loaded, received: list[Any]) ->
             except UserError as error:
                 assert "\n" not in str(error)
                 continue
-            check(judge.estimate(loaded, frame, now_s, NOW_S * SECOND, now_s))
+            check(session.answer(frame, arrival=at(NOW_S, now_s)))
         image_ns = None if number % 2 else NOW_S * SECOND
-        assert inputs.odometry_status(image_ns, now_s) and inputs.gps_status(None, loaded.earth)
+        assert inputs.odometry_status(image_ns, now_s) and session.gps_status(None)
 
 
 def check(estimate: Estimate) -> None:
@@ -175,7 +181,9 @@ def check(estimate: Estimate) -> None:
 
 def test_an_encoding_that_would_forge_a_line_of_the_log_is_escaped() -> None:
     image = Image(height=1, width=1, encoding="rgb8\n[ERROR] all is lost" + 200 * "!", data=b"123")
-    with pytest.raises(UserError, match=r"^image \(rgb8\\n\[ERROR\] all is lost!+\.\.\.\): not an encoding") as caught:
+    with pytest.raises(
+        UserError, match=r"^image \(rgb8\\n\[ERROR\] all is lost!+\.\.\.\): unknown image encoding"
+    ) as caught:
         read_frame(image)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
@@ -187,21 +195,20 @@ def frame_at(stamp_s: float) -> Any:
 
 
 def test_an_image_from_the_future_is_named_and_not_looked_at(loaded: Loaded) -> None:
-    judge = judging(SideInputs(GATE, lambda said: None))
+    session = begin(loaded)
     ages = [0.0, 3.0, -3.0, 0.5]
-    estimates = [judge.estimate(loaded, frame_at(NOW_S + age), 0.0, NOW_S * SECOND, 0.0) for age in ages]
+    estimates = [session.answer(frame_at(NOW_S + age), arrival=at(NOW_S)) for age in ages]
     assert [estimate.reject_reason is RejectReason.STALE_IMAGE for estimate in estimates] == [False, True, True, False]
-    judge.estimate(loaded, frame_at(NOW_S + 3), 0.0, NOW_S * SECOND, 0.0)
-    assert judge.problem == "stale image: its stamp is 3.0 s in the future by this node's clock"
-    assert judge.age_s == -3.0
+    session.answer(frame_at(NOW_S + 3), arrival=at(NOW_S))
+    assert session.problem == "stale image: its stamp is 3.0 s in the future by this node's clock"
+    assert session.age_s == -3.0
 
 
 def test_a_recording_that_starts_again_with_its_clock_starts_the_belief_anew(loaded: Loaded) -> None:
     said: list[str] = []
-    values = {parameter.name: parameter.default for parameter in node_settings.PARAMETERS}
-    judge = Judging(node_settings.of_values(values), SideInputs(GATE, said.append), None, said.append)
+    session = begin(loaded, said)
     clock = itertools.chain([0], range(500, 505), range(500, 505))  # before /clock has begun, and two times round
-    states = [judge.estimate(loaded, frame_at(s or 500), 0.0, s * SECOND, 0.0).state for s in clock]
+    states = [session.answer(frame_at(s or 500), arrival=at(s)).state for s in clock]
     assert State.LOCALIZED not in states
     assert said == ["the images' stamps jumped back: starting anew"]
 
@@ -214,27 +221,28 @@ def test_a_mount_that_tf_does_not_know_is_named_once(loaded: Loaded) -> None:
     def find_mount(base: str, camera: str) -> None:
         asked.append((base, camera))
 
-    judge = Judging(node_settings.of_values(values), SideInputs(GATE, said.append), find_mount, said.append)
+    mounts = CameraMounts(node_settings.of_values(values), {}, find_mount, said.append)
     for second in range(10):
-        assert judge.has_mounts(loaded.localizer, frame_at(NOW_S + second), float(second))
-    assert judge.mounts_from[0] == "that of the map's camera: tf does not know base_link -> left"
-    assert len(said) == 1 and judge.mounts_from[0] in said[0]
+        assert mounts.has_mounts(loaded.localizer, frame_at(NOW_S + second), float(second))
+    assert mounts.mounts_from[0] == "as the camera of the map: tf does not know base_link -> left"
+    assert len(said) == 1 and mounts.mounts_from[0] in said[0]
     assert set(asked) == {("base_link", "left")} and len(asked) == 10  # it may come to be known yet
 
 
 def test_odometry_after_a_jump_says_nothing_of_the_motion_to_it(loaded: Loaded) -> None:
-    inputs = SideInputs(GATE, lambda said: None)
+    session = begin(loaded)
+    inputs = SideInputs(session)
     for number, x in enumerate([0.0, 0.1, 0.2, 50.0, 50.1]):
         message = Odometry()
         message.header.stamp.sec, message.header.stamp.nanosec = NOW_S, number * 100_000_000
         message.pose.pose.position.x = x
         inputs.take_odometry(message, float(number))
         if number == 1:
-            assert inputs.odometry_at(NOW_S * SECOND) is not None
+            assert session.odometry_at(NOW_S * SECOND) is not None
     assert inputs.odometry_status(None, 4.0) == "jumped by 49.8 m and 0.0 rad in 0.10 s"
     assert inputs.odometry_status(None, 9.0) == "ok"
-    assert inputs.odometry_at(NOW_S * SECOND + SECOND // 2) is None
-    assert inputs.odometry_at(NOW_S * SECOND + SECOND // 2) is not None
+    assert session.odometry_at(NOW_S * SECOND + SECOND // 2) is None
+    assert session.odometry_at(NOW_S * SECOND + SECOND // 2) is not None
     late = NOW_S * SECOND + 4 * SECOND
     assert inputs.odometry_status(late, 9.0) == "stale: the newest is 3.6 s older than the image"
 
@@ -255,7 +263,7 @@ def test_candidates_are_published_where_the_base_would_be(loaded: Loaded) -> Non
 
 def test_a_robot_that_drives_faster_than_it_is_said_to_is_told_once(loaded: Loaded) -> None:
     said: list[str] = []
-    inputs = SideInputs(GATE, said.append)
+    inputs = SideInputs(begin(loaded, said))
     for number in range(40):
         message = Odometry()
         message.header.stamp.sec, message.header.stamp.nanosec = NOW_S + number // 10, number % 10 * 100_000_000

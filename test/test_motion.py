@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2vpr_ros.geometry import Pose, distance
-from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.localize.odometry import MotionBuffer
 
 SECOND = 1_000_000_000
 

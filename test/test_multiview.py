@@ -183,6 +183,18 @@ def test_adjustment_makes_landmarks_and_motion_better_than_the_map_s_poses_are(d
     assert np.median(np.linalg.norm(found.residuals(), axis=1)) < 0.5
 
 
+def test_a_landmark_close_before_one_camera_alone_has_a_long_covariance_and_raises_nothing() -> None:
+    draw, count, pose = np.random.default_rng(0), 500, camera_at(-31.15, 51.9, 2.0)
+    inside = np.column_stack([draw.uniform(-0.06, 0.06, (count, 2)), draw.uniform(0.06, 0.3, count)])
+    points = pose.rotation.apply(inside) + pose.position
+    place = np.zeros(count, np.int64)
+    rotation, position = pose.rotation.as_matrix()[None], pose.position[None]
+    scene = Scene(rotation, position, points, place, np.arange(count), seen_by(pose, points), np.full(count, 380.0))
+    _, covariances = adjust(scene, Priors(0.1, 0.01), DEFAULT_PARAMS.loss_scale)
+    lengths = np.linalg.eigvalsh(covariances)
+    assert (lengths > 0).all() and (lengths[:, 2] > 1e3).all() and (lengths[:, 1] < 1e-3).all()
+
+
 def test_wrong_observations_do_not_move_the_others(drive: Drive) -> None:
     draw, rays = np.random.default_rng(6), drive.noisy.rays.copy()
     wrong = draw.random(len(rays)) < 0.1

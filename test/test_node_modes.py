@@ -75,7 +75,7 @@ def test_amcl_is_set_when_asked_and_only_then(town: Path, picture: Picture, doma
     with localizer(town, picture, "publish_initialpose:=on_request") as (_, robot):
         way = itertools.chain(range(3, 15), range(15, 3, -1))
         called = robot.call(Trigger, "~/relocalize", while_waiting=lambda: robot.look(next(way)))
-        assert called.success and called.message.endswith("; nobody listens to /initialpose")
+        assert called.success and called.message.endswith("; no subscriber on /initialpose")
         robot.listen(PoseWithCovarianceStamped, "/initialpose")
         robot.wait_for_publishers("/initialpose")
         way = iter(range(3, STREET_M))

@@ -129,7 +129,7 @@ def test_input_that_makes_no_sense_is_named(live: tuple[LocalizerNode, Robot]) -
     robot.wait_until(lambda: "image left out: image (16SC3)" in robot.diagnostics()["reject_reason"])
     assert robot.diagnostics()["state"] == "LOST"
     assert robot.look(5).width > 0
-    assert robot.diagnostics()["mount"].startswith("that of the map's camera: ")
+    assert robot.diagnostics()["mount"].startswith("as the camera of the map: ")
 
 
 def test_the_cameras_intrinsics_are_taken(live: tuple[LocalizerNode, Robot]) -> None:
@@ -137,7 +137,7 @@ def test_the_cameras_intrinsics_are_taken(live: tuple[LocalizerNode, Robot]) -> 
     answering = node._answering
     assert answering is not None
     robot.send(CameraInfo(width=160, height=120, k=[100.0, 0.0, 80.0, 0.0, 100.0, 60.0, 0.0, 0.0, 1.0]))
-    robot.wait_until(lambda: answering.inputs.calibrations)
+    robot.wait_until(lambda: answering.session.calibrations)
     assert robot.look(5).width > 0
 
 
@@ -150,7 +150,7 @@ def test_a_map_is_changed_while_images_come_in(
     assert robot.set_parameter("map", str(bad)) == ""
     refused = robot.call(Trigger, "~/reload_map")
     assert not refused.success
-    assert refused.message.startswith("the map in use stays: ") and "bad.d2map" in refused.message
+    assert refused.message.startswith("the old map stays in use: ") and "bad.d2map" in refused.message
     assert robot.look(5).width > 0
 
     longer = map_street(tmp_path / "longer.d2map", picture, origin=None, first_m=2)

@@ -104,7 +104,7 @@ def test_images_are_squashed_without_torch_as_with_it(size: tuple[int, int]) -> 
     ("choice", "said"),
     [
         ({"device": "tensorrt"}, "runs here on .*cpu"),
-        ({"projection": "none"}, "which has its own or none"),
+        ({"projection": "none"}, "which contains its projection"),
         ({"backend": "torch"}, "use it with backend 'onnxruntime'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_path_is_used_only_when_it_is_named_and_has_stamps_of_its_own(tmp_path
     with open_bag(tmp_path / "bag") as bag:
         with pytest.raises(UserError, match="no pose topic was found"):
             open_drive(bag)
-        with pytest.raises(UserError, match="a single stamp for all of its poses"):
+        with pytest.raises(UserError, match="one stamp for all of its poses"):
             open_drive(bag, pose_topic="/plan")
 
 

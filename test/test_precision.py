@@ -131,7 +131,7 @@ def test_a_single_view_that_finds_another_place_refuses_a_form_however_near_its_
     other = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     kept = compare(exact, other)
     assert kept.cosine > 0.99999
-    assert kept.refusal == "25.0 % of the views find another place than in float32, more than 0.5"
+    assert kept.refusal == "25.0 % of the views find another place than float32, more than 0.5"
 
 
 def test_descriptors_that_are_no_numbers_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,3 +58,23 @@ def test_the_reference_names_every_topic_and_service_of_the_localizer() -> None:
     assert {"~/relocalize", "~/reload_map", "~/fix"} <= set(names)
     for name in names:
         assert f"`{name}`" in REFERENCE, name
+
+
+def test_the_foxglove_layout_shows_topics_of_the_reference() -> None:
+    layout = json.loads((ROOT / "config" / "localize.foxglove.json").read_text(encoding="utf-8"))
+    panels = layout["configById"]
+    topics = {topic for panel in panels.values() for topic in panel.get("topics", {})}
+    topics |= {panel["imageMode"]["imageTopic"] for panel in panels.values() if panel.get("imageMode")}
+    topics |= {
+        panel[key]
+        for panel in panels.values()
+        for key in ("topicPath", "topicToRender")
+        if isinstance(panel.get(key), str)
+    }
+    own = {name.replace("/d2vpr_localizer/", "~/") for name in topics}
+    assert own == {
+        "~/map_places", "~/place_matches", "~/pose_prior", "~/match_image/compressed", "/diagnostics",
+    }  # fmt: skip
+    for name in own:
+        assert f"| `{name}` |" in REFERENCE, name
+    assert set(re.findall(r"'(\w+!\w+)'", str(layout["layout"]))) == set(panels)

@@ -290,7 +290,7 @@ def test_a_lost_connection_leaves_the_robot_on_its_own_map_until_milvus_is_back(
     lost = [search.nearest(query, 5) for _ in range(3)]
     assert search.status.startswith("local (milvus lost: ")
     assert len(said) == 1
-    assert "the robot's own map is searched until it answers again" in said[0]
+    assert "the map in memory is searched until it answers again" in said[0]
     server.start()
     assert back.wait(WAIT_S)
     assert search.status == "milvus"

@@ -323,7 +323,7 @@ def test_an_unknown_condition_lists_the_known_ones(tmp_path):
 
 
 def test_an_existing_bag_is_not_overwritten(bag_path):
-    with pytest.raises(UserError, match="exists already and is not overwritten"):
+    with pytest.raises(UserError, match="exists already; choose another name"):
         command.main(parsed("-o", bag_path))
 
 

@@ -10,7 +10,7 @@ import pytest
 from places import alike_along_the_way, straight_street, unit_rows, write_places
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.still import StillWatch, neighbour_similarity
+from d2vpr_ros.localize.odometry import StillWatch, neighbour_similarity
 
 WIDTH = 64
 HERE = Pose.planar(3.0, 2.0, 0.5)

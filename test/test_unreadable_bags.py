@@ -67,7 +67,7 @@ def test_the_ros_2_channels_of_any_mcap_are_read_and_the_others_named(
         found = [message.pose.position.x for _, _, message in bag.messages(["/slam/pose"])]
     assert found == [7.0] * 3
     assert main(["bag", "info", str(path)]) == 0
-    assert "left out, as they are not ROS 2's: /notes (json), /pictures (protobuf)" in capsys.readouterr().out
+    assert "left out, not ROS 2: /notes (json), /pictures (protobuf)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_messages_in_the_log_of_a_killed_recorder_are_not_left_behind(tmp_path: 
         )
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(killed, 0)
-    said = refused(folder if as_folder else file, r"was killed or still runs, and 0\.\d MB of messages are only in")
-    cure = said.split("fold them in first: ")[1]
+    said = refused(folder if as_folder else file, r"was killed or still runs: 0\.\d MB of messages are only in")
+    cure = said.split("add them to the file first: ")[1]
     subprocess.run(cure, shell=True, check=True)
     with open_bag(file) as bag:
         assert sum(topic.count for topic in bag.topics.values()) == 2 * (2 + 5 + 5)

@@ -112,7 +112,7 @@ def test_an_interrupted_download_goes_on_where_it_ended(
 ) -> None:
     served, official = server
     served.cut_after = 1_000_000
-    with pytest.raises(UserError, match=f"ended after 1000000 of {len(checkpoint)} bytes; run this again"):
+    with pytest.raises(UserError, match=f"ended after 1000000 of {len(checkpoint)} bytes; run the same command again"):
         fetch(official, tmp_path)
     served.cut_after = None
     fetch(official, tmp_path)
@@ -146,7 +146,7 @@ def test_another_file_than_the_first_time_is_refused_and_nothing_is_lost(
     assert (tmp_path / "nano.pth.refused").read_bytes() == served.content
     assert recorded_sha256(official, tmp_path) == hashlib.sha256(checkpoint).hexdigest()
     (tmp_path / "nano.pth").write_bytes(b"damaged on disk")
-    with pytest.raises(UserError, match="the file changed"):
+    with pytest.raises(UserError, match="if the change is intended"):
         fetch(official, tmp_path)
 
 
@@ -178,10 +178,10 @@ def test_a_server_that_is_gone_or_refuses_is_told_in_one_line(
     with pytest.raises(UserError, match=r"127\.0\.0\.1 answered 404"):
         fetch(official, tmp_path)
     gone = replace(official, url="http://127.0.0.1:9/nano.pth")
-    with pytest.raises(UserError, match=r"no connection to 127\.0\.0\.1 .*; offline, bring the file .* --from"):
+    with pytest.raises(UserError, match=r"no connection to 127\.0\.0\.1 .*; without a network, .* --from"):
         fetch(gone, tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be made to keep weights in"):
+    with pytest.raises(UserError, match="cannot be created for weights"):
         fetch(official, tmp_path / "file" / "weights")
 
 

@@ -18,7 +18,7 @@ _MOST_BYTES = 1_000_000  # a calibration has 1 kB
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _SYNONYMS = {"fisheye": "equidistant", "radtan": "plumb_bob"}  # other tools' names for the same
 _EXPECTED = (
-    "expected what ROS's camera_calibration writes: image_width, image_height, camera_matrix with nine numbers as "
+    "expected a file of ROS's camera_calibration: image_width, image_height, camera_matrix with nine numbers as "
     "data, distortion_model, distortion_coefficients with data"
 )
 
@@ -33,9 +33,9 @@ def read_camera_file(path: Path, width: int, height: int) -> Calibration:
         UserError: it is not that, or the camera is not calibrated.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file of a camera's intrinsics; expected a .yaml of ROS or a 3 x 3 matrix")
+        raise UserError(f"{path}: no such file; expected intrinsics: a .yaml file of ROS or a 3 x 3 matrix")
     if path.stat().st_size > _MOST_BYTES:
-        raise UserError(f"{path} is {path.stat().st_size} bytes long and no camera calibration; {_EXPECTED}")
+        raise UserError(f"{path} is {path.stat().st_size} bytes long, too long for a camera calibration; {_EXPECTED}")
     if path.suffix.lower() not in _YAML:
         matrix = read_camera_matrix(path)
         return Calibration(width, height, tuple(matrix.reshape(-1).tolist()))

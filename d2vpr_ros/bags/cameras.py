@@ -98,7 +98,7 @@ def given_mounts(images: Sequence[ImageTopic], mount: Pose | None, mounts: Mappi
     names = [image.name for image in images]
     if mount is not None and len(images) > 1:
         raise UserError(
-            f"--mount with {len(images)} cameras: say which with --mount-of NAME=x,y,z,qx,qy,qz,qw; the cameras are "
+            f"--mount with {len(images)} cameras; use --mount-of NAME=x,y,z,qx,qy,qz,qw; the cameras are "
             f"{', '.join(names)}"
         )
     unknown = [name for name in mounts if name not in names]
@@ -175,8 +175,8 @@ def _find_mount(bag: Bag, tree: TfTree, base: str, image: ImageTopic) -> Pose:
     mount = None if image.frame_id == base else tree.fixed(base, image.frame_id)
     if mount is None:
         log.warning(
-            "%s: tf_static does not say how %s is mounted on %s: taken as level and looking forward, at its origin "
-            "(give --mount, or --base-frame: its frames are %s)",
+            "%s: tf_static has no mount of %s on %s; assumed: level, looking forward, at its origin (give --mount, or "
+            "--base-frame: its frames are %s)",
             bag.path,
             image.frame_id or "the camera",
             base,

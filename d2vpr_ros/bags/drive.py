@@ -78,7 +78,7 @@ def open_drive(
         UserError: a topic, file, frame or camera is missing, ambiguous or of another kind; no usable pose; no image.
     """
     if pose_times is not None and pose_file is None:
-        raise UserError(f"--pose-times {pose_times} without --poses: it holds the times of a KITTI file of poses")
+        raise UserError(f"--pose-times {pose_times} without --poses; it gives the times of a KITTI file")
     images = find_image_topics(bag, [image_topic] if isinstance(image_topic, str) else image_topic or [])
     given = given_mounts(images, mount, mounts or {})
     beside = images[0].topic
@@ -133,7 +133,7 @@ def _find_poses(
     if pose_file is not None:
         clash = next((o for o, v in (("--pose-topic", pose_topic), ("--imu-topic", imu_topic)) if v is not None), None)
         if clash:
-            raise UserError(f"--poses {pose_file} and {clash}: the poses come from one of them; leave the other out")
+            raise UserError(f"--poses {pose_file} and {clash}: give only one source of poses")
         read = read_pose_file(pose_file, pose_times, lambda: _stamps(bag, first.topic))
         of_camera = (read.pose_of or pose_of) == "camera_optical" and read.trajectory.origin is None
         return _Source(read.trajectory, str(pose_file), None if of_camera else base_frame, read.geo)

@@ -88,9 +88,9 @@ def bag_from_images(
     geotagged = sum(row.geo is not None for row in rows)
     notes = list(table.notes)
     if posed + geotagged == 0:
-        notes.append("no row has a pose or a latitude and longitude: such a bag can be played, not mapped")
+        notes.append("no row has a pose or latitude and longitude: the bag can be played, but no map can be made of it")
     elif max(posed, geotagged) < len(rows):
-        notes.append(f"{len(rows) - max(posed, geotagged)} images have no pose of their own")
+        notes.append(f"{len(rows) - max(posed, geotagged)} images have no pose")
     duration_s = (rows[-1].stamp_ns - rows[0].stamp_ns) / 1e9
     return ImportSummary(len(rows), posed, geotagged, duration_s, tuple(labels), tuple(notes))
 

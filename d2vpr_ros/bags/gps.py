@@ -176,7 +176,7 @@ def make_track(
     order = order[[not is_null_island(*place[:2]) for place in geo[order]]] if len(order) else order
     nowhere = len(np.unique(stamps)) - len(order)
     if nowhere:
-        log.warning("%s: %d fixes are left out: 0 N 0 E, as receivers send before they have a fix", path, nowhere)
+        log.warning("%s: %d fixes are left out: 0 N 0 E, sent by receivers without a fix", path, nowhere)
     if not len(order):
         return None
     known = np.full((len(geo), 9), np.nan) if covariances is None else covariances
@@ -185,7 +185,7 @@ def make_track(
     kept = plausible(stamps[order], LocalFrame(*(float(v) for v in level[0])).to_enu(level), sigmas)
     if not kept.all():
         jumps = f"{path}: {(~kept).sum()} fixes are left out"
-        log.warning("%s: further from the others than a vehicle can come at %.0f m/s", jumps, FASTEST_MPS)
+        log.warning("%s: too far from the others for a vehicle at %.0f m/s", jumps, FASTEST_MPS)
     order = order[kept]
     stamps, geo, known = stamps[order], geo[order], known[order]
     heights = geo[:, 2] if np.isfinite(geo[:, 2]).all() else np.zeros(len(geo))
@@ -197,7 +197,7 @@ def make_track(
     extent = float(np.hypot(*np.ptp(enu[:, :2], axis=0)))
     if extent > FLAT_EXTENT_M:
         log.warning(
-            "the GPS track spans %.0f km: a flat map of it is exact to some metres only up to %.0f km",
+            "the GPS track spans %.0f km: above %.0f km a flat map is off by several metres",
             extent / 1000,
             FLAT_EXTENT_M / 1000,
         )

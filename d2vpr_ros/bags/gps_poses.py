@@ -48,7 +48,7 @@ def poses_along(track: GpsTrack, arm: Array) -> Trajectory:
     yaw = headings(track.stamps_ns, track.enu)
     if yaw is None:
         log.warning(
-            "the GPS track never moves %.0f m at %.1f m/s: its heading is unknown and set to east",
+            "the GPS track never moves %.0f m at %.1f m/s: the heading is unknown and set to east",
             HEADING_BASE_M,
             HEADING_SPEED_M_S,
         )
@@ -152,8 +152,8 @@ def _check_alignment(track: GpsTrack, imu: Trajectory) -> None:
     off = np.median([np.angle(np.exp(1j * (y - np.arctan2(axis[1], axis[0])))) for y, axis in axes])
     if abs(off) > MISALIGNED_RAD:
         log.warning(
-            "the robot drives %.0f degrees off where its IMU says it faces: the orientation has to be counted from "
-            "east (ENU, REP-145), and the IMU's mount be on /tf_static; else leave --imu-topic out",
+            "the direction of travel is %.0f degrees off the heading of the IMU; its orientation must be ENU (0 is "
+            "east, REP-145) and its mount on /tf_static; else leave --imu-topic out",
             np.degrees(off),
         )
 

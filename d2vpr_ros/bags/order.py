@@ -41,9 +41,9 @@ class RunWatch:
             at_ms = (recorded_ns - self._bag.start_ns + round(self._bag.start_s * NANOSECONDS)) / 1e6
             end_s, start_s = math.floor(at_ms) / 1e3, math.ceil(at_ms) / 1e3
             raise UserError(
-                f"{self._bag.path}: time begins anew {end_s:.3f} s into the recording: the stamps on {self._topic} go "
-                f"back by {(newest_ns - stamp_ns) / NANOSECONDS:.3f} s, as after a simulator's reset; take one run of "
-                f"it: --end {end_s:.3f} for what is before, --start {start_s:.3f} for what is after"
+                f"{self._bag.path}: time starts again {end_s:.3f} s into the recording: the stamps on {self._topic} go "
+                f"back by {(newest_ns - stamp_ns) / NANOSECONDS:.3f} s, as after a reset of a simulator; choose one "
+                f"run: --end {end_s:.3f} is the first run, --start {start_s:.3f} the second"
             )
         self._newest_ns = max(newest_ns, stamp_ns)
 

@@ -87,7 +87,7 @@ def _floats(path: Path, number: int, words: Sequence[str], count: int) -> list[f
     except ValueError as error:
         raise UserError(f"{path}:{number}: {error}; expected {count} numbers") from error
     if not np.isfinite(values).all():
-        raise UserError(f"{path}:{number}: a number is not finite; take the line out")
+        raise UserError(f"{path}:{number}: a number is not finite; remove the line")
     return values
 
 
@@ -120,8 +120,8 @@ def _from_kitti(
         source, stamps = "the bag's first image topic", image_stamps()
     if len(stamps) != len(lines):
         raise UserError(
-            f"{path}: {len(lines)} poses, but {len(stamps)} stamps in {source}; KITTI's poses have no stamps of their "
-            "own and need one for each line: give --pose-times, a file of seconds, one a line"
+            f"{path}: {len(lines)} poses, but {len(stamps)} stamps in {source}; KITTI poses need a stamp for each "
+            "line; give --pose-times, a file with the seconds of each line"
         )
     columns = PoseColumns()
     for stamp, matrix, quaternion in zip(stamps, matrices, Rotation.from_matrix(rotations).as_quat(), strict=True):
@@ -158,4 +158,4 @@ def _whole(path: Path, columns: PoseColumns) -> Trajectory:
 
 
 def _times_unused(times: Path, path: Path) -> UserError:
-    return UserError(f"--pose-times {times}: {path} has stamps of its own; leave it out (only KITTI's poses need it)")
+    return UserError(f"--pose-times {times}: {path} has stamps; leave --pose-times out (only KITTI files need it)")

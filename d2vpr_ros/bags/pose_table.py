@@ -139,7 +139,7 @@ def _read_row(path: Path, line: int, row: dict[str, str]) -> Row:
             raise UserError(f"{place}: {error}; expected seven finite numbers with a quaternion") from error
     geo = _read_numbers(place, row, GEO_COLUMNS, optional=("alt",))
     if geo is not None and not (-90 <= geo[0] <= 90 and -180 <= geo[1] <= 180):
-        raise UserError(f"{place}: lat {geo[0]}, lon {geo[1]} is no place on earth; expected WGS-84 degrees")
+        raise UserError(f"{place}: lat {geo[0]}, lon {geo[1]} is not on the earth; expected WGS-84 degrees")
     known = {"timestamp", *POSE_COLUMNS, *GEO_COLUMNS}
     labels = {name: value for name, value in row.items() if name not in known and value}
     return Row(line, row.get("filename", ""), 0, pose, None if geo is None else (geo[0], geo[1], geo[2]), labels)

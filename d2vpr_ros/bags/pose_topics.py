@@ -49,8 +49,8 @@ def trajectory_from_bag(bag: Bag, topic: str, base_frame: str = BASE_FRAME) -> T
         raise _no_pose(bag, topic)
     if info.msgtype == PATH and len(poses.stamps_ns) == 1:
         raise UserError(
-            f"{bag.path}: the last message on {topic} has a single stamp for all of its poses, so that nobody knows "
-            "when the robot was where; choose another topic with --pose-topic"
+            f"{bag.path}: the last message on {topic} has one stamp for all of its poses; poses need their own stamps; "
+            "choose another topic with --pose-topic"
         )
     return poses
 
@@ -71,12 +71,11 @@ def gps_with_imu(bag: Bag, topic: str, imu_topic: str, base_frame: str = BASE_FR
     imu, frame = orientations(bag, imu_topic)
     mount = _mount(bag, base_frame, frame, imu_topic)
     if mount is None:
-        log.warning(
-            "%s: /tf_static does not say how the IMU %s is mounted on %s: taken as aligned", bag.path, frame, base_frame
-        )
+        log.warning("%s: /tf_static has no mount of the IMU %s on %s; assumed: aligned", bag.path, frame, base_frame)
     if imu is None:
         raise UserError(
-            f"{bag.path}: no message on {imu_topic} has an orientation; leave --imu-topic out to head along the track"
+            f"{bag.path}: no message on {imu_topic} has an orientation; leave --imu-topic out: the heading is then the "
+            "direction of travel"
         )
     return with_imu(track, mounted(imu, mount or Pose.identity()), _arm(bag, base_frame, track, topic))
 

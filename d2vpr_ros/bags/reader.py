@@ -104,7 +104,7 @@ class Bag:
         if not empty and self.start_ns > self.end_ns:
             length_s = (int(reader.end_time) - int(reader.start_time)) / NANOSECONDS
             raise UserError(
-                f"{path}: nothing is left of it: it is {length_s:.2f} s long, and asked for is the part from "
+                f"{path}: the chosen part is empty: the recording is {length_s:.2f} s long, the part is from "
                 f"{self.start_s:g} s to {until_s:g} s"
             )
 
@@ -121,7 +121,7 @@ class Bag:
             msgtype = require_topic(self, topic).msgtype
             if msgtype not in TYPESTORE.fielddefs:
                 raise UserError(
-                    f"{self.path}: {topic} has the type {msgtype}, which is none of ROS's common interfaces; "
+                    f"{self.path}: {topic} has the type {msgtype}, which is not in the common interfaces of ROS; "
                     "choose another topic"
                 )
         connections = [c for c in self._connections if c.topic in topics]
@@ -186,7 +186,7 @@ def open_bag(path: str | Path, part: Part = WHOLE) -> Iterator[Bag]:
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:  # a compressed bag is unpacked whole
             raise UserError(
-                f"{path}: no room to unpack it in {tempfile.gettempdir()}; make room there or set TMPDIR elsewhere"
+                f"{path}: no space to unpack it in {tempfile.gettempdir()}; free some space or set TMPDIR"
             ) from error
         raise explain(path, error) from error
     try:

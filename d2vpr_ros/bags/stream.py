@@ -169,7 +169,7 @@ class Drive:
         return UserError(
             f"{self.bag.path}: no image has a pose: {' and '.join(self.image_topics)} runs from "
             f"{seconds(self._first_ns)} to {seconds(self._last_ns)}, {self.pose_source} from {seconds(first)} to "
-            f"{seconds(last)} with gaps over {self.max_gap_s:g} s left out; choose other poses, raise --max-gap, or "
+            f"{seconds(last)}, gaps over {self.max_gap_s:g} s left out; choose other poses, raise --max-gap, or "
             "check the clocks of the recording"
         )
 

@@ -177,7 +177,7 @@ class PoseColumns:
         if twice > max(_FEW_CORRECTIONS, len(stamps) // 100):
             raise UserError(
                 f"{named}: {twice} of its {len(stamps)} poses are over {_TWO_PLACES_M:g} m from another of the same "
-                "time: two runs of a simulator, or two publishers; keep one of them"
+                "time: two runs of a simulator or two publishers are mixed; keep one of them"
             )
 
     def trajectory(self, frame_id: str, child_frame_id: str | None = None) -> Trajectory | None:

@@ -143,7 +143,7 @@ def tf_topic(bag: Bag, name: str, beside: str) -> str | None:
         return max(around, key=len)
     if len(found) > 1:
         log.warning(
-            "%s: %s are of several robots, and none is in the namespace of %s: none is read", bag.path,
+            "%s: %s are of several robots and none is in the namespace of %s; none is used", bag.path,
             " and ".join(sorted(found)), beside,
         )  # fmt: skip
     return found[0] if len(found) == 1 else None

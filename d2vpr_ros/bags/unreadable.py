@@ -30,8 +30,8 @@ def explain(path: Path, error: BaseException) -> UserError:
     if said.startswith("Serialization format"):
         formats = ", ".join(re.findall(r"'(\w+)'", said))
         return UserError(
-            f"{path}: some of its topics are {formats}, not ROS 2's cdr (metadata.yaml); give its .mcap file by "
-            "itself: then those are left out"
+            f"{path}: some of its topics are {formats}, not ROS 2's cdr (metadata.yaml); give the .mcap file alone; "
+            "those topics are then left out"
         )
     if re.match(r"Storage plugin|Compression format|Unsupported chunk compression", said):
         return UserError(
@@ -51,12 +51,13 @@ def explain(path: Path, error: BaseException) -> UserError:
         )
     if path.suffix == ".mcap" and said.startswith(_UNFINISHED):
         return UserError(
-            f"{path}: the recorder did not finish, or the file is cut off or damaged ({said}); rescue what is whole: "
+            f"{path}: the recorder did not finish, or the file is cut off or damaged ({said}); recover the intact "
+            "part: "
             f"`mcap recover {path} -o whole.mcap` (github.com/foxglove/mcap)"
         )
     rescue = "rosbag reindex" if path.suffix == ".bag" else "mcap recover` (mcap) or `ros2 bag reindex"
     return UserError(
-        f"{path}: the bag is cut off or damaged ({said}); rescue what is whole with `{rescue}`, or record it again"
+        f"{path}: the bag is cut off or damaged ({said}); recover the intact part with `{rescue}`, or record it again"
     )
 
 
@@ -84,8 +85,8 @@ def check_logs(path: Path) -> None:
         log = file.with_name(f"{file.name}-wal")
         if file.suffix == ".db3" and log.exists() and log.stat().st_size > _WAL_HEADER:
             raise UserError(
-                f"{file}: the recorder was killed or still runs, and {log.stat().st_size / 1e6:.1f} MB of messages are "
-                f'only in {log.name} beside it; fold them in first: python3 -c "import sqlite3; '
+                f"{file}: the recorder was killed or still runs: {log.stat().st_size / 1e6:.1f} MB of messages are "
+                f'only in {log.name} beside it; add them to the file first: python3 -c "import sqlite3; '
                 f"sqlite3.connect('{file}').execute('PRAGMA wal_checkpoint(TRUNCATE)')\""
             )
 
@@ -94,7 +95,7 @@ def without_metadata(path: Path, magic: Sequence[str]) -> UserError:
     """What to tell of a directory that has no metadata.yaml."""
     parts = sorted(p.name for p in path.iterdir() if p.suffix in magic)
     if parts:
-        others = f" (and {', '.join(parts[1:])}, each by itself)" if len(parts) > 1 else ""
+        others = f" (and {', '.join(parts[1:])}, each alone)" if len(parts) > 1 else ""
         return UserError(
             f"{path}: has {parts[0]} but no metadata.yaml (the recorder did not finish); run "
             f"`ros2 bag reindex {path}`, or give {path / parts[0]} itself{others}"
@@ -129,10 +130,10 @@ def _renamed(path: Path) -> UserError:
     if len(found) == len(missing):
         moves = " && ".join(f"mv {path / b} {path / a}" for a, b in zip(missing, found, strict=True))
         return UserError(
-            f"{path}: metadata.yaml names {', '.join(missing)}, and {', '.join(found)} is there instead: renamed? "
-            f"`{moves}` brings the names back (see that the order is right)"
+            f"{path}: metadata.yaml names {', '.join(missing)}, and {', '.join(found)} is there instead: were they "
+            f"renamed? `{moves}` restores the names (check the order)"
         )
     return UserError(
-        f"{path}: metadata.yaml names {', '.join(missing)}, which is not there; put it back, or give the files that "
-        "are, each by itself"
+        f"{path}: metadata.yaml names {', '.join(missing)}, which is missing; put it back, or give the other files, "
+        "each alone"
     )

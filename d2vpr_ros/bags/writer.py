@@ -65,12 +65,12 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         if self.path.exists():
-            raise UserError(f"{self.path}: exists already and is not overwritten; name another bag or remove it first")
+            raise UserError(f"{self.path}: exists already; choose another name or remove it")
         try:
             self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
             self._writer.open()
         except (OSError, WriterError) as error:
-            raise UserError(f"{self.path}: cannot write a bag here: {error}; name another place") from error
+            raise UserError(f"{self.path}: cannot write a bag here: {error}; choose another place") from error
         return self
 
     def __exit__(
@@ -91,7 +91,7 @@ class BagWriter:
         shutil.rmtree(self.path)
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"{self.path}: cannot go on writing: {error}; make room there or name another place")
+        return UserError(f"{self.path}: cannot write any more: {error}; free some space or choose another place")
 
     def write(self, topic: str, stamp_ns: int, message: Any) -> None:
         """Any message made by `messages.make`, recorded at `stamp_ns`."""

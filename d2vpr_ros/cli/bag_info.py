@@ -1,4 +1,4 @@
-"""List the topics of a bag: types, counts, and how long it is."""
+"""List the topics of a bag with types and counts, and its duration."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def main(args: argparse.Namespace) -> int:
     for topic in topics:
         print(f"  {topic.name:{longest_name}}  {topic.msgtype:{longest_type}}  {topic.count}")
     if left_out:
-        print(f"  left out, as they are not ROS 2's: {', '.join(left_out)}")
+        print(f"  left out, not ROS 2: {', '.join(left_out)}")
     return 0

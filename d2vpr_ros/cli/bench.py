@@ -1,7 +1,7 @@
-"""Measure this machine: images a second by backend, preset and batch; latency by stage; memory; start-up time.
+"""Measure this machine: images per second by backend, precision and batch; latency by stage; memory; start-up time.
 
-All ways to run the network take turns in one run, and medians are shown, so that what else the machine does spoils no
-comparison. Pictures are drawn: the network takes the same time for any.
+All variants take turns in one run, and medians are shown. So other load on the machine affects all of them alike. The
+images are synthetic: the network needs the same time for every image.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="nano", help="bundled name, weights file or exported file (default: nano)")
     parser.add_argument(
-        "--projection", default="default", help="default (the one beside the weights), none, or a file of fit_pca.py"
+        "--projection", default="default", help="default (the one beside the weights), none, or a file from fit_pca.py"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or tensorrt")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="images together (1 8)")
-    parser.add_argument("--rounds", type=int, default=21, metavar="N", help="times that each is run (21)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="images per batch (1 8)")
+    parser.add_argument("--rounds", type=int, default=21, metavar="N", help="runs of each variant (21)")
     parser.add_argument(
-        "--onnx", type=Path, action="append", default=[], metavar="FILE", help="also a peer's network; again for more"
+        "--onnx",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also measure this network; may be repeated",
     )
-    parser.add_argument("--no-start-up", action="store_true", help="leave out starting processes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, written anew if it exists")
+    parser.add_argument("--no-start-up", action="store_true", help="do not measure start-up")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers; an existing file is replaced")
 
 
 def main(args: argparse.Namespace) -> int:

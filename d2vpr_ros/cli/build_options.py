@@ -17,28 +17,35 @@ if TYPE_CHECKING:
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     places = parser.add_argument_group("places")
-    places.add_argument("--spacing", type=float, default=1.0, metavar="M", help="metres between places (default: 1)")
-    places.add_argument("--turn", type=float, default=20.0, metavar="DEG", help="or degrees turned (default: 20)")
     places.add_argument(
-        "--max-interval", type=float, metavar="S", help="or seconds passed (default: never; without poses 1)"
+        "--spacing", type=float, default=1.0, metavar="M", help="distance between places in metres (default: 1)"
     )
-    places.add_argument("--no-pictures", action="store_true", help="store no pictures: a smaller map, no verification")
     places.add_argument(
-        "--keep-all", action="store_true", help="also black, blown out, blurred images and those that repeat the last"
+        "--turn", type=float, default=20.0, metavar="DEG", help="a turn of DEG degrees also makes a place (default: 20)"
+    )
+    places.add_argument(
+        "--max-interval", type=float, metavar="S", help="S seconds also make a place (default: never; without poses 1)"
+    )
+    places.add_argument("--no-pictures", action="store_true", help="store no pictures: smaller map, no verification")
+    places.add_argument(
+        "--keep-all", action="store_true", help="also keep black, overexposed, blurred and repeated images"
     )
     places.add_argument(
         "--image-range", type=int, nargs=2, metavar=("LOW", "HIGH"),
-        help="of 16-bit images, the values that become black and white, for the map and its robots (default: 0 65535)",
+        help="for 16-bit images: the values of black and white, for the map and its robots (default: 0 65535)",
     )  # fmt: skip
+    places.add_argument(
+        "--landmarks", action="store_true", help="store the landmarks of the places at the end, as d2vpr map landmarks"
+    )
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     places.add_argument(
         "--projection",
         default="default",
-        help="default (the one beside the weights), none, or a file of models/fit_pca.py; the map then needs the same",
+        help="default (the one beside the weights), none, or a file from fit_pca.py; the localizer needs the same",
     )
     places.add_argument("--device", default="auto", help="auto, cpu or cuda")
     places.add_argument(
-        "--report-stored", action="store_true", help="print each place's id once it is safe on the disk, for programs"
+        "--report-stored", action="store_true", help="for programs: print the id of each place once it is on the disk"
     )
 
 
@@ -46,10 +53,14 @@ def read_build_options(args: argparse.Namespace, with_poses: bool = True) -> Bui
     """What the options ask for.
 
     Raises:
-        UserError: a number is not above 0.
+        UserError: a number is not above 0; landmarks of what has none.
     """
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.mapping import BuildOptions, KeyframeRule
+
+    if args.landmarks and (args.no_pictures or not with_poses):
+        without = "--no-pictures" if args.no_pictures else "a map without poses"
+        raise UserError(f"--landmarks and {without}: landmarks need pictures and poses; leave one of the two out")
 
     interval_s = args.max_interval if with_poses or args.max_interval is not None else 1.0
     for option, value in (("spacing", args.spacing), ("turn", args.turn), ("max-interval", interval_s)):
@@ -89,6 +100,6 @@ def shown_progress(
             yield progress, report
         except KeyboardInterrupt:
             bar.close()
-            print(f"stopped; {out} keeps what is stored: run the same command again to go on", file=sys.stderr)
+            print(f"stopped; {out} keeps what is stored; run the same command again to continue", file=sys.stderr)
             raise
         progress()

@@ -1,10 +1,10 @@
-"""Fit to a map how sure its localizer is, on drives whose truth is known.
+"""Fit the probability of answers to a map, on drives with known truth.
 
-Each way to localize has a calibration of its own: with odometry (if the bags have it), without (--no-odometry) and by
-single images (--single), and of each a second one for when images are compared with the map's pictures. One run fits
-one of the ways and stores it in the map, where every localizer finds it. It needs right answers and wrong ones, so give
-it drives of other places, too, with --off-map-bag. What is printed is measured on images that had no part in the fit; a
-fit that tells less than what was there is not stored.
+There are three calibrations: with odometry (if the bags have it), without odometry (--no-odometry), and for single
+images (--single). Each has a second one for images that are compared with the pictures of the map. One run fits one
+of the three and stores it in the map. Every localizer then uses it. Right and wrong answers are needed: add drives of
+other places with --off-map-bag. The printed numbers are from images that were not used for the fit. A fit that is not
+better than the old one is not stored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_truth_arguments(parser)
-    parser.add_argument("--page", type=Path, metavar="FILE", help="an HTML page that shows how far it can be believed")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page with reliability plots")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -66,13 +66,13 @@ def main(args: argparse.Namespace) -> int:
     better = [one for one in refits if one.after.log_loss < one.before.log_loss]
     if not better:
         raise UserError(
-            f"map {args.map} is left as it is: of images that had no part in it the new calibration tells no more than "
-            "the one there was; take more drives"
+            f"map {args.map} is unchanged: on images that were not used for the fit, the new calibration is not better "
+            "than the old one; add more drives"
         )
     with open_writable(args.map) as writer:
         for one in better:
             writer.set_calibration(one.name, asdict(one.calibration))
-    print(f"{args.map}: calibrated anew are its localizers {' and '.join(one.title for one in better)}")
+    print(f"{args.map}: new calibration for {' and '.join(one.title for one in better)}")
     return 0
 
 
@@ -100,10 +100,7 @@ def have_odometry(answers: dict[str, list[Answered]]) -> bool:
 
     without = [name for name, drive in answers.items() if not any(answered.by_odometry for answered in drive)]
     if 0 < len(without) < len(answers):
-        raise UserError(
-            f"{without[0]} has no odometry, others have: their answers differ in what they rest on; calibrate without "
-            "(--no-odometry), or leave it out"
-        )
+        raise UserError(f"{without[0]} has no odometry, other bags have; give --no-odometry, or leave {without[0]} out")
     return not without
 
 
@@ -139,7 +136,7 @@ def write_page(path: Path, title: str, refits: Sequence[Refit]) -> None:
         write_report(
             partial,
             title,
-            "Measured on images that had no part in the fit.",
+            "Measured on images that were not used for the fit.",
             table_of(refits),
             drawings,
             groups=[],

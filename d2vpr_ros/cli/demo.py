@@ -1,9 +1,9 @@
-"""Watch a robot being localized: record, map, localize over DDS, score.
+"""Run the whole chain: record, map, localize over DDS, score.
 
-Without --footage two drives through a simulated town are recorded under different light, the second beside the first's
-track; a map is built from the first, the localizer node gets the second one's images over DDS in real time, and its
-pose priors are held against the truth. With --footage the same happens to a folder of real images with poses.csv, of
-which one part is the map and the rest the queries.
+Two drives through a simulated town are recorded in different light, the second one beside the track of the first. A map
+is built from the first drive. The localizer node receives the images of the second drive over DDS in real time. Its
+pose priors are compared with the truth. With --footage the images are those of a folder with a poses.csv: one part
+becomes the map, the rest are the queries.
 """
 
 from __future__ import annotations
@@ -42,24 +42,31 @@ SHOWN_PAIRS = {"false": 8, "correct": 6, "missed": 4, "silent": 2}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: demo_out)")
-    parser.add_argument("--footage", type=Path, help="a folder with images and poses.csv instead of the simulated town")
+    parser.add_argument("--footage", type=Path, help="folder with images and poses.csv, instead of the simulated town")
     parser.add_argument(
-        "--map-split", default="even", help="with --footage, which images are the map: even, or first:0.8 (a share)"
+        "--map-split",
+        default="even",
+        help="with --footage: images of the map, even (every other one) or first:0.8 (a share)",
     )
     parser.add_argument(
-        "--pose-of", choices=["base", "camera_optical"], default="base", help="with --footage, whose poses they are"
+        "--pose-of",
+        choices=["base", "camera_optical"],
+        default="base",
+        help="with --footage: frame of the poses (default: base)",
     )
-    parser.add_argument("--radius", type=float, default=5.0, metavar="M", help="an answer this near is correct (5)")
-    parser.add_argument("--seed", type=int, default=7, help="of the town, 0 to 99 (default: 7)")
+    parser.add_argument(
+        "--radius", type=float, default=5.0, metavar="M", help="an answer within this distance is correct (5)"
+    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of the town, 0 to 99 (default: 7)")
     parser.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     parser.add_argument(
         "--top-speed",
         type=float,
         metavar="M/S",
-        help=f"of the robot (with --footage {FOOTAGE_MPS:g}, in the town {TOWN_MPS:g})",
+        help=f"maximum speed of the robot (with --footage {FOOTAGE_MPS:g}, in the town {TOWN_MPS:g})",
     )
     parser.add_argument(
-        "--spacing", type=float, metavar="M", help="metres between places (default: a fifth of the radius)"
+        "--spacing", type=float, metavar="M", help="distance between places in metres (default: a fifth of the radius)"
     )
 
 
@@ -126,7 +133,7 @@ def prepare_folder(out: Path) -> Path:
             else:
                 made.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out} cannot be used ({error.strerror}); name a folder you can write to") from None
+        raise UserError(f"--out {out} cannot be used ({error.strerror}); name a folder that you can write to") from None
     return out
 
 

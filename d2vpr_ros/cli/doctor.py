@@ -1,7 +1,7 @@
-"""Check a living ROS system before localizing: topics, QoS, rates, stamps, camera mount, map, model, device.
+"""Check a running ROS system: topics, QoS, rates, stamps, camera mount, odometry, GPS, map, model, device.
 
-One line a finding: OK, WARN or FAIL, and behind it what to do or type. Exit status 1 if anything FAILs. Without --topic
-it lists the image topics there are. It listens for a few seconds and publishes nothing.
+Every line is one finding: OK, WARN or FAIL, and after the dash what to do. The exit status is 1 if a line says FAIL.
+Without --topic it lists the image topics. It listens for a few seconds and publishes nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--topic", action="append", default=[], help="an image topic; again for a further camera")
-    parser.add_argument("--odom", metavar="TOPIC", help="the odometry (default: /odom, or the only one there is)")
-    parser.add_argument("--map", default="", metavar="FILE", help="the map to localize in (default: the params file's)")
-    parser.add_argument("--params-file", type=Path, metavar="FILE", help="the localizer's parameters, as for launch")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long to listen, 0.1 to 60 (3)")
+    parser.add_argument("--topic", action="append", default=[], help="image topic; repeat it for each camera")
+    parser.add_argument("--odom", metavar="TOPIC", help="topic of the odometry (default: /odom, or the only one)")
+    parser.add_argument(
+        "--map", default="", metavar="FILE", help="map to localize in (default: that of the parameter file)"
+    )
+    parser.add_argument(
+        "--params-file", type=Path, metavar="FILE", help="parameter file of the localizer, as for launch"
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="seconds to listen, 0.1 to 60 (3)")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -16,44 +16,42 @@ SEVEN = ("X", "Y", "Z", "QX", "QY", "QZ", "QW")
 
 
 def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bag", type=Path, help="a rosbag2 folder, an .mcap or .db3 file, or a rosbag1 .bag")
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap or .db3 file, or rosbag1 .bag")
     add_part_arguments(parser)
     add_camera_arguments(parser)
     poses = parser.add_argument_group("poses")
     poses.add_argument(
         "--pose-topic", metavar="TOPIC",
-        help="PoseStamped, PoseWithCovarianceStamped, Odometry, NavSatFix, Path, or tf; found by itself where the bag "
-        "leaves no choice",
+        help="PoseStamped, PoseWithCovarianceStamped, Odometry, NavSatFix, Path, or tf (default: the "
+        "only one of the best type)",
     )  # fmt: skip
-    poses.add_argument("--poses", type=Path, metavar="FILE", help="poses from a TUM, KITTI or CSV file instead")
-    poses.add_argument("--pose-times", type=Path, metavar="FILE", help="the seconds of KITTI's poses, one a line")
+    poses.add_argument("--poses", type=Path, metavar="FILE", help="read the poses from a TUM, KITTI or CSV file")
+    poses.add_argument("--pose-times", type=Path, metavar="FILE", help="times of KITTI poses in seconds, one per line")
     poses.add_argument(
         "--pose-of", choices=["base", "camera_optical"], default="base",
-        help="whose poses a topic or a CSV file has (default: base); TUM and KITTI files have the camera's",
+        help="frame of the poses of a topic or CSV file (default: base); TUM and KITTI poses are of the camera",
     )  # fmt: skip
-    poses.add_argument("--map-frame", metavar="FRAME", help="the frame of tf to map in (default: map)")
+    poses.add_argument("--map-frame", metavar="FRAME", help="map frame in tf (default: map)")
     poses.add_argument(
-        "--imu-topic", metavar="TOPIC", help="turns NavSatFix poses as this sensor_msgs/Imu says, not along the track"
+        "--imu-topic",
+        metavar="TOPIC",
+        help="sensor_msgs/Imu for the heading of NavSatFix poses (default: along the track)",
     )
     poses.add_argument(
         "--geo-topic", metavar="TOPIC",
-        help="NavSatFix that tags images whose poses come from elsewhere, or none (default: the bag's only one)",
+        help="NavSatFix for latitude and longitude of images with other poses, or none (default: the only one)",
     )  # fmt: skip
     poses.add_argument(
         "--max-gap", type=float, default=1.5, metavar="S",
-        help="leave images out between poses further apart than this (default: 1.5)",
+        help="maximum time between poses; images in a longer gap are left out (default: 1.5)",
     )  # fmt: skip
 
 
 def add_part_arguments(parser: argparse.ArgumentParser) -> None:
     """Which part of a recording is read."""
     part = parser.add_argument_group("part of the recording")
-    part.add_argument(
-        "--start", type=float, default=0.0, metavar="S", help="leave out its first S seconds (default: 0)"
-    )
-    part.add_argument(
-        "--end", type=float, default=math.inf, metavar="S", help="leave out what is after S seconds (default: nothing)"
-    )
+    part.add_argument("--start", type=float, default=0.0, metavar="S", help="start at S seconds (default: 0)")
+    part.add_argument("--end", type=float, default=math.inf, metavar="S", help="end at S seconds (default: the end)")
 
 
 def read_part(args: argparse.Namespace) -> Part:
@@ -74,17 +72,19 @@ def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
     cameras = parser.add_argument_group("cameras")
     cameras.add_argument(
         "--image-topic", action="append", metavar="TOPIC",
-        help="once for each camera; found by itself where the bag leaves no choice",
+        help="repeat it for each camera (default: the only one)",
     )  # fmt: skip
     cameras.add_argument(
         "--mount", type=float, nargs=7, metavar=SEVEN,
-        help="the only camera on the base; default: tf_static, else level and looking forward",
+        help="pose of the only camera on the base (default: from tf_static, else level and looking forward)",
     )  # fmt: skip
     cameras.add_argument(
         "--mount-of", action="append", metavar="NAME=X,Y,Z,QX,QY,QZ,QW",
-        help="a camera on the base by its name, the namespace of its topic (front for /front/image); may be repeated",
+        help="pose of one camera on the base; NAME is the namespace of its topic (front for /front/image); repeatable",
     )  # fmt: skip
-    cameras.add_argument("--base-frame", default="base_link", metavar="FRAME", help="of the robot (default: base_link)")
+    cameras.add_argument(
+        "--base-frame", default="base_link", metavar="FRAME", help="frame of the robot (default: base_link)"
+    )
 
 
 def open_asked_drive(bag: Bag, args: argparse.Namespace, with_poses: bool = True) -> Drive:

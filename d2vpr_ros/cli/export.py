@@ -1,10 +1,10 @@
 """Write weights as one ONNX file, for machines without torch and for TensorRT.
 
-One graph from uint8 RGB images, squashed to 224 x 224 as the network was trained, to descriptors: normalisation and
-projection are inside, the number of images is free. It is checked against torch in float32 before it takes its name.
-The file carries the identity of the weights: a map built with the one is used with the other.
+Input: any number of uint8 RGB images of 224 x 224 pixels (squashed, as in training). Output: descriptors. Normalisation
+and projection are in the file. It is compared with torch in float32 before it gets its name. It has the identity of
+the weights: a map made with one works with the other.
 
-The network of local features (`xfeat`) takes grey pictures of any height and width that are multiples of 32.
+The network of local features (`xfeat`) takes grey images; height and width are multiples of 32.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _PICTURES = (".jpg", ".jpeg", ".png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", help="a bundled name or a weights file")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
+    parser.add_argument("weights", help="bundled name or weights file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=".onnx file to write")
     parser.add_argument(
         "--precision", choices=["exact", "fp16", "int8"], default="exact",
-        help="exact: float32; fp16: matrix products in half precision, for GPUs; int8: in 8 bits, for CPUs with VNNI",
+        help="exact: float32; fp16: float16 matrix products, for GPUs; int8: 8-bit integers, for CPUs with VNNI",
     )  # fmt: skip
-    parser.add_argument("--opset", type=int, choices=[17, 20], default=17, help="version of the operators (17)")
+    parser.add_argument("--opset", type=int, choices=[17, 20], default=17, help="ONNX operator set (17)")
     parser.add_argument(
-        "--projection", default="default", help="default (the one beside the weights), none, or a file of fit_pca.py"
+        "--projection", default="default", help="default (the one beside the weights), none, or a file from fit_pca.py"
     )
     parser.add_argument(
         "--images", type=Path, metavar="FOLDER",
-        help=f"check with its pictures, at most {_MOST_IMAGES} (default: drawn ones)",
+        help=f"compare on these pictures, at most {_MOST_IMAGES} (default: synthetic ones)",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="replace a file of that name")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
         f"{found.difference:.1e}, every view finds the same place"
     )
     if changes:
-        print(f"with this form {changes}: precision fast would not take it; compare on your own drives")
+        print(f"with this form {changes}: precision fast does not use it; compare on your own drives")
     return 0
 
 

@@ -13,17 +13,21 @@ if TYPE_CHECKING:
 
 def add_join_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "frames", "Each drive's odometry starts at its own zero. Where all poses are from GPS, no option is needed."
+        "frames", "How the frames of the two drives are related. If all poses are from GPS, no option is needed."
     )
     ways = group.add_mutually_exclusive_group()
     ways.add_argument(
-        "--same-frame", action="store_true", help="the poses of both are in one map frame, as of one SLAM"
+        "--same-frame", action="store_true", help="both have poses in the same map frame, from one SLAM map"
     )
     ways.add_argument(
-        "--transform", type=float, nargs=7, metavar=SEVEN, help="what is added stands so in the frame of the map"
+        "--transform",
+        type=float,
+        nargs=7,
+        metavar=SEVEN,
+        help="pose of the added drive's frame in the frame of the map",
     )
     ways.add_argument(
-        "--align", action="store_true", help="found from places that look alike; refused where that is not sure"
+        "--align", action="store_true", help="compute it from places that look alike; refused if uncertain"
     )
 
 

@@ -28,12 +28,14 @@ VERBS = {
     ("demo",): "d2vpr_ros.cli.demo",
     ("doctor",): "d2vpr_ros.cli.doctor",
     ("evaluate",): "d2vpr_ros.cli.evaluate",
+    ("explain",): "d2vpr_ros.cli.explain",
     ("export",): "d2vpr_ros.cli.export",
     ("map", "append"): "d2vpr_ros.cli.map_append",
     ("map", "build"): "d2vpr_ros.cli.map_build",
     ("map", "check"): "d2vpr_ros.cli.map_check",
     ("map", "export"): "d2vpr_ros.cli.map_export",
     ("map", "info"): "d2vpr_ros.cli.map_info",
+    ("map", "landmarks"): "d2vpr_ros.cli.map_landmarks",
     ("map", "merge"): "d2vpr_ros.cli.map_merge",
     ("map", "prune"): "d2vpr_ros.cli.map_prune",
     ("map", "push"): "d2vpr_ros.cli.map_push",
@@ -90,6 +92,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def _run_verb(verb: tuple[str, ...], words: Sequence[str]) -> int:
+    args = parser_of(verb).parse_args(words)
+    return int(importlib.import_module(VERBS[verb]).main(args))
+
+
+def parser_of(verb: tuple[str, ...]) -> argparse.ArgumentParser:
+    """The parser of the words behind a verb."""
     module = importlib.import_module(VERBS[verb])
     parser = argparse.ArgumentParser(
         prog=" ".join(("d2vpr", *verb)),
@@ -98,7 +106,7 @@ def _run_verb(verb: tuple[str, ...], words: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    return int(module.main(parser.parse_args(words)))
+    return parser
 
 
 def _leading_names(words: Sequence[str]) -> list[str]:
@@ -128,7 +136,7 @@ def _overview(named: Sequence[str]) -> str:
             *([] if named else [d2vpr_ros.__doc__ or "", ""]),
             *(f"  d2vpr {verb:{width}}  {summary}" for verb, summary in shown.items()),
             "",
-            "`--help` behind a verb says what it takes; `d2vpr --version` the version.",
+            "`d2vpr VERB --help` lists the options of a verb; `d2vpr --version` prints the version.",
         ]
     )
 

@@ -1,7 +1,7 @@
-"""Add a recorded drive to a map, as a session of its own.
+"""Add a recorded drive to a map, as a new session.
 
-The drive is built in a file beside the map, then joined to it at once: stopped at any time, the map is as it was, and
-the same command goes on. `d2vpr map prune --drop` takes a session out again.
+The drive is built in a file beside the map and joined in one step. If it is stopped, the map is unchanged. Run the same
+command again to continue. `d2vpr map prune --drop` removes a session.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, read_image_range, shown_progress
 from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
 from d2vpr_ros.cli.join_options import add_join_arguments, read_frames
+from d2vpr_ros.cli.map_landmarks import show_landmarks_stored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="the .d2map file to add to")
+    parser.add_argument("map", type=Path, help=".d2map file to add to")
     add_drive_arguments(parser)
     add_join_arguments(parser)
     add_build_arguments(parser)
@@ -45,5 +46,7 @@ def main(args: argparse.Namespace) -> int:
             print(f"stored {place}")
     if appended.built:
         print(f"{args.bag}: {appended.built}")
-    print(f"{args.map}: {len(appended.joined.places)} places more; frames {appended.frames}")
+    print(f"{args.map}: {len(appended.joined.places)} places more; frames {appended.frames}", flush=True)
+    if args.landmarks:
+        show_landmarks_stored(args.map, args.device)
     return 0

@@ -1,7 +1,7 @@
 """Build a map from a recorded drive.
 
-Every image that lies far enough from the last one becomes a place: described, geo-tagged where the poses are, and
-stored in one file that `d2vpr_localizer` reads. A build that was interrupted goes on when it is run again.
+An image that is far enough from the last place becomes a place. All places are stored in one file, which
+`d2vpr_localizer` reads. If a build was interrupted, run the same command again to continue.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from pathlib import Path
 
 from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, read_image_range, shown_progress
 from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
+from d2vpr_ros.cli.map_landmarks import show_landmarks_stored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_drive_arguments(parser)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the map to write, e.g. town.d2map")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="map to write, for example town.d2map")
     parser.add_argument(
-        "--no-pose", action="store_true", help="a sequence map, without poses: localizing gives matches, never a pose"
+        "--no-pose", action="store_true", help="sequence map without poses: the localizer gives matches, never a pose"
     )
     add_build_arguments(parser)
 
@@ -36,5 +37,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"{args.bag}: {drive.total} images on {', '.join(drive.image_topics)}, {poses}", flush=True)
         with shown_progress(drive, args.out, args.report_stored) as (on_image, on_stored):
             counts = build_map(args.out, drive, extractor, options, on_image, on_stored)
-    print(f"{args.out}: {counts}")
+    print(f"{args.out}: {counts}", flush=True)
+    if args.landmarks:
+        show_landmarks_stored(args.out, args.device)
     return 0

@@ -1,7 +1,7 @@
-"""Check a map: every row of it, the file's pages, and what makes it a GeoPackage.
+"""Check a map: every row, the pages of the file, and the GeoPackage tables.
 
-One line a problem; exit status 1 if there are any, 2 if the file cannot be checked. Nothing is written, except that
-what a killed builder left in its log is folded into the map.
+Every line is one problem. The exit status is 1 if there are problems, 2 if the file cannot be checked. Nothing is
+written, with one exception: what a killed builder left in its log is added to the map.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
+    parser.add_argument("map", type=Path, help=".d2map file")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.mapping.check import Problem, check_map, recover_log
 
     if os.access(args.map.parent, os.W_OK) and recover_log(args.map):
-        print(f"{args.map}: recovered what its writer had not closed")
+        print(f"{args.map}: recovered what a killed writer left in the log")
     problems = 0
     with tqdm(unit="place", disable=None, leave=False) as bar:
 

@@ -1,13 +1,12 @@
 """Write a map's places for other programs: GeoJSON, CSV, TUM or GeoPackage.
 
-  geojson  RFC 7946: a WGS-84 point a place, with session, camera, stamp, heading, altitude and pose
-  csv      the table of poses that `d2vpr map build --poses` and `d2vpr bag from-images` read, with session and camera
-  tum      `stamp x y z qx qy qz qw` of one session and camera, as evo and others read it
-  gpkg     the map itself, which is a GeoPackage, under the ending that QGIS expects
+  geojson  RFC 7946: one WGS-84 point per place, with session, camera, stamp, heading, altitude and pose
+  csv      table of poses, which `d2vpr map build --poses` and `d2vpr bag from-images` read, with session and camera
+  tum      `stamp x y z qx qy qz qw` of one session and camera, for evo and others
+  gpkg     copy of the map, which is a GeoPackage, with the ending that QGIS expects
 
-Poses are in the map frame, of the robot's base in a CSV and of the camera (z forward, x right) elsewhere, as this
-package reads those formats; --pose-of chooses. Latitude, longitude and altitude are as the map has them. What is not
-known is empty or null.
+Poses are in the map frame. In a CSV they are of the robot's base, in other formats of the camera (z forward, x right).
+--pose-of changes that. Unknown values are empty or null.
 """
 
 from __future__ import annotations
@@ -19,18 +18,20 @@ ENDINGS = {".geojson": "geojson", ".json": "geojson", ".csv": "csv", ".tum": "tu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("map", type=Path, help=".d2map file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--format", choices=["geojson", "csv", "tum", "gpkg"], help="default: by the ending of FILE")
     parser.add_argument(
-        "--format", choices=["geojson", "csv", "tum", "gpkg"], help="default: by the ending of the file's name"
+        "--session",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this session, by name or number; repeatable",
     )
-    parser.add_argument(
-        "--session", action="append", default=[], metavar="NAME", help="only this one, by name or number; repeatable"
-    )
-    parser.add_argument("--camera", action="append", default=[], metavar="NAME", help="only this one; repeatable")
+    parser.add_argument("--camera", action="append", default=[], metavar="NAME", help="only this camera; repeatable")
     parser.add_argument("--pose-of", choices=["base", "camera_optical"], help="default: base for csv, else the camera")
     parser.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="also write the places' pictures to this folder"
+        "--pictures", type=Path, metavar="FOLDER", help="also write the pictures of the places to this folder"
     )
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
 
     form = args.format or ENDINGS.get(args.out.suffix.lower())
     if form is None:
-        raise UserError(f"{args.out}: cannot tell the format by this ending; give --format geojson, csv, tum or gpkg")
+        raise UserError(f"{args.out}: unknown ending; give --format geojson, csv, tum or gpkg")
     if form == "gpkg" and (args.session or args.camera or args.pose_of):
         raise UserError("a GeoPackage is a copy of the whole map: leave out --session, --camera and --pose-of")
     place_map = read_map(args.map)

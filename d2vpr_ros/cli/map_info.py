@@ -1,4 +1,4 @@
-"""Show what a map holds: places, sessions, extent, pictures, model, frames."""
+"""Show the content of a map: places, sessions, extent, pictures, model, frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
+    parser.add_argument("map", type=Path, help=".d2map file")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def main(args: argparse.Namespace) -> int:
     for summary in summarise_sessions(place_map):
         parts = [f"{summary.places} places", summary.when, ", ".join(summary.cameras)]
         if not summary.session.complete:
-            parts.append("not built to its end")
+            parts.append("build not finished")
         print(f"  {summary.key:<3} {_printable(summary.session.name)}: {_printable('; '.join(filter(None, parts)))}")
     return 0
 

@@ -1,6 +1,6 @@
-"""Write one map of the sessions of two: the second one's places are brought into the frame of the first.
+"""Merge two maps into a new one, in the frame of the first.
 
-Sessions that both have are taken once. Both maps stay as they are.
+A session that is in both is taken once. Both maps stay unchanged.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from d2vpr_ros.cli.join_options import add_join_arguments, read_frames
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file, whose frame and place ids are kept")
-    parser.add_argument("other", type=Path, help="the .d2map file to add")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the map to write")
+    parser.add_argument("map", type=Path, help=".d2map file; its frame and place ids are kept")
+    parser.add_argument("other", type=Path, help=".d2map file to add")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="map to write")
     add_join_arguments(parser)
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> int:
     place_map, other = read_map(args.map), read_map(args.other)
     check_model_of(place_map.header, other.header, f"{args.map} and {args.other}")
     if args.out.exists() and args.out.samefile(args.other):
-        raise UserError(f"{args.out} is what is being read and is left as it is; choose another name with -o")
+        raise UserError(f"{args.out} is an input; choose another name with -o")
     with new_file(args.out, args.force, args.map) as partial:
         transform, how = find_transform(place_map, other, frames)
         joined = merge_maps(place_map, other, transform, partial)

@@ -1,6 +1,6 @@
-"""Write a thinner map: places at least so far apart, only the newest sessions, or without some of them.
+"""Write a map with fewer places: by spacing, the newest sessions only, or without some sessions.
 
-With --spacing, of places closer together than that and looking the same way the newest session's stays.
+--spacing: of places that are closer and have the same heading, the one of the newest session is kept.
 """
 
 from __future__ import annotations
@@ -10,15 +10,26 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the map to write")
-    parser.add_argument("--spacing", type=float, metavar="M", help="metres between places that look the same way")
+    parser.add_argument("map", type=Path, help=".d2map file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="map to write")
     parser.add_argument(
-        "--turn", type=float, default=20.0, metavar="DEG", help="degrees from which on they look another (default: 20)"
+        "--spacing", type=float, metavar="M", help="minimum distance between places of the same heading"
+    )
+    parser.add_argument(
+        "--turn",
+        type=float,
+        default=20.0,
+        metavar="DEG",
+        help="headings that differ by DEG or more are not the same (default: 20)",
     )
     parser.add_argument("--newest", type=int, metavar="N", help="keep the N sessions that end last")
     parser.add_argument(
-        "--drop", type=int, action="append", default=[], metavar="ID", help="a session, as `map info` numbers them"
+        "--drop",
+        type=int,
+        action="append",
+        default=[],
+        metavar="ID",
+        help="drop this session; `d2vpr map info` lists the numbers",
     )
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 

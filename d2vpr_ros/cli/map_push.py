@@ -1,8 +1,8 @@
 """Upload the places of a map to a Milvus database, so that many robots can search there.
 
-Makes a collection hold what the map holds: run it again after the map has grown or was pruned, or where an upload was
-interrupted. Descriptors, sessions and positions are uploaded, pictures are not. A collection of another map, model or
-frame is refused. Credentials are taken from the environment variable MILVUS_TOKEN.
+Run it again after every change of the map, and after an interrupted upload. It uploads descriptors, sessions and
+positions, but no pictures. A collection of another map, model or frame is refused. Credentials are read from the
+environment variable MILVUS_TOKEN.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
+    parser.add_argument("map", type=Path, help=".d2map file")
     parser.add_argument(
-        "--to", required=True, metavar="URI", help="http://host:19530, or a Milvus Lite file ending in .db"
+        "--to", required=True, metavar="URI", help="http://host:19530, or a file ending in .db for Milvus Lite"
     )
-    parser.add_argument("--collection", default="", metavar="NAME", help="default: the name of the map's file")
+    parser.add_argument("--collection", default="", metavar="NAME", help="default: the name of the map file")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -34,6 +34,6 @@ def main(args: argparse.Namespace) -> int:
         gone = push_map(place_map, args.to, collection, lambda places: bar.update(places - bar.n))
     print(f"{args.to}: collection {collection} holds the {len(place_map)} places of {args.map}")
     if gone:
-        print(f"{gone} places that the map has no more were taken out")
+        print(f"{gone} places that are no longer in the map were removed")
     print(f"search there with: -p map:={args.map} -p search_backend:={args.to} -p search_collection:={collection}")
     return 0

@@ -1,7 +1,7 @@
-"""Write a page to look at a map with: its places on a plan, sessions by colour, the picture of each place on click.
+"""Write an HTML page of a map: places on a plan, one colour per session, the picture of a place on click.
 
-The page is one HTML file that loads nothing from elsewhere: open it in a browser, mail it, keep it. Of the pictures as
-many are put in as --picture-mb allows, evenly spread. An address that ends in #place=ID opens at that place.
+The page is one file and loads nothing from the network. It holds as many pictures as --picture-mb allows, evenly
+spread. An address that ends in #place=ID opens at that place.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
+    parser.add_argument("map", type=Path, help=".d2map file")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="FILE", help="the page to write, e.g. map.html"
+        "-o", "--out", type=Path, required=True, metavar="FILE", help="page to write, for example map.html"
     )
     parser.add_argument(
         "--picture-mb",
         type=float,
         metavar="MB",
-        help="pictures in the page, at most (default: 24; 0: none)",
+        help="maximum size of the pictures in the page (default: 24; 0: none)",
     )
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 

@@ -1,9 +1,9 @@
-"""Say where in a map one picture was taken, and why: candidates, inliers, pose and covariance.
+"""Find where in a map one picture was taken, and why: candidates, inliers, pose and covariance.
 
-The picture is described and searched for as by the localizer; then its points are matched with the landmarks of the
-places that look most alike. A pose takes intrinsics of both cameras: give the picture's with --camera-info; without,
-those of the map's camera are taken where its pictures have the same shape.
-One line a group of candidates near one another; -o draws it: both pictures with inlier lines, and the plan.
+The picture is described and searched as by the localizer. Its points are then matched with the landmarks of the most
+similar places. A pose needs the intrinsics of both cameras. --camera-info gives those of the picture. Without it the
+intrinsics of the map's camera are used if its pictures have the same shape.
+Every line is one group of neighbouring candidates. -o writes a page: both pictures with inlier lines, and the plan.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _MOST_CANDIDATES = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
-    parser.add_argument("image", type=Path, help="a JPEG or PNG file")
+    parser.add_argument("map", type=Path, help=".d2map file")
+    parser.add_argument("image", type=Path, help="JPEG or PNG file")
     parser.add_argument(
         "--camera-info", type=Path, metavar="FILE",
-        help="intrinsics of the picture's camera: a .yaml of ROS's camera_calibration, or a text file of the 3 x 3 "
-        "camera matrix, pixels (default: those of the map's camera)",
+        help="intrinsics of the picture's camera: a .yaml file of ROS's camera_calibration, or a text file with the "
+        "3 x 3 camera matrix, in pixels (default: those of the map's camera)",
     )  # fmt: skip
     parser.add_argument(
-        "--mount", type=float, nargs=7, metavar=SEVEN, help="the camera on the base (default: as the map's camera)"
+        "--mount", type=float, nargs=7, metavar=SEVEN, help="pose of the camera on the base (default: as in the map)"
     )
-    parser.add_argument("--candidates", type=int, metavar="N", help="places to look at closely (default: 8)")
+    parser.add_argument("--candidates", type=int, metavar="N", help="number of places to compare (default: 8)")
     results = parser.add_argument_group("results")
-    results.add_argument("-o", "--out", type=Path, metavar="FILE", help="the page to write, e.g. match.html")
+    results.add_argument("-o", "--out", type=Path, metavar="FILE", help="page to write, for example match.html")
     results.add_argument("--force", action="store_true", help="replace the page if it exists")
-    results.add_argument("--json", type=Path, metavar="FILE", help="all numbers, written anew if it exists")
+    results.add_argument("--json", type=Path, metavar="FILE", help="write all numbers; an existing file is replaced")
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
-    model.add_argument("--projection", default="default", help="default, none, or a file: what the map was made with")
+    model.add_argument("--projection", default="default", help="default, none, or a file; must match the map")
     model.add_argument(
         "--features", default="xfeat", help="local features: xfeat, or a file of `d2vpr export xfeat` (default: xfeat)"
     )

@@ -15,7 +15,7 @@ from d2vpr_ros.cli.drive_options import add_camera_arguments, add_part_arguments
 if TYPE_CHECKING:
     from d2vpr_ros.bags.stream import Drive
     from d2vpr_ros.describe import Extractor
-    from d2vpr_ros.evaluation.offline import Answered, Described
+    from d2vpr_ros.evaluation.offline import Answered, Described, Gps
     from d2vpr_ros.evaluation.truth import Judge
     from d2vpr_ros.localize import Localizer
     from d2vpr_ros.mapping import PlaceMap
@@ -47,49 +47,59 @@ class Asked:
 
 
 def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, help="a .d2map file")
-    parser.add_argument("bags", type=Path, nargs="+", metavar="bag", help="a rosbag2 folder, .mcap, .db3 or .bag")
+    parser.add_argument("map", type=Path, help=".d2map file")
+    parser.add_argument("bags", type=Path, nargs="+", metavar="bag", help="rosbag2 folder, .mcap, .db3 or .bag file")
     truth = parser.add_argument_group("truth")
     truth.add_argument(
         "--truth", choices=["pose", "index"], default="pose",
-        help="what is true of an image: its pose, in the map's frame, or its number along the drive (default: pose)",
+        help="truth of an image: its pose in the frame of the map, or its number along the drive (default: pose)",
     )  # fmt: skip
     truth.add_argument(
-        "--radius", type=float, default=5.0, metavar="R", help="this near is right: metres, or frames (default: 5)"
+        "--radius",
+        type=float,
+        default=5.0,
+        metavar="R",
+        help="a place within this distance is right: metres, or images (default: 5)",
     )
-    truth.add_argument("--heading-tolerance", type=float, metavar="DEG", help="turned further is wrong (default: any)")
+    truth.add_argument(
+        "--heading-tolerance", type=float, metavar="DEG", help="maximum heading error of a right answer (default: any)"
+    )
     truth.add_argument(
         "--truth-topic", "--pose-topic", metavar="TOPIC",
-        help=f"of the true poses (default: {TRUTH} if the bag has it, else the pose topic a map would be built from)",
+        help=f"topic of the true poses (default: {TRUTH} if the bag has it, else as for `map build`)",
     )  # fmt: skip
     truth.add_argument(
-        "--pose-of", choices=["base", "camera_optical"], default="base", help="whose poses those are (default: base)"
+        "--pose-of", choices=["base", "camera_optical"], default="base", help="frame of the true poses (default: base)"
     )
     truth.add_argument(
-        "--max-gap", type=float, default=1.5, metavar="S", help="no truth between poses further apart (default: 1.5)"
+        "--max-gap",
+        type=float,
+        default=1.5,
+        metavar="S",
+        help="maximum time between true poses; in a longer gap the truth is unknown (default: 1.5)",
     )
     truth.add_argument(
         "--map-bag", type=Path, metavar="BAG",
-        help="with --truth index, the recording the map is from: says which frame each place was",
+        help="with --truth index: the recording of the map, to count its images",
     )  # fmt: skip
     truth.add_argument(
         "--off-map-bag", type=Path, action="append", default=[], metavar="BAG",
-        help="one more recording, of somewhere else: every answer to it is wrong; may be repeated",
+        help="another recording, outside the map: every answer to it is wrong; may be repeated",
     )  # fmt: skip
     add_part_arguments(parser)
     add_camera_arguments(parser)
     drive = parser.add_argument_group("drive")
     odometry = drive.add_mutually_exclusive_group()
-    odometry.add_argument("--odom-topic", metavar="TOPIC", help="default: /odom, or the only Odometry")
-    odometry.add_argument("--no-odometry", action="store_true", help="leave it out, where the bag has it")
-    drive.add_argument("--single", action="store_true", help="answer every image by itself (sequence:=false)")
+    odometry.add_argument("--odom-topic", metavar="TOPIC", help="odometry topic (default: /odom, or the only one)")
+    odometry.add_argument("--no-odometry", action="store_true", help="without odometry")
+    drive.add_argument("--single", action="store_true", help="answer every image alone (sequence:=false)")
     drive.add_argument(
         "--top-speed", type=float, default=2.0, metavar="M/S",
-        help="of the robot (2): bounds its motion where there is no odometry, and widens what an older fix leaves",
+        help="maximum speed of the robot (2): limits its motion without odometry and after a GPS fix",
     )  # fmt: skip
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
-    model.add_argument("--projection", default="default", help="default, none, or a file: what the map was made with")
+    model.add_argument("--projection", default="default", help="default, none, or a file; must match the map")
     model.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
@@ -112,7 +122,7 @@ def check_truth_arguments(args: argparse.Namespace) -> None:
         ("--map-bag", args.map_bag, "index"),
     ):
         if given is not None and args.truth != truth:
-            raise UserError(f"{option} with --truth {args.truth}: it goes with --truth {truth}; leave one of them out")
+            raise UserError(f"{option} with --truth {args.truth}: it needs --truth {truth}; leave one of them out")
 
 
 def open_map(args: argparse.Namespace) -> tuple[PlaceMap, Extractor]:
@@ -182,14 +192,16 @@ def open_asked(localizer: Localizer, path: Path, name: str, off_map: bool, args:
         localizer.use_mounts([camera.mount for camera in drive.cameras.values()])
         unseeing = [camera for number, camera in enumerate(drive.cameras) if not localizer.cameras.sees_map(number)]
         for camera in unseeing:
-            log.warning("%s: camera %s sees nothing of what was mapped: its images are left out", path, camera)
+            log.warning("%s: camera %s sees nothing of the map; its images are left out", path, camera)
         judge = _judge(localizer, drive, off_map, args)
         topics = ", ".join(drive.image_topics)
         print(f"{path}: {drive.total} images on {topics}, odometry {odometry or 'none'}, truth: {truth}")
         yield Asked(name, drive, truth, judge, odometry, frozenset(unseeing), not off_map)
 
 
-def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) -> list[Answered]:
+def answers_to(
+    localizer: Localizer, asked: Asked, images: Iterable[Described], gps: Gps | None = None
+) -> list[Answered]:
     """What the localizer says to the images of a recording.
 
     Raises:
@@ -200,17 +212,17 @@ def answers_to(localizer: Localizer, asked: Asked, images: Iterable[Described]) 
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.offline import answer_drive
 
-    answers = answer_drive(localizer, images, asked.judge, asked.name)
+    answers = answer_drive(localizer, images, asked.judge, asked.name, gps)
     every = list(tqdm(answers, total=asked.drive.total, unit="image", leave=False, disable=None))
     if not any(answered.query for answered in every):
         raise UserError(
-            f"{asked.drive.bag.path}: the truth of none of its {len(every)} images is known ({asked.truth}); choose "
-            "another with --truth-topic, raise --max-gap, or use --truth index or --off-map"
+            f"{asked.drive.bag.path}: none of its {len(every)} images has a true pose ({asked.truth}); choose another "
+            "topic with --truth-topic, raise --max-gap, or use --truth index or --off-map"
         )
     if asked.on_map and not any(answered.query and answered.query.answerable for answered in every):
         log.warning(
-            "%s: none of its images is within the radius of a place: see whether the truth is in the map's frame, or "
-            "say --off-map",
+            "%s: none of its images is within the radius of a place; is the truth in the frame of the map? "
+            "If not on the map, give --off-map",
             asked.drive.bag.path,
         )
     return every

@@ -1,7 +1,7 @@
-"""Fetch official weights: downloaded with resume, checked, converted to float16 safetensors.
+"""Download official weights, check them, and convert them to float16 safetensors.
 
-`d2vpr weights list` says which there are, and under which licences. The file's SHA-256 is recorded beside it at first
-use; a later download with another one is refused. The path that is printed is what `--weights` takes.
+`d2vpr weights list` names them and their licences. An interrupted download continues. The first download records the
+SHA-256 beside the file; a later download with another one is refused. Give the printed path to `--weights`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = [official.name for official in OFFICIAL]
     parser.add_argument("name", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--folder", type=Path, default=cache_folder() / "weights", help="default: %(default)s")
-    parser.add_argument("--from", type=Path, dest="brought", metavar="FILE", help="downloaded otherwise, e.g. offline")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="brought",
+        metavar="FILE",
+        help="use this downloaded file, for machines without a network",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

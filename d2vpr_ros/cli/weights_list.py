@@ -1,4 +1,4 @@
-"""List the official weights: what they are, their sources and licences, and which are here."""
+"""List the official weights: description, source, licence, and whether they are here."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Kept:
         if not self.cosine >= MIN_COSINE:
             return f"cosine to float32 {self.cosine:.4f}, less than {MIN_COSINE:g}"
         if self.changed > MOST_POINTS:
-            return f"{self.changed:.1f} % of the views find another place than in float32, more than {MOST_POINTS:g}"
+            return f"{self.changed:.1f} % of the views find another place than float32, more than {MOST_POINTS:g}"
         return ""
 
 
@@ -99,7 +99,7 @@ def footage_refusals(weights: Path, weights_sha256: str) -> dict[str, str]:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UserError(
-            f"file {path} is no record of what forms change on footage; remove it, or measure anew in a checkout: "
+            f"file {path} is no record of reduced precisions on footage; remove it, or measure again in a checkout: "
             "python -m models.bench.precision --footage FOOTAGE --record"
         ) from None
     return {form: refusal for form, refusal in changes.items() if refusal}

@@ -68,14 +68,14 @@ def _finding(exact: OnnxNetwork, reduced: OnnxNetwork, images: Sequence[Image] |
 
 def _try(exact: OnnxNetwork, reduced: OnnxNetwork, images: Sequence[Image] | None) -> PrecisionReport:
     gain, cosine = gain_of(exact, reduced), 1.0
-    refusal = "" if gain >= MIN_GAIN else f"{gain:.2f} times float32's speed, less than {MIN_GAIN}"
+    refusal = "" if gain >= MIN_GAIN else f"{gain:.2f} times the speed of float32, less than {MIN_GAIN}"
     if not refusal and images is not None:
         pictures = trial(exact.squash, images)
         kept = compare(described(exact, pictures), described(reduced, pictures))
         cosine, refusal = kept.cosine, kept.refusal
     if refusal:
         return PrecisionReport("fast", exact.form, 1.0, 1.0, f"float32; {reduced.form}: {refusal}")
-    return PrecisionReport("fast", reduced.form, cosine, gain, f"{reduced.form}, {gain:.2f} times float32's speed")
+    return PrecisionReport("fast", reduced.form, cosine, gain, f"{reduced.form}, {gain:.2f} times the speed of float32")
 
 
 def gain_of(exact: OnnxNetwork, reduced: OnnxNetwork) -> float:

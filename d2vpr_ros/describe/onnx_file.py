@@ -49,7 +49,7 @@ def read_onnx(path: Path) -> bytes:
     try:
         found = _objection(memoryview(content))
     except (ValueError, IndexError):
-        found = "is no ONNX model: it is damaged or something else"
+        found = "is damaged or no ONNX model"
     if found:
         raise UserError(f"ONNX file {path} {found}; {WAY_OUT}")
     return content
@@ -90,7 +90,7 @@ def _objection(model: memoryview) -> str:
             graphs += 1
             if found := _objection_to_graph(_sub(value)):
                 return found
-    return "" if graphs == 1 else "is no ONNX model: it is damaged or something else"
+    return "" if graphs == 1 else "is damaged or no ONNX model"
 
 
 def _objection_to_graph(graph: memoryview) -> str:

@@ -91,8 +91,8 @@ def open_exported(path: Path, precision: str, device: str, preprocessor: Preproc
         raise UserError(f"ONNX file {path} was exported with precision '{made}'; use precision 'fast' with it")
     if identity.preprocessing != preprocessor.hash:
         raise UserError(
-            f"ONNX file {path} ({identity.architecture}) was made for images prepared otherwise "
-            f"({identity.preprocessing} against {preprocessor.hash} here); {WAY_OUT}"
+            f"ONNX file {path} ({identity.architecture}) was made for another preprocessing ({identity.preprocessing} "
+            f"against {preprocessor.hash} here); {WAY_OUT}"
         )
     width = _width(session, preprocessor.size, path)
     network = OnnxNetwork(session, identity, width, running_device(session), preprocessor.size, path, made)

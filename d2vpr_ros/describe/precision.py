@@ -134,7 +134,7 @@ def _best(
             refusals.append(f"{name}: this torch cannot ({str(error).splitlines()[0][:80]})")
             continue
         if gain < MIN_GAIN:
-            refusals.append(f"{name}: {gain:.2f} times float32's speed, less than {MIN_GAIN}")
+            refusals.append(f"{name}: {gain:.2f} times the speed of float32, less than {MIN_GAIN}")
             continue
         exact = descriptors(model, pictures, projection) if exact is None else exact
         kept = compare(exact, descriptors(reduced, pictures, projection))
@@ -145,9 +145,11 @@ def _best(
     if device.type == "cpu":
         refusals.append(f"matrix units: {', '.join(processor_flags()) or 'none'}")
     if taken.form == "float32":
-        reason = "no form is faster and close enough, so exact float32 runs"
+        reason = "no reduced precision is faster and accurate enough, so float32 runs"
     else:
-        reason = f"{taken.form}, {taken.gain:.2f} times float32's speed, cosine {taken.cosine:.4f}, the same places"
+        reason = (
+            f"{taken.form}, {taken.gain:.2f} times the speed of float32, cosine {taken.cosine:.4f}, the same places"
+        )
     return PrecisionReport("fast", taken.form, taken.cosine, taken.gain, "; ".join([reason, *refusals]))
 
 

@@ -59,7 +59,8 @@ def onnx_path(weights: str, projection: str, precision: str = "exact") -> Path:
     if path.suffix == ".onnx":
         if projection != "default":
             raise UserError(
-                f"projection '{projection}' cannot be put to {path}, which has its own or none; choose it on export: "
+                f"projection '{projection}' cannot be used with {path}, which contains its projection; choose it when "
+                "exporting: "
                 f"d2vpr export WEIGHTS --projection {projection} -o FILE.onnx"
             )
         return path

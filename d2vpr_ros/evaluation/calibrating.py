@@ -96,8 +96,8 @@ def fit(images: Labelled) -> Calibration:
     wrong = len(images.right) - right
     if min(right, wrong) < LEAST_OF_EACH:
         raise UserError(
-            f"of {len(images.right)} images to fit on the localizer has {right} right and {wrong} wrong; a calibration "
-            f"needs {LEAST_OF_EACH} of each: take longer drives, and some of other places with --off-map-bag"
+            f"the {len(images.right)} images for the fit have {right} right and {wrong} wrong answers; a calibration "
+            f"needs {LEAST_OF_EACH} of each; add longer drives, and drives of other places with --off-map-bag"
         )
     return fit_calibration(images.rows, images.shares, images.right)
 

@@ -34,7 +34,9 @@ class Drives:
 def record_town(seed: int, out: Path) -> Drives:
     """Record the two drives of a town: by noon along the street's middle, at dusk a lane's width beside it."""
     if seed_purpose(seed) != "evaluation":
-        raise UserError(f"--seed {seed} is for {seed_purpose(seed)}; the demo takes a town nobody trained on, 0 to 99")
+        raise UserError(
+            f"--seed {seed} is for {seed_purpose(seed)}; the demo uses a town that is not for training, 0 to 99"
+        )
     record_drive(out / "map_drive", seed, "noon", show_progress=True)
     record_drive(out / "query_drive", seed, "dusk", lateral_offset_m=LATERAL_OFFSET_M, show_progress=True)
     facts = (("map", f"town {seed} at noon"), ("queries", f"the same town at dusk, {LATERAL_OFFSET_M:g} m to the side"))

@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.evaluation.offline import Answered, Described, ask
+from d2vpr_ros.evaluation.offline import Answered, Described, Fixed, Gps, Moved, ask, open_session
 from d2vpr_ros.evaluation.truth import Judge
+from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.compose import decode_jpeg, encode_jpeg
 from d2vpr_ros.localize import Localizer
+from d2vpr_ros.localize.session import LocalizerSession
 
 FOLLOWED_M = 50.0
 """How far each kidnapped robot is watched."""
@@ -97,7 +99,12 @@ def remembering(images: Iterable[Described], kept: list[Remembered]) -> Iterator
 
 
 def kidnap(
-    localizer: Localizer, judge: Judge, every: Sequence[Answered], images: Sequence[Remembered], count: int
+    localizer: Localizer,
+    judge: Judge,
+    every: Sequence[Answered],
+    images: Sequence[Remembered],
+    count: int,
+    gps: Gps | None = None,
 ) -> list[Kidnapping]:
     """Drive on from `count` random images, one after the other, each time carried there while the localizer goes on.
 
@@ -118,17 +125,17 @@ def kidnap(
     possible = np.flatnonzero(answerable & (metres <= metres[-1] - FOLLOWED_M))
     draw, was, clock_ns = np.random.default_rng(_SEED), np.full(3, np.inf), images[0].image.frame.stamp_ns
     kidnappings = []
-    localizer.reset()
+    session = open_session(localizer, gps)  # that its odometry begins anew is what is asked for
     for _ in range(count + 1):  # the first one is no kidnapping: where the robot is before
         away = possible[np.linalg.norm(positions[possible] - was, axis=1) > _AWAY_M]
         if not len(away):
             raise UserError(
                 f"--kidnap: the drive of {metres[-1]:.0f} m has no two places of the map {_AWAY_M:g} m apart with "
-                f"{FOLLOWED_M:g} m to go; take a longer one, or leave it out"
+                f"{FOLLOWED_M:g} m left; use a longer drive, or leave --kidnap out"
             )
         start = int(draw.choice(away))
         end = int(np.searchsorted(metres, metres[start] + FOLLOWED_M, side="right"))
-        kidnappings.append(_follow(localizer, judge, images[start:end], metres[start:end] - metres[start], clock_ns))
+        kidnappings.append(_follow(session, judge, images[start:end], metres[start:end] - metres[start], clock_ns))
         followed_ns = images[end - 1].image.frame.stamp_ns - images[start].image.frame.stamp_ns
         clock_ns += followed_ns + _CARRIED_NS
         was = positions[start:end][~np.isnan(positions[start:end, 0])][-1]
@@ -136,21 +143,34 @@ def kidnap(
 
 
 def _follow(
-    localizer: Localizer, judge: Judge, images: Sequence[Remembered], metres: npt.NDArray[np.float64], clock_ns: int
+    session: LocalizerSession,
+    judge: Judge,
+    images: Sequence[Remembered],
+    metres: npt.NDArray[np.float64],
+    clock_ns: int,
 ) -> Kidnapping:
-    """Drive through these images, of which the first is taken at `clock_ns`."""
-    found_m, wrong, first = None, 0, images[0].image
-    for remembered, driven_m in zip(images, metres, strict=True):
-        image = remembered.image
-        odometry = first.odometry.inverse() @ image.odometry if first.odometry and image.odometry else None
-        if image is first:  # odometry that began anew tells no motion since the image before, as in the node
-            odometry = None
+    """Drive through these images, of which the first is taken at `clock_ns`, with odometry that begins at its zero."""
+    found_m, wrong, shift_ns = None, 0, clock_ns - images[0].image.frame.stamp_ns
+    zero: Pose | None = None
+    for number, (remembered, driven_m) in enumerate(zip(images, metres, strict=True)):
+        image, before = remembered.image, list[Moved | Fixed]()
+        for one in image.before if number else _newest(image.before):
+            if isinstance(one, Fixed):
+                before.append(Fixed(one.fix and replace(one.fix, stamp_ns=one.fix.stamp_ns + shift_ns)))
+            else:
+                zero = zero or one.pose
+                before.append(Moved(one.stamp_ns + shift_ns, zero.inverse() @ one.pose))
         rgb, stamp_ns = decode_jpeg(remembered.jpeg), image.frame.stamp_ns
         assert rgb is not None, "it was encoded above"
-        now = replace(image.frame, rgb=rgb, stamp_ns=clock_ns + stamp_ns - first.frame.stamp_ns)
-        estimate = ask(localizer, replace(image, frame=now, odometry=odometry))
+        now = replace(image.frame, rgb=rgb, stamp_ns=stamp_ns + shift_ns)
+        estimate = ask(session, replace(image, frame=now, before=tuple(before)))
         query = judge(image.frame.camera, replace(estimate, stamp_ns=stamp_ns))
         if query and query.accepted and query.right and found_m is None:
             found_m = float(driven_m)
         wrong += bool(query and query.accepted and not query.right)
     return Kidnapping(found_m, wrong)
+
+
+def _newest(inputs: Sequence[Moved | Fixed]) -> Sequence[Moved | Fixed]:
+    """The last of each kind."""
+    return list({type(one): one for one in inputs}.values())

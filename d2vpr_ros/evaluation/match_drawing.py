@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
-import numpy.typing as npt
 
+from d2vpr_ros.evaluation.drawing import (
+    ANSWER,
+    CANDIDATE,
+    PLACE,
+    Points,
+    arrow,
+    dots,
+    ellipse,
+    frame,
+    open_plan,
+    outline,
+    plan_axes,
+)
 from d2vpr_ros.evaluation.one_image import Group, MatchedImage
-from d2vpr_ros.evaluation.plot import MARGIN, WIDTH, scale_bar, widest_axes
-from d2vpr_ros.evaluation.scoring import ellipse_95
-from d2vpr_ros.geometry import Array, Pose
+from d2vpr_ros.evaluation.plot import scale_bar
+from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.multiview import PlaceGeometry, Sighting
 
@@ -18,11 +27,7 @@ _GAP = 8.0  # pixels between the two pictures
 _NEAREST = 0.05  # metres; a landmark nearer than that is behind the camera
 _REACH_M = 40.0  # around the place that a plan shows at most
 _LANDMARKS_SHOWN = 0.9  # share of the nearest landmarks that a plan is drawn large enough for
-_HEIGHT = 0.55  # of a plan over its width, at most
-_PLACE, _CANDIDATE, _ANSWER, _LANDMARK = "#9aa7b4", "#1f6fd6", "#d9480f", "#1b8a4b"
-
-Points = npt.NDArray[np.float64]
-At = Callable[[Array], tuple[float, float]]
+_LANDMARK = "#1b8a4b"
 
 
 def place_pixels(geometry: PlaceGeometry, sighting: Sighting) -> Points:
@@ -87,15 +92,15 @@ def overview_svg(place_map: PlaceMap, matched: MatchedImage, mount: Pose | None)
     axes = plan_axes(place_map)
     places = place_map.base_poses(mount)[0]
     answers = [group.answer.base.position for group in matched.groups[:1] if group.answer]
-    at, scale, height = _frame(np.concatenate([places, np.reshape(answers, (-1, 3))])[:, axes])
-    parts = [_open(height, "the map from above"), *_dots(at, places[:, axes], 2.2, _PLACE)]
-    parts += _dots(at, places[list(matched.candidates)][:, axes], 3.4, _CANDIDATE)
+    at, scale, height = frame(np.concatenate([places, np.reshape(answers, (-1, 3))])[:, axes])
+    parts = [open_plan(height, "the map from above"), *dots(at, places[:, axes], 2.2, PLACE)]
+    parts += dots(at, places[list(matched.candidates)][:, axes], 3.4, CANDIDATE)
     for group in reversed(matched.groups):
         x, y = at(places[group.sighting.row][axes])
-        parts.append(f'<text x="{x + 7:.1f}" y="{y + 17:.1f}" font-size="13" fill="{_CANDIDATE}">{group.rank}</text>')
+        parts.append(f'<text x="{x + 7:.1f}" y="{y + 17:.1f}" font-size="13" fill="{CANDIDATE}">{group.rank}</text>')
     for answer in answers:
         x, y = at(answer[axes])
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{_ANSWER}" stroke-width="2.5"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{ANSWER}" stroke-width="2.5"/>')
     return "".join([*parts, scale_bar(scale, height), "</svg>"])
 
 
@@ -110,64 +115,22 @@ def plan_svg(place_map: PlaceMap, group: Group, mount: Pose | None) -> str:
     place = place_map.base_pose(sighting.row, mount)
     landmarks = np.zeros((0, 2)) if sighting.landmarks is None else sighting.landmarks[:, axes]
     shown, span = [place.position[axes]], place_map.spacing_m or 1.0
-    outline: Points = np.zeros((0, 2))
+    around_answer: Points = np.zeros((0, 2))
     if group.answer is not None:
         answer_at = group.answer.base.position[axes]
         shown.append(answer_at)
-        half, directions = ellipse_95(group.answer.covariance[np.ix_(axes, axes)])
-        angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-        outline = answer_at + np.column_stack([np.cos(angles), np.sin(angles)]) * half @ directions.T
+        covariance = group.answer.covariance[np.ix_(axes, axes)]
+        around_answer = outline(answer_at, covariance)
     away = np.linalg.norm(landmarks - shown[0], axis=1)
     near = landmarks[away <= min(_REACH_M, float(np.quantile(away, _LANDMARKS_SHOWN)))] if len(away) else landmarks
     around = places[np.linalg.norm(places - shown[0], axis=1) <= 3.0 * span]
-    at, scale, height = _frame(np.concatenate([np.stack(shown), near, around, outline]))
-    parts = [_open(height, "the place from above"), *_dots(at, places, 3.0, _PLACE)]
-    parts += _dots(at, landmarks, 2.0, _LANDMARK)
-    parts += _dots(at, places[[row for row in sighting.rows if row != sighting.row]], 4.0, _CANDIDATE)
-    if len(outline):
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, outline))
-        parts.append(f'<polygon points="{points}" fill="{_ANSWER}" fill-opacity="0.18" stroke="{_ANSWER}"/>')
-    parts += _arrow(at, place, axes, _CANDIDATE)
+    at, scale, height = frame(np.concatenate([np.stack(shown), near, around, around_answer]))
+    parts = [open_plan(height, "the place from above"), *dots(at, places, 3.0, PLACE)]
+    parts += dots(at, landmarks, 2.0, _LANDMARK)
+    parts += dots(at, places[[row for row in sighting.rows if row != sighting.row]], 4.0, CANDIDATE)
     if group.answer is not None:
-        parts += _arrow(at, group.answer.base, axes, _ANSWER)
+        parts += ellipse(at, answer_at, covariance, ANSWER)
+    parts += arrow(at, place, axes, CANDIDATE)
+    if group.answer is not None:
+        parts += arrow(at, group.answer.base, axes, ANSWER)
     return "".join([*parts, scale_bar(scale, height), "</svg>"])
-
-
-def plan_axes(place_map: PlaceMap) -> list[int]:
-    """The axes that a plan shows: those the map spreads along most (`map view` has the same)."""
-    return [0, 1] if place_map.header.origin else list(widest_axes(place_map.positions))
-
-
-def _frame(points: Points) -> tuple[At, float, float]:
-    """From metres to the drawing, pixels a metre, and the drawing's height; (N, 2) points are all in it."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    span = np.maximum(high - low, 1.0)  # a metre at least, where all are at one position
-    low = (low + high - span) / 2
-    scale = float((WIDTH - 2 * MARGIN) / max(span[0], span[1] / _HEIGHT))
-    height = float(span[1]) * scale + 2 * MARGIN
-    left = (WIDTH - float(span[0]) * scale) / 2
-
-    def at(point: Array) -> tuple[float, float]:
-        x, y = (point - low) * scale
-        return left + float(x), height - MARGIN - float(y)
-
-    return at, scale, height
-
-
-def _open(height: float, label: str) -> str:
-    return f'<svg class="plan" viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="{label}">'
-
-
-def _dots(at: At, points: Points, radius: float, colour: str) -> Sequence[str]:
-    return [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{colour}"/>' for x, y in map(at, points)]
-
-
-def _arrow(at: At, base: Pose, axes: list[int], colour: str) -> Sequence[str]:
-    """A dot where the base is, and a line where its x axis points."""
-    x, y = at(base.position[axes])
-    forward = base.rotation.apply([1.0, 0.0, 0.0])[axes] * (26.0, -26.0)
-    u, v = x + forward[0], y + forward[1]
-    return [
-        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{u:.1f}" y2="{v:.1f}" stroke="{colour}" stroke-width="3"/>',
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}" stroke="#fff" stroke-width="1.2"/>',
-    ]

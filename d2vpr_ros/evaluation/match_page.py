@@ -89,6 +89,6 @@ def _drawn(group: Group, matched: MatchedImage, geometry: PlaceGeometry, mount: 
     if outside:
         said += f"; {outside} landmarks outside the place's picture are rings"
     if size is None:
-        said += "; the map has no picture of the place that can be read"
+        said += "; the map has no readable picture of the place"
     plan = plan_svg(place_map, group, mount) if place_map.header.metric else ""
     return _Drawn(cells(group, place_map), Markup(pair_svg(query, place, seen, stored)), Markup(plan), said)

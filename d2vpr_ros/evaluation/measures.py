@@ -14,6 +14,7 @@ from d2vpr_ros.bags.reader import WHOLE, Part
 from d2vpr_ros.evaluation import counting
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
 from d2vpr_ros.evaluation.kidnapping import Kidnapping
+from d2vpr_ros.evaluation.moments import Moment
 from d2vpr_ros.evaluation.scoring import ScoredQuery, in_ellipse, metres_between, semi_axis_m, turn_in_ellipsoid
 from d2vpr_ros.evaluation.table import rows
 from d2vpr_ros.localize.calibration import calibration_error
@@ -34,6 +35,7 @@ class ScoredDrive:
         odometry, gps: the topics, None without.
         kidnappings: on this drive, if any were asked for.
         part: of the recording.
+        moments: images for the player of the page, if one is asked for.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ScoredDrive:
     gps: str | None = None
     kidnappings: Sequence[Kidnapping] = ()
     part: Part = WHOLE
+    moments: Sequence[Moment] = ()
 
 
 @dataclass(frozen=True)

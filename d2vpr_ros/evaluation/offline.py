@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,10 @@ from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.deep import Range
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, Localizer
-from d2vpr_ros.localize.base_odometry import BaseOdometry
-from d2vpr_ros.localize.freshness import StampWatch
-from d2vpr_ros.localize.gps_gate import GpsFix, GpsGate, read_fix
+from d2vpr_ros.localize.gps import GpsFix, GpsGate, read_fix
+from d2vpr_ros.localize.odometry import BaseOdometry
+from d2vpr_ros.localize.session import LocalizerSession, SessionOptions
 from d2vpr_ros.mapping.earth import Earth
-from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
 
 log = logging.getLogger(__name__)
 
@@ -46,24 +45,36 @@ class Gps:
 
 
 @dataclass(frozen=True, eq=False)
+class Moved:
+    """T_odom_base at a time; `anew`: it does not go on from the last one."""
+
+    stamp_ns: int
+    pose: Pose
+    anew: bool = False
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A message of a GPS receiver; None without a fix."""
+
+    fix: GpsFix | None
+
+
+@dataclass(frozen=True, eq=False)
 class Described:
     """One image of a drive as a localizer gets it.
 
     Attributes:
-        topic, camera: of its camera, and the camera's number; calibration: that camera's, None where not known.
         descriptor: (D,) float32 of unit length.
-        odometry: T_odom_base at its stamp, None where not known.
-        jumped_back: its stamp lies before those of earlier images: the belief starts anew.
+        before: what came in since the image before, in that order.
         seconds: that decoding and describing it took.
-        restriction: the places that come into question by GPS.
+        topic, camera: of its camera, and the camera's number; calibration: that camera's, None where not known.
     """
 
     frame: Frame
     descriptor: npt.NDArray[np.float32]
-    odometry: Pose | None
-    jumped_back: bool
-    seconds: dict[str, float]
-    restriction: Restriction = UNRESTRICTED
+    before: tuple[Moved | Fixed, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
     topic: str = ""
     camera: int = 0
     calibration: Calibration | None = None
@@ -127,7 +138,7 @@ def describe_drive(
     gps: Gps | None = None,
     unseeing: Collection[str] = (),
 ) -> Iterator[Described]:
-    """Every image of a drive that can be decoded, in the recorded order, with the odometry and fix known by then.
+    """Every image of a drive that can be decoded, in the recorded order, with what came in before it.
 
     Args:
         unseeing: names of cameras that are left out.
@@ -135,20 +146,21 @@ def describe_drive(
     numbers = {camera.topic: number for number, camera in enumerate(drive.cameras.values())}
     of_topic = {camera.topic: camera for camera in drive.cameras.values() if camera.name not in unseeing}
     by_odometry = BaseOdometry(drive.base_frame, drive.find_on_base)
-    motion, watches, epoch = by_odometry.motion, {topic: StampWatch() for topic in of_topic}, 0
-    said: set[str] = set()
-    fix: GpsFix | None = None
+    say = _once(f"{drive.bag.path}: odometry on {odometry_topic}: ")
+    before: list[Moved | Fixed] = []
     topics = [*of_topic, *([odometry_topic] if odometry_topic else []), *([gps.topic] if gps else [])]
     runs = drive.watches()
     for topic, recorded_ns, message in drive.bag.messages(topics):
         if topic == odometry_topic:
-            problem = by_odometry.take(message, recorded_ns / NANOSECONDS)
-            if problem and problem not in said:
-                said.add(problem)
-                log.warning("%s: odometry on %s: %s", drive.bag.path, topic, problem)
+            try:
+                pose, anew = by_odometry.read(message, recorded_ns / NANOSECONDS)
+            except ValueError as error:
+                say(str(error))
+            else:
+                before.append(Moved(stamp_ns(message.header), pose, anew))
             continue
         if gps and topic == gps.topic:
-            fix = read_fix(message) or fix
+            before.append(Fixed(read_fix(message)))
             continue
         began, camera = time.perf_counter(), of_topic[topic]
         if drive.poses is not None:  # the truth is looked up by stamps
@@ -162,34 +174,59 @@ def describe_drive(
         decoded = time.perf_counter()
         descriptor = extractor.describe([frame.rgb])[0]
         seconds = {"decode": decoded - began, "describe": time.perf_counter() - decoded}
-        jumped_back = watches[topic].jumped_back_for(frame.stamp_ns, watches.values())
-        # Where odometry began anew the motion since the last image is not known: as the node does.
-        odometry = motion.at(frame.stamp_ns) if motion.epoch == epoch else None
-        epoch = motion.epoch
-        restriction = gps.gate.restriction(fix, frame.stamp_ns, gps.earth) if gps else UNRESTRICTED
-        known = odometry, jumped_back, seconds, restriction
-        yield Described(frame, descriptor, *known, topic, numbers[topic], camera.calibration)
+        yield Described(frame, descriptor, tuple(before), seconds, topic, numbers[topic], camera.calibration)
+        before.clear()
 
 
-def ask(localizer: Localizer, image: Described) -> Estimate:
-    """What a localizer says to an image, told what camera it is from."""
-    frame = image.frame
-    localizer.use_calibration(image.calibration)
-    return localizer.match(image.descriptor, frame.stamp_ns, image.odometry, image.restriction, frame.rgb, image.camera)
+def open_session(
+    localizer: Localizer, gps: Gps | None, say: Callable[[str], object] = lambda said: None
+) -> LocalizerSession:
+    """A session as the node has one, from nothing.
 
-
-def answer_drive(localizer: Localizer, images: Iterable[Described], judge: Judge, name: str) -> Iterator[Answered]:
-    """Put the images of one drive to a localizer and judge what it says."""
+    Args:
+        say: takes what it says of its inputs.
+    """
     localizer.reset()
+    options = SessionOptions(gps.gate if gps else None)
+    cameras = len(localizer.cameras.mounts)
+    return LocalizerSession(localizer, gps.earth if gps else None, options, cameras, say)
+
+
+def ask(session: LocalizerSession, image: Described) -> Estimate:
+    """What a session says to an image, after what came in before it."""
+    for one in image.before:
+        if isinstance(one, Moved):
+            session.take_odometry(one.stamp_ns, one.pose, one.stamp_ns / NANOSECONDS, anew=one.anew)
+        else:
+            session.take_fix(one.fix)
+    session.take_calibration(image.calibration, image.camera)
+    return session.answer(image.frame, image.camera, image.descriptor)
+
+
+def answer_drive(
+    localizer: Localizer, images: Iterable[Described], judge: Judge, name: str, gps: Gps | None = None
+) -> Iterator[Answered]:
+    """Put the images of one drive to a localizer and judge what it says."""
+    session = open_session(localizer, gps, _once(f"{name}: "))
     for image in images:
-        if image.jumped_back:
-            localizer.reset()
         began = time.perf_counter()
-        estimate = ask(localizer, image)
+        estimate = ask(session, image)
         seconds = {**image.seconds, "match": time.perf_counter() - began}
         query = judge(image.frame.camera, estimate)
         query = query and replace(query, drive=name, image_topic=image.topic, seconds=seconds)
-        yield Answered(estimate, image.odometry is not None, query)
+        yield Answered(estimate, session.by_odometry, query)
+
+
+def _once(prefix: str) -> Callable[[str], None]:
+    """Logs each line once."""
+    said: set[str] = set()
+
+    def say(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            log.warning("%s%s", prefix, line)
+
+    return say
 
 
 def pictures(

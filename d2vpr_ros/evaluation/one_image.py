@@ -134,7 +134,7 @@ def match_image(
     small = shrink(rgb)
     notes = _notes(small, view, lens, groups)
     if lens is None and any(group.answer for group in groups):
-        notes = (*notes, "of a camera whose focal length is estimated the optical centre is taken for the middle")
+        notes = (*notes, "the focal length of this camera is estimated; the optical centre is assumed in the middle")
     return MatchedImage(small, view, (width, height), intrinsics, notes, found, tuple(groups))
 
 
@@ -142,14 +142,17 @@ def _lens_of_map(geometry: PlaceGeometry, rows: Sequence[int], width: int, heigh
     """The lens of the first candidate's camera that may have taken the picture, and in words where it is from."""
     lenses = [(row, lens) for row in rows if (lens := geometry.place_lens(row)) is not None]
     if not lenses:
-        return None, "the map has none that could be taken"
+        return None, "the map has no intrinsics to use"
     for row, lens in lenses:
         if lens.for_size(width, height) is not None:
             camera = geometry.map.camera_table[int(geometry.map.cameras[row])]
-            told = "" if camera.k else ", which the map's poses told"
+            told = "" if camera.k else ", estimated from the map's poses"
             return lens, f"taken from the map's camera '{one_line(camera.name)}', {_in_words(lens)}{told}"
     lens = lenses[0][1]
-    return None, f"the map's camera takes {lens.width} x {lens.height}, another shape; --camera-info tells this one's"
+    return (
+        None,
+        f"the map's camera has {lens.width} x {lens.height}, another shape; give --camera-info of this one",
+    )
 
 
 def _in_words(lens: Lens) -> str:
@@ -167,12 +170,12 @@ def _notes(small: Picture, view: View, lens: Lens | None, groups: Sequence[Group
         off = np.abs(lens.k[:2, 2] / (lens.width, lens.height) - 0.5).max()
         if off > _CENTRE:
             notes.append(
-                f"the optical centre is {off:.0%} of a side off the middle: see whether the camera matrix is for "
+                f"the optical centre is {off:.0%} of a side off the middle; check that the camera matrix is for "
                 f"pictures of {lens.width} x {lens.height}"
             )
     if groups and groups[0].answer is not None and groups[0].sighting.inliers <= _BY_CHANCE:
         notes.append(
-            f"a pose of {groups[0].sighting.inliers} inliers proves little: pictures of other places reach "
+            f"a pose of {groups[0].sighting.inliers} inliers is weak evidence: pictures of other places reach "
             f"{_BY_CHANCE} by chance"
         )
     return tuple(notes)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 
 WIDTH, MARGIN = 760.0, 24.0
-_COLOURS = {"correct": "#1b8a4b", "false": "#d0342c", "missed": "#e0a106", "silent": "#8d99a6"}
+COLOURS = {"correct": "#1b8a4b", "false": "#d0342c", "missed": "#e0a106", "silent": "#8d99a6"}
 
 
 def trajectory_svg(places: npt.NDArray[np.float64], queries: Sequence[ScoredQuery], axes: tuple[int, int]) -> str:
@@ -40,7 +40,7 @@ def trajectory_svg(places: npt.NDArray[np.float64], queries: Sequence[ScoredQuer
     track = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, truths))
     parts.append(f'<polyline points="{track}" fill="none" stroke="#5b6b7a" stroke-width="1.2"/>')
     for query, truth in posed:
-        colour = _COLOURS[query.verdict]
+        colour = COLOURS[query.verdict]
         x, y = at(truth)
         if query.answer is not None:
             answer_x, answer_y = at(query.answer.position)

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from d2vpr_ros.evaluation.page import data_uri, write_page
+from d2vpr_ros.evaluation.player import Player
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 
 HEADLINES = {
@@ -70,6 +71,7 @@ def write_report(
     unit: str,
     query_jpeg: Callable[[ScoredQuery], bytes | None],
     place_jpeg: Callable[[int], bytes | None],
+    player: Player | None = None,
 ) -> None:
     """Write the page.
 
@@ -78,6 +80,7 @@ def write_report(
         unit: of how far an answer is off: m or frames.
         query_jpeg: the picture of a query.
         place_jpeg: the picture of a place by its id.
+        player: the drive image by image; None leaves it out.
 
     Raises:
         OSError: the file cannot be written.
@@ -88,7 +91,8 @@ def write_report(
         if group.queries
     ]
     drawn = [(drawing.kind, Markup(drawing.svg), drawing.title) for drawing in drawings]  # numbers only
-    write_page(path, "report", title, lead=lead, table=table, drawings=drawn, groups=shown, facts=facts)
+    known = {"lead": lead, "table": table, "drawings": drawn, "groups": shown, "facts": facts, "player": player}
+    write_page(path, "report", title, ["player.js"] if player else [], **known)
 
 
 def spread(queries: Sequence[ScoredQuery], verdict: str, count: int) -> Group:

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from d2vpr_ros.bags.reader import open_bag
+from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.evaluation.charts import curve_svg, reliability_svg
 from d2vpr_ros.evaluation.curve import Curve, precision_recall, thinned
 from d2vpr_ros.evaluation.kidnapping import Recovery, recovery
 from d2vpr_ros.evaluation.measures import STAGES, Measures, ScoredDrive, measure
 from d2vpr_ros.evaluation.offline import pictures
+from d2vpr_ros.evaluation.player import make_player
 from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
 from d2vpr_ros.evaluation.report import Drawing, Group, Table, write_report
 from d2vpr_ros.evaluation.scoring import ScoredQuery
@@ -187,10 +189,17 @@ def _columns(query: ScoredQuery) -> dict[str, object]:
     return {name: _finite(value) for name, value in columns.items()}
 
 
-def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
-    """The page with the tables, the drawings and the worst mistakes."""
+def write_page(
+    path: Path, evaluation: Evaluation, place_map: PlaceMap, features: FeatureExtractor | None = None
+) -> None:
+    """The page with the tables, the drawings, the player and the worst mistakes.
+
+    Args:
+        features: finds the inliers that the player draws; without, there is no player.
+    """
     groups = worst(evaluation.queries)
-    shown = [query for group in groups for query in group.queries]
+    moments = [moment for drive in evaluation.drives for moment in drive.moments]
+    shown = [query for group in groups for query in group.queries] + [moment.query for moment in moments]
     jpegs = {}
     for drive in evaluation.drives:
         wanted = {(query.image_topic, query.stamp_ns) for query in shown if query.drive == drive.name}
@@ -207,18 +216,27 @@ def write_page(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
         )
         for drive in evaluation.drives
     ]
+
+    def query_jpeg(query: ScoredQuery) -> bytes | None:
+        return jpegs.get((query.drive, query.image_topic, query.stamp_ns))
+
+    player = None
+    if moments and features:
+        counts = together.frames, together.unscored_frames
+        player = make_player(moments, *counts, place_map, features, evaluation.unit, query_jpeg)
     carried = [("kidnapping", evaluation.recovery.line())] if evaluation.recovery else []
     write_report(
         path,
-        f"How well {place_map.path.name} tells where the robot is",
+        f"How well the robot is localized in {place_map.path.name}",
         f"{together.accepted} answers to {together.frames} images, {together.correct} of them right.",
         evaluation.table,
         _drawings(evaluation, place_map),
         groups,
         [*recordings, *carried, *facts(place_map).items()],
         evaluation.unit,
-        query_jpeg=lambda query: jpegs.get((query.drive, query.image_topic, query.stamp_ns)),
+        query_jpeg=query_jpeg,
         place_jpeg=lambda place_id: place_map.picture(rows[place_id]),
+        player=player,
     )
 
 
@@ -231,10 +249,10 @@ def worst(queries: Sequence[ScoredQuery]) -> list[Group]:
         return [query for query in of if (query.accepted, query.right) == (accepted, right)][:_SHOWN]
 
     return [
-        Group("False answers, the surest first", few(surest, accepted=True, right=False)),
-        Group("Wrong but not answered, the surest first", few(surest, accepted=False, right=False)),
-        Group("Right but not answered, the least sure first", few(surest[::-1], accepted=False, right=True)),
-        Group("Right answers, the furthest off first", few(furthest, accepted=True, right=True)),
+        Group("Wrong answers, highest probability first", few(surest, accepted=True, right=False)),
+        Group("Wrong and not answered, highest probability first", few(surest, accepted=False, right=False)),
+        Group("Right but not answered, lowest probability first", few(surest[::-1], accepted=False, right=True)),
+        Group("Right answers, largest error first", few(furthest, accepted=True, right=True)),
     ]
 
 

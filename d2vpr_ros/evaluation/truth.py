@@ -131,14 +131,14 @@ def _into_map(localizer: Localizer, drive: Drive) -> Pose:
     """T_map_truth, which only the earth can tell where they are not one frame already."""
     place_map = localizer.map
     if not place_map.header.metric:
-        raise UserError(f"map {place_map.path} has no metres to hold poses against; use --truth index")
+        raise UserError(f"map {place_map.path} has no metres, so poses cannot be compared; use --truth index")
     origin, other = place_map.header.origin, drive.origin
     if (origin is None) != (other is None):
         here, there = (f"in the frame '{place_map.header.frame}'", f"from {drive.pose_source}, which is GPS")
         if origin is not None:
             here, there = ("from GPS", f"from {drive.pose_source}, in the frame '{drive.frame_id}'")
         raise UserError(
-            f"{drive.bag.path}: the map's poses are {here}, the truth is {there}: how the two lie to each other is not "
-            "known; choose a truth in the map's frame with --truth-topic, or use --truth index"
+            f"{drive.bag.path}: the map's poses are {here}, the truth is {there}: the transform between the two is "
+            "unknown; choose a truth in the frame of the map with --truth-topic, or use --truth index"
         )
     return Pose.identity() if origin is None or other is None else frame_in(origin, other)

@@ -34,7 +34,7 @@ def encode_jpeg(rgb: Image, quality: int = 80) -> bytes:
 
 def decode_jpeg(jpeg: bytes) -> Image | None:
     """JPEG -> (H, W, 3) uint8 RGB, or None if it is none."""
-    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None  # raises on nothing at all
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 

@@ -50,7 +50,7 @@ def converter() -> Converter:
         reason = trial.stderr.strip().splitlines()[-1:] or [f"it ended with status {trial.returncode}"]
         log.warning("images are decoded by rosbags-image: the installed cv_bridge does not work (%s)", reason[0])
     else:
-        log.info("images are decoded by rosbags-image: there is no cv_bridge of a ROS installation")
+        log.info("images are decoded by rosbags-image: cv_bridge is not installed")
     try:
         from rosbags.image import image_to_cvimage
     except ImportError as error:

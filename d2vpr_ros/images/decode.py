@@ -79,7 +79,7 @@ def decode_compressed(data: npt.NDArray[np.uint8], image_range: Range | None = N
     if size is None:
         raise UserError(
             f"compressed image: no JPEG or PNG header in its {len(data)} bytes (they begin with {bytes(data[:8])!r}); "
-            "it is damaged, or has to be republished as JPEG, PNG or a raw image"
+            "it is damaged, or must be republished as JPEG, PNG or a raw image"
         )
     _check_size(*size, "compressed image")
     bgr: Any = cv2.imdecode(data, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if _is_deep(data) else 0))
@@ -131,7 +131,7 @@ def _decode_raw(message: Any, image_range: Range | None) -> npt.NDArray[np.uint8
         return _decode_semi_planar(message, what)
     if encoding not in PIXEL_BYTES:
         known = ", ".join([*PIXEL_BYTES, *SEMI_PLANAR])
-        raise UserError(f"{what}: not an encoding of pictures; publish one of {known}")
+        raise UserError(f"{what}: unknown image encoding; publish one of {known}")
     row = width * PIXEL_BYTES[encoding]
     step = int(message.step) or row  # some drivers leave it 0
     data = np.frombuffer(message.data, np.uint8)
@@ -171,7 +171,7 @@ def _decode_semi_planar(message: Any, what: str) -> npt.NDArray[np.uint8]:
     width, height, step = int(message.width), int(message.height), int(message.step) or int(message.width)
     lines, data = height * 3 // 2, np.frombuffer(message.data, np.uint8)
     if width % 2 or height % 2:
-        raise UserError(f"{what}: {width} x {height} is not even, which it has to be; check the camera driver")
+        raise UserError(f"{what}: {width} x {height} must be even; check the camera driver")
     if step < width or len(data) < step * (lines - 1) + width:
         raise UserError(
             f"{what}: {width} x {height} needs {lines} rows of {width} bytes, but there are {len(data)} bytes with a "

@@ -55,7 +55,7 @@ def stretched(values: npt.NDArray[np.uint16], image_range: Range | None, what: s
         if levels < _FEWEST:
             raise UserError(
                 f"{what}: its values go from {low} to {high} of 65535, which leaves {max(1, round(levels))} of 256 "
-                f"grey levels; {cure}, which the map keeps for the robot, or publish mono8"
+                f"grey levels; {cure} (the map stores it for the robot), or publish mono8"
             )
         if levels < _FEW:
             _say_few(what, cure)

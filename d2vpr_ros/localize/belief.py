@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from d2vpr_ros.localize.change_test import unknown
+
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
@@ -58,6 +60,7 @@ class Belief:
         offsets: (A, 3) metres in the map, from the place to where the robot would be.
         fit: (A,) summed standardised similarity along each state's best way, older images counting less.
         images: (A,) the number of images it is the sum of.
+        chances: (A, 6) that the robot has left the way since, or is on it with each quality (`change_test`).
         speeds: (A, 3) metres a second in the map along each state's best way, NaN where not known.
         rest: log mass of all other places together.
         off_map: log mass of being somewhere else.
@@ -68,6 +71,7 @@ class Belief:
     offsets: Array
     fit: Array
     images: Array
+    chances: Array
     speeds: Array
     rest: float
     off_map: float
@@ -77,7 +81,7 @@ class Belief:
         """Half on the map, anywhere; half off it."""
         nothing, vectors = np.empty(0), np.empty((0, 3))
         half = float(np.log(0.5))
-        return Belief(np.empty(0, np.int64), nothing, vectors, nothing, nothing, vectors, half, half)
+        return Belief(np.empty(0, np.int64), nothing, vectors, nothing, nothing, unknown(0), vectors, half, half)
 
     @property
     def mean_fit(self) -> Array:

@@ -62,8 +62,8 @@ class Calibration:
 
 
 def share(standing: Standing) -> float:
-    """The answer's mass against that of the heaviest place elsewhere, 0 to 1."""
-    return standing.mass / max(standing.mass + standing.rival, 1e-300)
+    """The answer's mass against that of the heaviest place elsewhere, as far as the robot has not left its way."""
+    return standing.mass / max(standing.mass + standing.rival, 1e-300) * (1 - standing.left)
 
 
 @dataclass(frozen=True)

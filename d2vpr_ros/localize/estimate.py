@@ -73,7 +73,9 @@ class Estimate:
             its there.
         carried: the newest images speak for another place than the earlier ones and the motion, and are believed.
         far_fix_m: metres from the GPS fix to the nearest place of the map, where that is so far that images decide
-            (`gps_gate.heeded`); None where the fix counts, or there is none.
+            (`gps.heeded`); None where the fix counts, or there is none.
+        anew: with a pose, that it does not go on from the answer before: it is the first, the robot was lost or carried
+            in between, time or the odometry began anew, or the motion leads elsewhere. Known to a session.
     """
 
     stamp_ns: int
@@ -88,6 +90,7 @@ class Estimate:
     camera: int = 0
     carried: bool = False
     far_fix_m: float | None = None
+    anew: bool = False
 
     @property
     def is_finite(self) -> bool:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from d2vpr_ros.localize.agreement import LEAST, MOST, Agreement, Compared
 from d2vpr_ros.localize.calibration import Calibrations
+from d2vpr_ros.localize.change_test import LOST
 from d2vpr_ros.localize.decision import decide
 from d2vpr_ros.localize.estimate import RejectReason
-from d2vpr_ros.localize.gps_gate import chance
+from d2vpr_ros.localize.gps import chance
 from d2vpr_ros.localize.options import LocalizerOptions, Verify
 from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.mapping import PlaceMap
@@ -26,12 +27,14 @@ class Judgement:
     probability: of the answer.
     reason: why it does not count, NONE if it does.
     agreement: of the pictures along the way, and `compared`, the newest of them; None where they were not compared.
+    holds: the robot stays localized though the newest images are too poor to answer, as with someone before the camera.
     """
 
     probability: float
     reason: RejectReason
     agreement: float | None = None
     compared: Compared | None = None
+    holds: bool = False
 
 
 class Judge:
@@ -96,4 +99,5 @@ class Judge:
             else:
                 probability = min(alone, best) if hopeless else max(alone, worst)
         reason = decide(probability, standing, acceptance, localized=localized, sequence=sequence, alone=alone)
-        return Judgement(probability, reason, agreement, None if agreement is None else self.agreement.last)
+        still = localized and standing.left < LOST and probability >= (1 - standing.left) * acceptance.needed(True)
+        return Judgement(probability, reason, agreement, None if agreement is None else self.agreement.last, still)

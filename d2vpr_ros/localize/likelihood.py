@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-_QUALITIES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+QUALITIES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+"""Of an image at its own place: 1 under the map's own light, 0 if nothing can be recognised."""
+
 _SOFT_FROM, _SOFT_SLOPE = 8.0, 0.25  # standard deviations
 _SCALES = (1.0, 8.0)
 _PAIRS, _SAMPLE = 500, 1000
@@ -88,7 +90,7 @@ class Likelihood:
 
     def log_ratio(self, scores: Array) -> Array:
         """(...) standardised similarities -> log of p(score | there) / p(score | not there)."""
-        means = _QUALITIES * self.scale
+        means = QUALITIES * self.scale
         terms = means * np.asarray(scores, np.float64)[..., None] - means**2 / 2
         ratio: Array = np.logaddexp.reduce(terms, axis=-1) - np.log(len(means))
         return ratio

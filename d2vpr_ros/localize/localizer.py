@@ -18,10 +18,11 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize.agreement import Compared
 from d2vpr_ros.localize.cameras import Cameras
+from d2vpr_ros.localize.change_test import LOST
 from d2vpr_ros.localize.covariance import answer_covariance, of_place
 from d2vpr_ros.localize.doubt import Doubt
 from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
-from d2vpr_ros.localize.gps_gate import chance, heeded
+from d2vpr_ros.localize.gps import chance, heeded
 from d2vpr_ros.localize.judge import Judge, Judgement
 from d2vpr_ros.localize.likelihood import Background, Likelihood
 from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions
@@ -210,12 +211,15 @@ class Localizer:
             by_fix = chance(fix, standing.position)
             reason = RejectReason.MOTION_CONTRADICTS if by_fix == 1 else RejectReason.GPS_CONTRADICTS
             judged = Judgement(judged.probability * objection.chance * by_fix, reason)
-        self._localized = judged.reason is RejectReason.NONE
+        accepted = judged.reason is RejectReason.NONE
+        self._localized = accepted or judged.holds
+        if was_localized and not self._localized and standing.left >= LOST:
+            self._restart.leave()
         answer = Estimate(
             stamp_ns,
             State.LOST if judged.reason in _NO_IDEA else State.CANDIDATE,
             judged.reason,
-            self._matches(standing, descriptor, judged.compared),
+            self._matches(standing, descriptor, judged.compared, accepted),
             judged.probability,
             standing,
             judged.agreement,
@@ -223,7 +227,7 @@ class Localizer:
             carried=carried,
             far_fix_m=far_fix_m,
         )
-        if not self._localized:
+        if not accepted:
             return answer
         if not self.map.header.metric:
             return replace(answer, reject_reason=RejectReason.NO_METRES)
@@ -247,7 +251,7 @@ class Localizer:
         return self.map.camera_pose(compared.row).rotation * compared.rotation * mount.rotation.inv()
 
     def _matches(
-        self, standing: Standing, descriptor: npt.NDArray[np.float32], compared: Compared | None
+        self, standing: Standing, descriptor: npt.NDArray[np.float32], compared: Compared | None, accepted: bool
     ) -> tuple[Match, ...]:
         shown = standing.ranked[:_PUBLISHED]
         similar = self.map.descriptors[shown] @ descriptor
@@ -257,7 +261,7 @@ class Localizer:
                 int(row),
                 float(similarity),
                 float(belief),
-                self._localized and rank == 0,
+                accepted and rank == 0,
                 compared.inliers if compared is not None and compared.row == row else 0,
             )
             for rank, (row, similarity, belief) in enumerate(zip(shown, similar, standing.beliefs, strict=False))

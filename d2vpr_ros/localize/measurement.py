@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from d2vpr_ros.localize.belief import Belief, Places, normalised
-from d2vpr_ros.localize.gps_gate import log_likelihood
+from d2vpr_ros.localize.change_test import follow, unknown
+from d2vpr_ros.localize.gps import log_likelihood
 from d2vpr_ros.localize.likelihood import Likelihood
 from d2vpr_ros.mapping.restriction import Region
 
@@ -30,12 +31,16 @@ class Evidence:
         belief: with a state for every place that the image resembles.
         log_ratio: (A,) log likelihood ratio of each state against being off the map; others: of any other place.
         similar: (A,) standardised similarity that each state got.
+        scale: of the map's likelihood; by_odometry, unmoved: as `change_test.follow` has them.
     """
 
     belief: Belief
     log_ratio: Array
     others: float
     similar: Array
+    scale: float
+    by_odometry: bool
+    unmoved: float = 0.0
 
 
 def look(
@@ -46,12 +51,16 @@ def look(
     likelihood: Likelihood,
     shared: bool,
     fix: Region | None = None,
+    *,
+    by_odometry: bool = False,
+    unmoved: float = 0.0,
 ) -> Evidence:
     """What an image says.
 
     Args:
         candidates: (C,) rows of the places most like the image, and their standardised similarities `scores` (C,).
         shared: whether a state also takes candidates near where its robot is, not only its own place.
+        by_odometry, unmoved: as `change_test.follow` has them.
         fix: where a receiver says the robot is. It says nothing of the places that share the rest: they lie about it
             as well as elsewhere.
     """
@@ -63,14 +72,14 @@ def look(
     log_ratio[heard] = likelihood.log_ratio(similar[heard])
     if fix is not None:
         log_ratio = log_ratio + log_likelihood(fix, places.positions[wide.rows] + wide.offsets)
-    return Evidence(wide, log_ratio, others, similar)
+    return Evidence(wide, log_ratio, others, similar, likelihood.scale, by_odometry, unmoved)
 
 
 def without_image(belief: Belief, places: Places, fix: Region) -> Evidence:
     """What a fix says about which there are no places: all are as far off as they are, none resembles anything."""
     of_states = log_likelihood(fix, places.positions[belief.rows] + belief.offsets)
     nearest = float(log_likelihood(fix, places.positions).max())
-    return Evidence(belief, of_states, nearest, np.zeros(len(belief.rows)))
+    return Evidence(belief, of_states, nearest, np.zeros(len(belief.rows)), 0.0, True)
 
 
 def weigh(evidence: Evidence, weight: float, new: float) -> Belief:
@@ -86,6 +95,14 @@ def weigh(evidence: Evidence, weight: float, new: float) -> Belief:
         log_mass=before.log_mass + weight * evidence.log_ratio,
         fit=before.fit + new * evidence.similar,
         images=before.images + new,
+        chances=follow(
+            before.chances,
+            evidence.similar,
+            evidence.scale,
+            new,
+            by_odometry=evidence.by_odometry,
+            unmoved=evidence.unmoved,
+        ),
         rest=float(before.rest + weight * evidence.others),
     )
     return normalised(_pruned(after))
@@ -108,6 +125,7 @@ def _widened(belief: Belief, count: int, candidates: Rows) -> Belief:
         np.concatenate([belief.offsets, np.zeros((len(added), 3))]),
         fit,
         images,
+        np.concatenate([belief.chances, unknown(len(added))]),
         np.concatenate([belief.speeds, np.full((len(added), 3), np.nan)]),
         float(each + np.log(others)) if others > 0 else -np.inf,
         belief.off_map,
@@ -161,6 +179,7 @@ def _keeping(belief: Belief, kept: npt.NDArray[np.bool_]) -> Belief:
         belief.offsets.take(which, axis=0),
         belief.fit.take(which),
         belief.images.take(which),
+        belief.chances.take(which, axis=0),
         belief.speeds.take(which, axis=0),
         float(np.logaddexp(belief.rest, np.logaddexp.reduce(belief.log_mass[~kept]))),
         belief.off_map,

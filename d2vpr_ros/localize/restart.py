@@ -32,6 +32,11 @@ class Restart:
         self._known: bool | None = None
         self._since: float | None = None
         self._fit = 0.0
+        self._left = False
+
+    def leave(self) -> None:
+        """The newest images say that the robot left the way that was its answer: what they fit later begins anew."""
+        self._since, self._fit, self._left = 0.0, 0.0, True
 
     def begin(self, *, known: bool, localized: bool) -> None:
         """Before an image is looked at.
@@ -43,7 +48,7 @@ class Restart:
         self.now = self._known is not None and self._known != known
         self._known = known
         if localized:
-            self._since, self._fit = 0.0 if self.now else None, 0.0
+            self._since, self._fit, self._left = 0.0 if self.now else None, 0.0, False
 
     def count(self, standing: Standing) -> None:
         """Take an image into account that the belief was updated with."""
@@ -54,7 +59,7 @@ class Restart:
 
     def odds(self, standing: Standing) -> float:
         """Of being on the map against being off it, beside what its images say; 1 where nothing else is known."""
-        if self._since is None or self._since > _LONGEST or self._is_older(standing, self._since):
+        if self._since is None or self._left or self._since > _LONGEST or self._is_older(standing, self._since):
             return 1.0
         return _STAYS
 
@@ -63,7 +68,8 @@ class Restart:
         if self._since is None or not self._is_older(standing, self._since):
             return standing
         since = self._fit / self._since if self._since else standing.similar
-        return replace(standing, fit=min(standing.fit, since))
+        images = min(standing.images, self._since) if self._left else standing.images
+        return replace(standing, fit=min(standing.fit, since), images=images)
 
     @staticmethod
     def _is_older(standing: Standing, since: float) -> bool:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.belief import Belief, Places
+from d2vpr_ros.localize.change_test import has_left
 from d2vpr_ros.localize.likelihood import Likelihood, softened
 from d2vpr_ros.localize.measurement import Evidence, look, weigh, without_image, without_light
 from d2vpr_ros.localize.transition import SHORTEST_S, coast, move
@@ -61,6 +62,7 @@ class Standing:
         similar: of this image to the best place; new: how much of an image it is, 0 to 1.
         position: (3,) of the base, mean over the nearest of the neighbourhood.
         scatter: (3, 3) of the whole neighbourhood's mass around it, metres squared.
+        left: chance that the robot has left the way of these images, by the newest of them (`change_test`).
     """
 
     ranked: Rows
@@ -75,6 +77,7 @@ class Standing:
     new: float
     position: Array
     scatter: Array
+    left: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +89,14 @@ class _Step:
         weight: of the image as evidence to remember.
         new: how much of an image it is for the history, 0 to 1.
         counts: whether anything of it is remembered.
+        unmoved: as `change_test.follow` has it.
     """
 
     belief: Belief
     weight: float
     new: float
     counts: bool = True
+    unmoved: float = 0.0
 
 
 class Tracker:
@@ -141,8 +146,10 @@ class Tracker:
         step = self._step(image)
         scores = softened(image.scores) if self._sequence else image.scores
         evidence = look(
-            step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence, image.fix
-        )
+            step.belief, self._places, image.candidates, scores, self._likelihood, self._sequence, image.fix,
+            by_odometry=image.odometry is not None,
+            unmoved=step.unmoved,
+        )  # fmt: skip
         weight = _WEIGHT if image.odometry is not None and self._sequence else 1.0  # for this answer
         shown = weigh(evidence, weight, step.new)
         # Remembered is only what is new, or a robot at a standstill would talk itself into certainty.
@@ -185,7 +192,8 @@ class Tracker:
             return _Step(self.belief, 0.0, 0.0, counts=False)
         # Pictures of nothing differ, too, but all resemble the same place: such ones are no more than one image.
         other = last.candidates[:1].tolist() != image.candidates[:1].tolist()
-        return _Step(coast(self.belief, self._places, seconds, fastest_mps), _WEIGHT_BY_SIGHT, float(other))
+        belief = coast(self.belief, self._places, seconds, fastest_mps)
+        return _Step(belief, _WEIGHT_BY_SIGHT, float(other), unmoved=0.0 if other else min(change, 1.0))
 
     def _standing(self, belief: Belief, evidence: Evidence, new: float) -> Standing:
         places, order = self._places, np.argsort(-belief.log_mass, kind="stable")
@@ -211,6 +219,7 @@ class Tracker:
             off_map=float(np.exp(belief.off_map)),
             fit=float(belief.mean_fit[order[0]]),
             images=float(belief.images[order[0]]),
+            left=has_left(float(belief.chances[order[0], 0]), by_odometry=evidence.by_odometry),
             similar=float(evidence.similar[evidence.belief.rows == rows[0]][0]),
             new=new,
             position=position,

@@ -10,6 +10,7 @@ from scipy.special import chdtr
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Places
+from d2vpr_ros.localize.change_test import run_out
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -39,7 +40,7 @@ class Flows:
     Attributes:
         sources: (F,) the states; targets: (F,) rows of the places.
         log_shares: (F,) logarithms of the shares; each state's add up to about one, negligible ones are left out.
-        left: (A,) share that leaves the map first.
+        left: (A,) share that leaves the map first: at least _LEAVES, more where the places run out.
         offsets: (F, 3) metres from each place to where the robot would be.
         speeds: (F, 3) metres a second it would have; NaN where not known.
     """
@@ -81,7 +82,7 @@ def move(belief: Belief, places: Places, step: Pose, moved: float, deviation_m: 
     along = (ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)).take(source, axis=0)
     ahead = np.einsum("fi,fi->f", away, along)[:, None] * along
     kept = (1 - _PULLED * moved) * ahead + (1 - _PULLED_ASIDE * moved) * (away - ahead)
-    offsets = np.clip(kept, -places.spacing_m, places.spacing_m)
+    offsets = _held(kept, away, gaps.take(source, axis=0), places.spacing_m)
     unknown = np.full_like(offsets, np.nan)
     flows = Flows(source, target, shares[source, nth], _left(distances, moved), offsets, unknown)
     return _carried(belief, flows, moved)
@@ -114,10 +115,13 @@ def coast(belief: Belief, places: Places, seconds: float, top_speed_mps: float) 
     goes_on = (nth < steady.shape[1])[:, None]
     start, way, there = here[source], ways[source], places.positions[target]
     away = start + way - there
-    speeds = np.where(goes_on, way - _HEEDED * away, there - start) / seconds
+    held = _held((1 - _HEEDED) * away, away, gaps[source], places.spacing_m)
+    speeds = np.where(goes_on, way - away + held, there - start) / seconds
     speeds *= np.minimum(1.0, top_speed_mps / np.maximum(np.linalg.norm(speeds, axis=1, keepdims=True), 1e-9))
-    offsets = np.clip(np.where(goes_on, (1 - _HEEDED) * away, 0.0), -places.spacing_m, places.spacing_m)
-    flows = Flows(source, target, shares[source, nth], _left(freely, 1.0), offsets, speeds)
+    offsets = np.where(goes_on, held, 0.0)
+    altering = np.where(known[:, 0], _ALTERS, 1.0)
+    left = (1 - altering) * _left(steadily, 1.0) + altering * _left(freely, 1.0)
+    flows = Flows(source, target, shares[source, nth], left, offsets, speeds)
     return _carried(belief, flows, 1.0)
 
 
@@ -126,6 +130,21 @@ def _nearest(places: Places, positions: Array, count: int) -> tuple[Array, Rows]
     count = min(count, len(places))
     gaps, reached = places.tree.query(positions, k=count)
     return gaps.reshape(-1, count), reached.reshape(-1, count)
+
+
+def _held(kept: Array, away: Array, gaps: Array, spacing_m: float) -> Array:
+    """(F, 3) metres from the place to the robot after the images had their say: at most a spacing.
+
+    Where the places run out nothing holds the robot back at the last of them, and it goes on as it moved: all of the
+    way where the nearest place is a spacing off, none where it is half of that.
+
+    Args:
+        kept: (F, 3) what is left of `away`, the way from the place to where the motion leads.
+        gaps: (F, K) metres from there to the nearest places.
+    """
+    at_place = np.clip(2 - 2 * gaps.min(axis=1, keepdims=True) / spacing_m, 0.0, 1.0)
+    held: Array = at_place * np.clip(kept, -spacing_m, spacing_m) + (1 - at_place) * away
+    return held
 
 
 def _shares(distances: Array) -> Array:
@@ -176,5 +195,7 @@ def _carried(belief: Belief, flows: Flows, moved: float) -> Belief:
     stays = belief.off_map + np.log1p(-_RETURNS * moved)
     off_map = np.logaddexp.reduce(np.append(leaving, [stays, belief.rest + leaves]))
     rest = np.logaddexp(belief.rest + np.log1p(-_LEAVES * moved), belief.off_map + returns)
-    fit, images = belief.fit[source[best]] * remembered, belief.images[source[best]] * remembered
-    return Belief(target[first], log_mass, offsets, fit, images, speed[best], float(rest), float(off_map))
+    way = source[best]
+    chances = run_out(belief.chances[way], (flows.left - _LEAVES * moved).clip(0.0)[way])
+    fit, images = belief.fit[way] * remembered, belief.images[way] * remembered
+    return Belief(target[first], log_mass, offsets, fit, images, chances, speed[best], float(rest), float(off_map))

@@ -89,8 +89,8 @@ def align(place_map: PlaceMap, other: PlaceMap) -> Alignment:
     if reason:
         found = f" ({alignment})" if alignment else ""
         raise UserError(
-            f"{other.path} cannot be aligned with {place_map.path}: {reason}{found}; drive where the map has been, "
-            "in like light, or state how the frames lie with --transform"
+            f"{other.path} cannot be aligned with {place_map.path}: {reason}{found}; drive more of the mapped route in "
+            "similar light, or give --transform"
         )
     assert alignment is not None
     return alignment
@@ -100,16 +100,13 @@ def doubt(alignment: Alignment | None, spacing_m: float) -> str:
     """Why an alignment is not to be relied on; empty if it is."""
     if alignment is None or len(alignment.pairs) < LEAST_MATCHES:
         count = 0 if alignment is None else len(alignment.pairs)
-        return f"only {count} place matches agree, at least {LEAST_MATCHES} have to"
+        return f"only {count} place matches agree, at least {LEAST_MATCHES} are needed"
     if alignment.way_m < LEAST_WAY_SPACINGS * spacing_m:
-        return (
-            f"the matches that agree lie along {alignment.way_m:.0f} m, they have to along "
-            f"{LEAST_WAY_SPACINGS * spacing_m:.0f} m"
-        )
+        return f"the matches that agree cover {alignment.way_m:.0f} m, at least {LEAST_WAY_SPACINGS * spacing_m:.0f} m"
     if alignment.agreeing < LEAST_AGREEING:
-        return f"{alignment.agreeing:.0%} of the matches in the common part agree, {LEAST_AGREEING:.0%} have to"
+        return f"{alignment.agreeing:.0%} of the matches in the common part agree, {LEAST_AGREEING:.0%} are needed"
     if alignment.rival > MOST_RIVAL:
-        return f"another way to lay them fits nearly as well (to {alignment.rival:.0%}), so parts of the map look alike"
+        return f"a second transform fits nearly as well (to {alignment.rival:.0%}), so parts of the map look alike"
     return ""
 
 

@@ -96,7 +96,8 @@ def _is_built(waiting: Path, session: Session) -> bool:
 
 def _held(place_map: PlaceMap, session: Session) -> str:
     if session.complete:
-        return f"map {place_map.path} holds all of {session.name} already"
+        return f"map {place_map.path} already holds all of {session.name}"
     return (
-        f"map {place_map.path} holds a part of {session.name}, from an interrupted build; run that again to complete it"
+        f"map {place_map.path} holds a part of {session.name}, from an interrupted build; run that build again to "
+        "complete it"
     )

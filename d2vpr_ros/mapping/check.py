@@ -15,8 +15,9 @@ from d2vpr_ros.bags.gps import is_jump, is_null_island
 from d2vpr_ros.mapping.check_row import Context, StoredPlace, camera_problems, place_problems, session_problems
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import MapHeader
+from d2vpr_ros.mapping.landmark_table import blob_problem, has_landmarks, read_blob, stored_note
 from d2vpr_ros.mapping.place_map import MAX_JPEG, read_header
-from d2vpr_ros.mapping.schema import APPLICATION_ID, CARTESIAN, TABLES, USER_VERSION, WGS84
+from d2vpr_ros.mapping.schema import APPLICATION_ID, CARTESIAN, LANDMARKS_TABLE, TABLES, USER_VERSION, WGS84
 from d2vpr_ros.mapping.store import open_writable
 
 _CHUNK = 500
@@ -96,6 +97,8 @@ def check_map(
         readable("places", rows())
         readable("places", _impossible_places(connection, header))
         readable("descriptors or pictures", _strays(connection))
+        if has_landmarks(connection):
+            readable("landmarks", _landmarks(connection))
         if not places:
             report(Problem("the map holds no places"))
     return Checked(places, pictures)
@@ -132,13 +135,15 @@ def _schema(connection: sqlite3.Connection) -> Iterator[Problem]:
     """Tables are as they are made, and nothing is there that would act when the map is written."""
     with closing(sqlite3.connect(":memory:")) as fresh:
         fresh.executescript(TABLES)
+        if has_landmarks(connection):
+            fresh.execute(LANDMARKS_TABLE)
         expected = _definitions(fresh)
     found = _definitions(connection)
     for name, definition in expected.items():
         if found.get(name) != definition:
             yield Problem(f"table {name} is {'not as it should be' if name in found else 'missing'}")
     for kind, name in connection.execute("SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view')"):
-        yield Problem(f"the {kind} {name!r} is not d2vpr's: it acts on whoever adds places")
+        yield Problem(f"the {kind} {name!r} is not part of a d2vpr map and may change added places")
 
 
 def _definitions(connection: sqlite3.Connection) -> Mapping[str, str]:
@@ -172,7 +177,7 @@ def _extent(connection: sqlite3.Connection, header: MapHeader) -> Iterator[Probl
     ).fetchone()
     true = connection.execute(f"SELECT min({x}), min({y}), max({x}), max({y}) FROM places").fetchone()
     if row and None not in row and row != true:
-        yield Problem(f"gpkg_contents says that places reach over {row}, and they do over {true}")
+        yield Problem(f"gpkg_contents gives the extent {row}, the places have {true}")
 
 
 def _sessions_and_cameras(connection: sqlite3.Connection, context: Context) -> Iterator[Problem]:
@@ -195,7 +200,7 @@ def _impossible_places(connection: sqlite3.Connection, header: MapHeader) -> Ite
     """Frames and steps that a broken receiver or a SLAM system that failed leaves behind."""
     cure = "build the map again: impossible fixes are left out now"
     if header.origin is not None and is_null_island(header.origin.latitude, header.origin.longitude):
-        yield Problem(f"the map's frame stands at 0 N 0 E, where receivers are that have no fix; {cure}")
+        yield Problem(f"the origin of the map is 0 N 0 E, sent by receivers without a fix; {cure}")
     if not header.metric:
         return
     rows = connection.execute("SELECT id, session, camera, stamp_ns, x, y, z FROM places ORDER BY session, camera, id")
@@ -204,12 +209,21 @@ def _impossible_places(connection: sqlite3.Connection, header: MapHeader) -> Ite
         if before is not None and row[1:3] == before[1:3] and all(isinstance(v, int | float) for v in row + before):
             metres, seconds = math.dist(before[4:], row[4:]), (row[3] - before[3]) * 1e-9
             if metres < _FARTHEST_M and is_jump(metres, seconds):  # what is no pose at all is said elsewhere
-                text = f"is {metres:.0f} m from place {before[0]}, {abs(seconds):.2f} s later: no vehicle is so fast"
+                text = f"is {metres:.0f} m from place {before[0]}, {abs(seconds):.2f} s later: too fast for a vehicle"
                 yield Problem(f"{text}; {cure}" if header.origin else text, int(row[0]))
         before = row
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:
-    for table in ("descriptors", "pictures"):
+    tables = ("descriptors", "pictures", *(("landmarks",) if has_landmarks(connection) else ()))
+    for table in tables:
         rows = connection.execute(f"SELECT place FROM {table} WHERE place NOT IN (SELECT id FROM places)")
         yield from (Problem(f"{table} has a row for it, but the place is missing", int(place)) for (place,) in rows)
+
+
+def _landmarks(connection: sqlite3.Connection) -> Iterator[Problem]:
+    if not stored_note(connection):
+        yield Problem("d2vpr_meta does not say what its landmarks were made with")
+    for (number,) in connection.execute("SELECT place FROM landmarks ORDER BY place").fetchall():
+        if text := blob_problem(read_blob(connection, number)):
+            yield Problem(text, int(number))

@@ -149,9 +149,9 @@ def _geography_problems(place: StoredPlace, header: MapHeader) -> Iterator[str]:
     geo = (place.latitude, place.longitude)
     known = not np.isnan(_numbers(geo, 2)).any()
     if geo != (None, None) and not (known and abs(place.latitude) <= 90 and abs(place.longitude) <= 180):
-        yield f"its latitude and longitude {geo} are nowhere on the earth"
+        yield f"its latitude and longitude {geo} are not on the earth"
     elif known and is_null_island(place.latitude, place.longitude):
-        yield f"its latitude and longitude {geo} are what receivers send that have no fix"
+        yield f"its latitude and longitude {geo} are sent by receivers without a fix"
     if place.altitude is not None and np.isnan(_numbers((place.altitude,), 1)).any():
         yield f"its altitude {place.altitude!r} is no number"
     if not header.geo_tagged:

@@ -32,6 +32,6 @@ class BuildCounts:
         """Such as `212 places from 302 images; left out: 80 too close to the last place, 10 blurred`."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.most_common())
         more = "more " if self.earlier else ""
-        behind = f", behind {self.earlier} that an interrupted run had seen" if self.earlier else ""
+        behind = f", after {self.earlier} of an interrupted run" if self.earlier else ""
         images = self.places + self.left_out.total()
         return f"{self.places} {more}places from {images} images{behind}; left out: {reasons or 'none'}"

@@ -37,7 +37,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
             bytes or numbers that make no sense.
     """
     if path.is_dir():
-        raise UserError(f"map {path} is a folder; expected a file such as d2vpr map build BAG -o NAME.d2map writes")
+        raise UserError(f"map {path} is a folder; expected a file of d2vpr map build BAG -o NAME.d2map")
     if not path.is_file():
         raise UserError(f"map {path} does not exist; build one with: d2vpr map build BAG -o {path.name}")
     options = "mode=ro"
@@ -46,14 +46,14 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
         log_file = path.with_name(path.name + "-wal")
         if log_file.exists() and log_file.stat().st_size:
             raise UserError(
-                f"map {path} was not closed by its writer and lies where it cannot be repaired; copy it together with "
-                f"{log_file.name} to a folder you can write to and run there: d2vpr map check {path.name}"
+                f"map {path} was not closed by its writer and its folder gives no write permission; copy it and "
+                f"{log_file.name} to a folder with write permission and run there: d2vpr map check {path.name}"
             )
         options += "&immutable=1"
     try:
         connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{options}", uri=True)
     except sqlite3.OperationalError as error:
-        raise UserError(f"map {path} cannot be opened ({error}); check that you may read it") from None
+        raise UserError(f"map {path} cannot be opened ({error}); check its permissions") from None
     try:
         connection.execute("PRAGMA trusted_schema=OFF")
         yield connection
@@ -67,5 +67,5 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _way_out(path: Path) -> str:
     if not os.access(path, os.R_OK):
-        return "you may not read the file"
-    return "if a builder writes to it, wait for that; else restore a copy or build it again"
+        return "no read permission"
+    return "if a builder writes to it, wait until it has finished; else restore a copy or build it again"

@@ -53,8 +53,8 @@ def write_geojson(place_map: PlaceMap, rows: Rows, path: Path, of_base: bool) ->
     """
     if not place_map.header.geo_tagged:
         raise UserError(
-            f"map {place_map.path} is not geo-tagged, and GeoJSON has only latitudes and longitudes; "
-            "take --format csv or tum, or gpkg for QGIS"
+            f"map {place_map.path} has no latitude and longitude, which GeoJSON needs; use --format csv or tum, or "
+            "gpkg for QGIS"
         )
     collection = {"type": "FeatureCollection", "features": [_feature(place_map, int(row), of_base) for row in rows]}
     with path.open("w", encoding="utf-8") as file:
@@ -83,7 +83,7 @@ def write_tum(place_map: PlaceMap, rows: Rows, path: Path, of_base: bool) -> Non
         UserError: the map has no metres, or these are places of several sessions or cameras.
     """
     if not place_map.header.metric:
-        raise UserError(f"map {place_map.path} has no metres, so no trajectory; take --format csv")
+        raise UserError(f"map {place_map.path} has no metres, so no trajectory; use --format csv")
     sessions, cameras = (np.unique(keys[rows]) for keys in (place_map.sessions, place_map.cameras))
     if len(cameras) > 1:  # each is of one session
         several = "--session" if len(sessions) > 1 else "--camera"
@@ -92,7 +92,7 @@ def write_tum(place_map: PlaceMap, rows: Rows, path: Path, of_base: bool) -> Non
             if len(sessions) > 1
             else [repr(place_map.camera_table[int(key)].name) for key in cameras]
         )
-        raise UserError(f"a TUM file is one trajectory; choose by {several}, one of {_few(names)}")
+        raise UserError(f"a TUM file is one trajectory; choose with {several} one of {_few(names)}")
     with path.open("w", encoding="utf-8") as file:
         for row in map(int, rows[np.argsort(place_map.stamps_ns[rows], kind="stable")]):
             numbers = " ".join(map(repr, _pose(place_map, row, of_base).numbers))

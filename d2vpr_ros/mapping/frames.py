@@ -40,9 +40,9 @@ def check_frames(header: MapHeader, other: MapHeader, named: str, frames: Frames
     """
     if header.image_range != other.image_range:
         ranges = " and ".join("{} to {}".format(*each.image_range or WHOLE_RANGE) for each in (header, other))
-        raise UserError(f"{named}: 16-bit pictures were stretched from {ranges}; build both with one --image-range")
+        raise UserError(f"{named}: 16-bit images have the ranges {ranges}; build both with one --image-range")
     if header.metric != other.metric:
-        raise UserError(f"{named}: one has places in metres, the other is a sequence without; build both alike")
+        raise UserError(f"{named}: one has places in metres, the other is a sequence map; build both alike")
     if not header.metric:
         if frames is not None:
             raise UserError(f"{named}: sequences without metres have no frames to join; leave the option out")
@@ -50,23 +50,23 @@ def check_frames(header: MapHeader, other: MapHeader, named: str, frames: Frames
         if header.frame != other.frame:
             raise UserError(
                 f"{named}: --same-frame, but the poses are in '{header.frame}' and in '{other.frame}'; "
-                "state how these lie with --transform, or find it with --align"
+                "give the transform with --transform, or compute it with --align"
             )
         if header.frame == ODOMETRY_FRAME:
             raise UserError(
-                f"{named}: --same-frame, but both poses are in '{ODOMETRY_FRAME}', which starts at its own zero in "
-                "every drive (REP-105); find how they lie with --align, or state it with --transform"
+                f"{named}: --same-frame, but both poses are in '{ODOMETRY_FRAME}', which has another origin in every "
+                "drive (REP-105); compute the transform with --align, or give it with --transform"
             )
         if header.origin and other.origin and header.origin != other.origin:
             raise UserError(
-                f"{named}: --same-frame, but their frames stand at different points of the earth; leave it out and "
-                "they are joined through WGS-84"
+                f"{named}: --same-frame, but their origins are different points of the earth; leave --same-frame out, "
+                "then they are joined through WGS-84"
             )
     elif frames is None and not (header.origin and other.origin):
         raise UserError(
-            f"{named}: how their frames lie is not known. There are four ways: poses of both from GPS (WGS-84, then no "
-            "option is needed), --same-frame (both have poses of one SLAM map), --transform X Y Z QX QY QZ QW (that of "
-            "the second in the frame of the first), --align (found from places that look alike)"
+            f"{named}: the transform between their frames is unknown. Four ways: poses of both from GPS (WGS-84, no "
+            "option needed), --same-frame (both have poses in one SLAM map), --transform X Y Z QX QY QZ QW (pose of "
+            "the second frame in the first), --align (computed from places that look alike)"
         )
 
 
@@ -90,8 +90,8 @@ def find_transform(place_map: PlaceMap, other: PlaceMap, frames: Frames) -> tupl
     if higher_m is not None and abs(higher_m) > _HEIGHTS_DIFFER_M:
         side = "above" if higher_m > 0 else "below"
         log.warning(
-            "%s: its places lie %.1f m %s those of %s where both have been: one has heights above the ellipsoid, the "
-            "other above the sea (the geoid), or a receiver's are off; localizing between the two is held back by that",
+            "%s: its places are %.1f m %s those of %s in the common part; one has heights above the ellipsoid, the "
+            "other above the sea (the geoid), or the heights of a receiver are wrong; this makes localization worse",
             ", ".join(session.name for session in other.session_table.values()), abs(higher_m), side, place_map.path,
         )  # fmt: skip
     return transform, how

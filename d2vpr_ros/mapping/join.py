@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping.database import connect, transaction
 from d2vpr_ros.mapping.header import MapHeader
+from d2vpr_ros.mapping.landmark_table import blob_problem, prepare, read_blob, store, stored_note
 from d2vpr_ros.mapping.place_map import MAX_JPEG, PlaceMap
 from d2vpr_ros.mapping.store import MapWriter, NewPlace, open_writable
 
@@ -73,7 +74,7 @@ def copy_map(path: Path, out: Path) -> None:
             with closing(sqlite3.connect(out)) as copy:
                 source.backup(copy)
         except sqlite3.OperationalError as error:
-            raise UserError(f"{path} cannot be copied to {out.parent} ({error}); free some space there") from None
+            raise UserError(f"{path} cannot be copied to {out.parent} ({error}); free some space") from None
 
 
 def join_places(
@@ -90,8 +91,8 @@ def join_places(
     """
     held = {key: session.name for key, session in other.session_table.items() if writer.find_session(session.source)}
     if len(held) == len(other.session_table):
-        raise UserError(f"the map holds all of {other.path} already ({', '.join(held.values())}): nothing to add")
-    places = []
+        raise UserError(f"the map already holds all of {other.path} ({', '.join(held.values())}): nothing to add")
+    taken: dict[int, int] = {}  # ids in the map, by those in the other
     try:
         with transaction(writer.connection):
             sessions = {
@@ -102,12 +103,14 @@ def join_places(
             for row, place in _places(writer.header, other, transform):
                 key, camera = int(other.sessions[row]), other.camera_table[int(other.cameras[row])]
                 if key in sessions:
-                    places.append(writer.add_place(sessions[key], writer.add_camera(sessions[key], camera), place))
+                    number = writer.add_camera(sessions[key], camera)
+                    taken[int(other.ids[row])] = writer.add_place(sessions[key], number, place)
                     on_place()
+            _take_landmarks(writer.connection, other, taken)
     except BaseException:
         writer.stored = 0
         raise
-    return Joined(tuple(other.session_table[key].name for key in sessions), tuple(places), tuple(held.values()))
+    return Joined(tuple(other.session_table[key].name for key in sessions), tuple(taken.values()), tuple(held.values()))
 
 
 def _places(header: MapHeader, other: PlaceMap, transform: Pose) -> Iterator[tuple[int, NewPlace]]:
@@ -136,6 +139,19 @@ def _places(header: MapHeader, other: PlaceMap, transform: Pose) -> Iterator[tup
                     None if known is None else turned @ known @ turned.T,
                 ),
             )
+
+
+def _take_landmarks(connection: sqlite3.Connection, other: PlaceMap, taken: Mapping[int, int]) -> None:
+    """Places keep their landmarks, which stand relative to them, where both maps' were made alike."""
+    with connect(other.path) as reading:
+        made = stored_note(reading)
+        if not made or stored_note(connection) not in (None, made):
+            return
+        prepare(connection, made)
+        for theirs, ours in taken.items():
+            blob = read_blob(reading, theirs)
+            if isinstance(blob, bytes) and not blob_problem(blob):
+                store(connection, ours, blob)
 
 
 def _geography(header: MapHeader, other: PlaceMap, transform: Pose) -> npt.NDArray[np.float64]:

@@ -71,7 +71,10 @@ def connect(uri: str, timeout_s: float) -> MilvusClient:
             )
     except MilvusLost as error:
         if uri.endswith(".db"):
-            raise MilvusLost(f"{error}: is it a Milvus Lite database, yours to write, open nowhere else?") from None
+            raise MilvusLost(
+                f"{error}; check that it is a Milvus Lite database, that you have write permission, and that no other "
+                "program has it open"
+            ) from None
         raise
 
 

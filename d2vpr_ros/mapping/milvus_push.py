@@ -40,8 +40,8 @@ def push_map(
             client.close()
     except MilvusLost as error:
         raise UserError(
-            f"map {place_map.path} could not be uploaded to {uri} ({error}); put that right and run the same "
-            "command again: what has arrived stays"
+            f"map {place_map.path} could not be uploaded to {uri} ({error}); fix that and run the same command again; "
+            "uploaded places stay"
         ) from None
 
 

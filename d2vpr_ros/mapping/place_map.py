@@ -199,7 +199,7 @@ def _read(path: Path, connection: sqlite3.Connection) -> PlaceMap:
     if not rows:
         raise UserError(f"map {path} holds no places; build it again from a drive with images and poses")
     if any(row[1] not in sessions or row[2] not in cameras for row in rows):
-        raise UserError(f"map {path} is damaged (a place names a session or camera it does not hold); build it again")
+        raise UserError(f"map {path} is damaged (the session or camera of a place is missing); build it again")
     numbers = np.array([row[4:14] for row in rows], dtype=np.float64)  # NULL becomes NaN
     if not np.isfinite(numbers[:, :7]).all() or (np.linalg.norm(numbers[:, 3:7], axis=1) < 1e-6).any():
         raise UserError(f"map {path} is damaged (a place has no valid pose); build it again")
@@ -231,7 +231,7 @@ def _descriptors(path: Path, blobs: list[object], width: int) -> npt.NDArray[np.
         part[:] = np.frombuffer(joined, dtype="<f2").reshape(part.shape)
         norms = np.linalg.norm(part, axis=1, keepdims=True)  # float16 rounded them
         if not np.isfinite(norms).all() or (norms < 1e-3).any():
-            raise UserError(f"map {path} is damaged (a descriptor is not a direction); build it again")
+            raise UserError(f"map {path} is damaged (a descriptor has no length); build it again")
         part /= norms
     return descriptors
 

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.mapping.database import transaction
 from d2vpr_ros.mapping.join import copy_map
+from d2vpr_ros.mapping.landmark_table import has_landmarks
 from d2vpr_ros.mapping.place_map import PlaceMap
 from d2vpr_ros.mapping.store import open_writable
 
@@ -47,7 +48,7 @@ def choose(place_map: PlaceMap, rule: PruneRule) -> Kept:
         known = ", ".join(map(str, sorted(place_map.session_table)))
         raise UserError(f"map {place_map.path} has no session {unknown[0]}; it has {known} (see d2vpr map info)")
     if rule.spacing_m is not None and not place_map.header.metric:
-        raise UserError(f"map {place_map.path} is a sequence without metres: it cannot be thinned to a spacing")
+        raise UserError(f"map {place_map.path} is a sequence map without metres: --spacing cannot be used")
     sessions = [session for session in _newest_first(place_map) if session not in rule.drop][: rule.newest]
     if not sessions:
         raise UserError(f"map {place_map.path} would be left without places; drop fewer sessions")
@@ -68,7 +69,8 @@ def prune_map(place_map: PlaceMap, kept: Kept, out: Path, spacing_m: float | Non
     with open_writable(out) as writer:
         with transaction(writer.connection):
             dropped = [(int(number),) for number in place_map.ids[~kept]]
-            for table, column in (("pictures", "place"), ("descriptors", "place"), ("places", "id")):
+            own = (("landmarks", "place"),) if has_landmarks(writer.connection) else ()
+            for table, column in (*own, ("pictures", "place"), ("descriptors", "place"), ("places", "id")):
                 writer.connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", dropped)
             for table in ("cameras", "sessions"):
                 writer.connection.execute(

@@ -22,6 +22,9 @@ CALIBRATION_KEY = "calibration_"
 IMAGE_RANGE_KEY = "image_range"
 """The key of d2vpr_meta of the 16-bit values that become black and white, such as `0 4095`; not there for all."""
 
+LANDMARKS_KEY = "landmarks"
+"""The key of d2vpr_meta that says, as a JSON object, with what the table `landmarks` was made."""
+
 _WGS84_WKT = (
     'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
     'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'
@@ -64,6 +67,9 @@ INSERT INTO gpkg_contents (table_name, data_type, identifier, description) VALUE
   ('sessions', 'attributes', 'sessions', 'recorded drives');
 """
 # Descriptors and pictures have tables of their own so that opening a map reads no JPEG.
+
+LANDMARKS_TABLE = "CREATE TABLE landmarks (place INTEGER PRIMARY KEY NOT NULL, points BLOB NOT NULL)"
+"""In maps that `d2vpr map landmarks` was run on; others do without."""
 
 _LAYER = (
     "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) "

@@ -56,16 +56,15 @@ def _unfinished(path: Path, existing: MapWriter, header: MapHeader, session: Ses
     found = existing.find_session(session.source)
     if found is None:
         raise UserError(
-            f"map {path} exists already and is not what an interrupted build of {session.name} with these options "
-            f"left; choose another name, or {append}"
+            f"map {path} exists already and is no interrupted build of {session.name} with these options; choose "
+            f"another name, or {append}"
         )
     if found[1].complete:
-        raise UserError(f"map {path} holds all of {session.name} already; {append}")
+        raise UserError(f"map {path} already holds all of {session.name}; {append}")
     differences = existing.header.model.differences(header.model)
     if differences:
         raise UserError(
-            f"map {path} was begun with another model than the one in use ({differences}); use the weights it was "
-            "begun with, or choose another name"
+            f"map {path} was started with another model ({differences}); use the same weights, or choose another name"
         )
     return found[0]
 
@@ -101,8 +100,8 @@ def build_session(
             builder.add(posed)
     for name, stamp_ns in builder.unmatched().items():
         raise UserError(
-            f"the recording has no image of {name} at {stamp_ns * 1e-9:.3f} s, where the interrupted build had got to; "
-            "it has changed since: build another map from it"
+            f"the recording has no image of {name} at {stamp_ns * 1e-9:.3f} s, the last one of the interrupted build; "
+            "the recording has changed: build another map"
         )
     writer.finish_session(session)
     return builder.counts
@@ -119,10 +118,7 @@ def live_session(
     """
     exists = path.exists() and not is_blank(path)
     if exists and not append:
-        raise UserError(
-            f"map {path} exists already; name a new file, or add to it with the parameter append: "
-            "--ros-args -p append:=true"
-        )
+        raise UserError(f"map {path} exists already; choose another name, or add to it: --ros-args -p append:=true")
     if exists:
         with connect(path) as reading:
             _check_same(path, read_header(path, reading), header)
@@ -139,12 +135,12 @@ def _check_same(path: Path, existing: MapHeader, header: MapHeader) -> None:
         raise UserError(f"map {path} was made by another model than the one in use ({differences}); use those weights")
     if existing.image_range != header.image_range:
         raise UserError(
-            f"map {path} has 16-bit pictures stretched from {existing.image_range or WHOLE_RANGE}, the new ones would "
-            f"be from {header.image_range or WHOLE_RANGE}; set the parameter image_range to the map's"
+            f"map {path} has the image range {existing.image_range or WHOLE_RANGE}, the new images have "
+            f"{header.image_range or WHOLE_RANGE}; set the parameter image_range to that of the map"
         )
     if (existing.frame, existing.metric) != (header.frame, header.metric):
         found = existing.frame if existing.metric else "a sequence without metres"
         raise UserError(
-            f"map {path} is in the frame {found}, the poses are in {header.frame}; take poses in its frame, or build "
+            f"map {path} is in the frame {found}, the poses are in {header.frame}; use poses in its frame, or build "
             "another map"
         )

@@ -77,7 +77,7 @@ class SharedSearch:
 
     def _lose(self, reason: str) -> None:
         self._loss = reason
-        self._say(f"search in Milvus is lost ({reason}); the robot's own map is searched until it answers again")
+        self._say(f"Milvus does not answer ({reason}); the map in memory is searched until it answers again")
         self._retrying = threading.Thread(target=self._retry, name="milvus", daemon=True)
         self._retrying.start()
 
@@ -89,8 +89,8 @@ class SharedSearch:
                 self._loss = str(error)
             except UserError as error:  # somebody has put another map there meanwhile
                 self._loss = str(error)
-                self._say(f"Milvus answers again and is not searched: {error}")
+                self._say(f"Milvus answers again, but is not used: {error}")
                 return
             else:
-                self._say("Milvus answers again and is searched")
+                self._say("Milvus answers again and is used")
                 return

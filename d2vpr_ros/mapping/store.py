@@ -193,10 +193,10 @@ def create_map(path: Path, header: MapHeader) -> Iterator[MapWriter]:
         UserError: the path is taken, or cannot be written.
     """
     if path.exists() and not is_blank(path):
-        raise UserError(f"map {path} exists already and is left as it is; choose another name or remove it")
+        raise UserError(f"map {path} exists already; choose another name or remove it")
     log_file = path.with_name(path.name + "-wal")
     if log_file.exists() and not path.exists():
-        raise UserError(f"{log_file} belongs to a map {path.name} that is not there; put that back, or remove the log")
+        raise UserError(f"{log_file} belongs to the map {path.name}, which is missing; restore it, or remove the log")
     with _writing(path, header) as writer:
         try:
             # Not executescript, which commits one by one: a kill would leave half a schema.
@@ -244,8 +244,8 @@ def _writing(path: Path, header: MapHeader) -> Iterator[MapWriter]:
         yield writer
     except sqlite3.OperationalError as error:
         raise UserError(
-            f"map {path} could not be written on ({error}); what was stored before is safe in it ({writer.stored} new "
-            "places): free some space, then run the same command again to go on"
+            f"map {path} could not be written any more ({error}); stored places are safe ({writer.stored} new "
+            "places): free some space, then run the same command again to continue"
         ) from None
     finally:
         # On a full disk this fails too, and the log stays beside the file: nothing is lost, the next writer goes on.

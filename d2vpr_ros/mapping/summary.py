@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2vpr_ros.describe import ModelIdentity
+from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import Session
+from d2vpr_ros.mapping.landmark_table import has_landmarks
 from d2vpr_ros.mapping.place_map import PlaceMap
 from d2vpr_ros.mapping.store import iso
 
@@ -48,19 +50,29 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
     )
     return {
         "places": str(len(place_map)),
-        "spacing": f"{place_map.spacing_m:.2f} m (median)" if header.metric else "by time: a map without metres",
+        "spacing": f"{place_map.spacing_m:.2f} m (median)" if header.metric else "by time, no metres",
         "extent": extent(place_map),
         "frame": header.frame,
         "geo-tagged": _geography(place_map),
         "cameras": ", ".join(cameras),
         "pictures": f"{pictures} of {len(place_map)} places, {megabytes(int(sizes.sum()))}" if pictures else "none",
         **({"16-bit images": "{} is black, {} white".format(*header.image_range)} if header.image_range else {}),
+        **_landmarks(place_map),
         "descriptor": f"{header.descriptor_width} numbers",
         "model": f"{header.model.architecture} {header.model.weights_sha256[:12]}",
         "projection": _projection(header.model),
         "calibrated": ", ".join(way.replace("_", " ") for way in header.calibrations) or "as every map",
         "file": megabytes(place_map.path.stat().st_size),
     }
+
+
+def _landmarks(place_map: PlaceMap) -> dict[str, str]:
+    with connect(place_map.path) as connection:
+        if not has_landmarks(connection):
+            return {}
+        query = "SELECT count(*), total(length(points)) FROM landmarks WHERE length(points) > 0"
+        places, size = connection.execute(query).fetchone()
+    return {"landmarks": f"{places} of {len(place_map)} places, {megabytes(int(size))}"}
 
 
 def extent(place_map: PlaceMap) -> str:

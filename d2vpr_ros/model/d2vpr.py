@@ -137,10 +137,13 @@ class D2VPR(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) float, ImageNet-normalised, S a multiple of 14 -> (N, descriptor_width), unit length."""
-        tokens = self.backbone.recovered_tokens(images)
+        return self.aggregate(self.backbone.recovered_tokens(images))
+
+    def aggregate(self, tokens: Tensor) -> Tensor:
+        """Recovered tokens (N, 1 + H², output_width) -> (N, descriptor_width), unit length."""
         cls, patches = tokens[:, 0], tokens[:, 1:]
         side = int(patches.shape[1] ** 0.5)
-        features = patches.mT.reshape(len(images), -1, side, side)
+        features = patches.mT.reshape(len(tokens), -1, side, side)
 
         points = self.deformed_points(self.offset_map(cls, features))
         pooled, geometry = self.regions(features, points)

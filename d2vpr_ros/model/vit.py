@@ -145,11 +145,15 @@ class AdapterViT(nn.Module):
         resized = functional.interpolate(patches, scale_factor=(scale, scale), mode="bicubic", align_corners=False)
         return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, S, S) normalised images -> one (N, 1 + (S / 14)², C) tensor for each tap; a stem's cell is 16 wide."""
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) normalised images -> what the first block takes in, (N, 1 + (S / 14)², C)."""
         patches = self.patch_embed(images)
         tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
-        tokens = tokens + self.position_embedding(int(patches.shape[1] ** 0.5))
+        return tokens + self.position_embedding(int(patches.shape[1] ** 0.5))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, S, S) normalised images -> one (N, 1 + (S / 14)², C) tensor for each tap; a stem's cell is 16 wide."""
+        tokens = self.embed(images)
         tapped = []
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)

@@ -22,6 +22,7 @@ Numbers = npt.NDArray[np.int64]
 _ROUNDS = 8
 _DONE = 1e-4  # relative gain of a round
 _DAMPING, _STEP, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 10.0, 1e-7, 1e6
+_UNSEEN = 1e-12  # relative; keeps the inverse finite along a ray that only one camera saw
 _NEAREST = 0.05  # depth below which a landmark counts as behind the camera, metres
 
 
@@ -136,7 +137,7 @@ def adjust(scene: Scene, priors: Priors, loss_scale: float) -> tuple[Scene, Arra
         if gain < _DONE:
             break
     equations = _Equations.of(scene, _moved(start, scene), weights, loss_scale)
-    return scene, np.asarray(np.linalg.inv(equations.of_landmarks + 1e-9 * np.eye(3)), np.float64)
+    return scene, np.asarray(np.linalg.inv(_damped(equations.of_landmarks, _UNSEEN)), np.float64)
 
 
 def _cost(scene: Scene, start: Scene, weights: Array, loss_scale: float) -> float:

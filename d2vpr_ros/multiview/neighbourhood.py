@@ -48,9 +48,8 @@ class Neighbourhood:
     def priors(self, row: int) -> Priors:
         """How far the map's poses about a place are trusted: by how far apart its places are."""
         apart = np.linalg.norm(self.map.positions[self.neighbours(row)] - self.map.positions[row], axis=1)
-        sigma_m = max(
-            self.params.position_sigma * (float(apart.min()) if len(apart) else 0.0), self.params.least_position_sigma_m
-        )
+        apart_m = float(apart.min()) if len(apart) else self.map.spacing_m  # of a lone place with stored landmarks
+        sigma_m = max(self.params.position_sigma * apart_m, self.params.least_position_sigma_m)
         return Priors(sigma_m, np.radians(self.params.rotation_sigma_deg))
 
     def noise(self, row: int) -> Array:

@@ -16,6 +16,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.mapping.picture import shrink
 from d2vpr_ros.multiview.focal import (
     Focal,
     Pair,
@@ -30,8 +31,9 @@ from d2vpr_ros.multiview.lens import Lens, lens_of
 from d2vpr_ros.multiview.neighbourhood import Neighbourhood
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
 from d2vpr_ros.multiview.resection import Ground, Matched, Resection, match_landmarks, resect
+from d2vpr_ros.multiview.stored_landmarks import StoredLandmarks, open_stored
 from d2vpr_ros.multiview.two_view import two_view_inliers
-from d2vpr_ros.multiview.view import Picture, Points, View, view_of
+from d2vpr_ros.multiview.view import Picture, Points, View, levelled, view_of
 
 _PLACES_FOR_FOCAL, _PAIRS_A_PLACE = 30, 2
 _MOST_FOCAL_SIGMA = 0.1  # of the logarithm; an estimate that scatters more is none
@@ -82,6 +84,7 @@ class PlaceGeometry:
         self._landmarks: OrderedDict[int, Landmarks | None] = OrderedDict()
         self._map_focals: dict[int, Focal | None] = {}
         self._focals: dict[int, list[Focal]] = {}
+        self._pictures: OrderedDict[int, Picture | None] = OrderedDict()
 
     def view(self, rgb: Picture, lens: Lens | None = None) -> View:
         """Look at an image of the robot's, (H, W, 3) uint8 RGB; see `view_of`."""
@@ -117,13 +120,27 @@ class PlaceGeometry:
         return self._views[row]
 
     def landmarks(self, row: int) -> Landmarks | None:
-        """A place's landmarks, made when they are first asked for; None where there are none."""
+        """A place's landmarks, from the map or made when they are first asked for; None where there are none."""
         if row not in self._landmarks:
-            self._landmarks[row] = self._triangulated(row)
+            stored = self._stored.read(row)
+            self._landmarks[row] = self.triangulated(row) if stored is None else stored if len(stored) else None
             if len(self._landmarks) > self.params.kept_landmarks:
                 self._landmarks.popitem(last=False)
         self._landmarks.move_to_end(row)
         return self._landmarks[row]
+
+    def place_picture(self, row: int) -> Picture | None:
+        """A place's levelled picture, which takes no features; None where the map has none that can be read."""
+        if row in self._views:
+            view = self._views[row]
+            return None if view is None else view.levelled
+        if row not in self._pictures:
+            rgb = self._decoded(row)
+            self._pictures[row] = None if rgb is None else levelled(shrink(rgb), self.params.contrast_window)
+            if len(self._pictures) > self.params.kept_landmarks:
+                self._pictures.popitem(last=False)
+        self._pictures.move_to_end(row)
+        return self._pictures[row]
 
     def neighbours(self, row: int) -> npt.NDArray[np.int64]:
         """Rows of the places that help to triangulate a place's landmarks, nearest first."""
@@ -131,8 +148,9 @@ class PlaceGeometry:
 
     def _sighting(self, view: View, group: tuple[int, ...], mount: Pose | None, camera: int) -> Sighting:
         row = group[0]
-        known = [(one, self.landmarks(one), self.place_view(one)) for one in group] if self.map.header.metric else []
-        used = [(one, marks, place.levelled) for one, marks, place in known if marks is not None and place is not None]
+        rows = group if self.map.header.metric else ()
+        known = [(one, self.landmarks(one), self.place_picture(one)) for one in rows]
+        used = [(one, marks, picture) for one, marks, picture in known if marks is not None and picture is not None]
         if used:
             rows = tuple(one for one, _, _ in used)
             matched = match_landmarks(view, [(marks, picture) for _, marks, picture in used], self.params)
@@ -183,7 +201,8 @@ class PlaceGeometry:
                 near.append({int(other) for other in self.neighbours(row)})
         return [tuple(group) for group in groups]
 
-    def _triangulated(self, row: int) -> Landmarks | None:
+    def triangulated(self, row: int) -> Landmarks | None:
+        """A place's landmarks, made anew; None where there are none."""
         rows = [row, *(int(other) for other in self.neighbours(row))]
         seen = [(one, view) for one in rows if (view := self.place_view(one)) is not None and view.lens is not None]
         if len(seen) < 2 or seen[0][0] != row:
@@ -192,14 +211,17 @@ class PlaceGeometry:
         return find_landmarks([view for _, view in seen], poses, self._around.priors(row), self.params)
 
     def _look(self, row: int) -> View | None:
+        rgb = self._decoded(row)
+        return None if rgb is None else self.view(rgb, self.place_lens(row))
+
+    def _decoded(self, row: int) -> Picture | None:
         jpeg = self.map.picture(row)
         if jpeg is None:
             return None
         try:
-            rgb = decode_compressed(np.frombuffer(jpeg, np.uint8))
+            return decode_compressed(np.frombuffer(jpeg, np.uint8))
         except (UserError, cv2.error):  # OpenCV has limits of its own. `d2vpr map check` names the picture
             return None
-        return self.view(rgb, self.place_lens(row))
 
     def place_lens(self, row: int) -> Lens | None:
         """Of the camera that saw a place: as stated, else with the focal length that the map's poses tell."""
@@ -230,6 +252,10 @@ class PlaceGeometry:
                 pairs += [] if pair is None else [pair]
         camera = self.map.camera_table[number]
         return focal_from_poses(pairs, camera.width, camera.height, _MOST_FOCAL_SIGMA)
+
+    @cached_property
+    def _stored(self) -> StoredLandmarks:
+        return open_stored(self.map, self.extractor, self.params)
 
     @cached_property
     def _most_tilt(self) -> float:

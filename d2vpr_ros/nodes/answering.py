@@ -18,7 +18,9 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.images.decode import read_frame
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Estimate, State
-from d2vpr_ros.nodes.judging import Judging
+from d2vpr_ros.localize.session import Arrival as Timing
+from d2vpr_ros.localize.session import LocalizerSession, SessionOptions
+from d2vpr_ros.nodes.camera_mounts import CameraMounts
 from d2vpr_ros.nodes.loading import Loaded
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.settings import Settings
@@ -84,8 +86,9 @@ class Answering:
     it needs every core itself, one thread does all, so that the image taken up is the newest there is.
 
     Attributes:
-        inputs: what comes in beside the images.
-        judging: what becomes of each image.
+        session: what makes answers of all that comes in.
+        inputs: hand it what comes beside the images.
+        mounts: of the cameras.
         status: rates and times of all images, for /diagnostics; and of each camera's.
         newest: the last estimate since the start or since `forget`.
     """
@@ -110,12 +113,16 @@ class Answering:
         def say(text: str) -> None:
             node.get_logger().warning(text, throttle_duration_sec=10.0)
 
-        self.inputs = SideInputs(settings.gps_gate, say, settings.base_frame, find_mount)
+        gate = settings.gps_gate if settings.use_gps else None
+        options = SessionOptions(gate, settings.max_age_s, settings.options.top_speed_mps)
+        self.session = LocalizerSession(loaded.localizer, loaded.earth, options, len(settings.cameras), say)
+        self.inputs = SideInputs(self.session, settings.base_frame, find_mount)
         self.status = InputStatus()
         self.statuses = [InputStatus(remap=camera.how_to_remap) for camera in settings.cameras]
         self.newest: Estimate | None = None
         self._node, self._loaded, self._on_answer = node, loaded, on_answer
-        self.judging = Judging(settings, self.inputs, find_mount, node.get_logger().warning)
+        self.mounts = CameraMounts(settings, self.inputs.mounts, find_mount, node.get_logger().warning)
+        self._left_out = ""
         self._answered = threading.Condition()  # guards what is loaded and the newest estimate
         self._answers = 0
         self._stopped = False
@@ -124,6 +131,11 @@ class Answering:
         several: dict[str, Step] = {"decode": self._decode, "describe": self._describe, "localize": self._answer}
         one: dict[str, Step] = {"localize": lambda arrival: self._answer(self._decode(arrival))}
         self._stages = Stages(several if overlap else one)
+
+    @property
+    def problem(self) -> str:
+        """Why the newest image was not looked at, in words; empty if it was."""
+        return self._left_out or self.mounts.problem or self.session.problem
 
     def put(self, message: Any, camera: int = 0) -> None:
         """Answer this image at that camera's next turn, in place of any of its that still waits."""
@@ -155,13 +167,13 @@ class Answering:
         """Drop what was believed so far."""
         with self._answered:
             self.newest = None
-            self._loaded.localizer.reset()
+            self.session.forget()
 
     def use(self, loaded: Loaded) -> None:
         """Answer the next images from another map."""
         with self._answered:
             self._loaded, self.newest = loaded, None
-            self.judging.forget_map()
+            self.session.use_map(loaded.localizer, loaded.earth)
 
     def wait_until_localized(self, images: int, timeout_s: float) -> Estimate | None:
         """The first answer that is LOCALIZED, else the last of so many images; None if none came in time."""
@@ -198,13 +210,13 @@ class Answering:
             arrival, frame, loaded = seen.arrival, seen.frame, self._loaded
             if loaded is not seen.loaded and not self._has_mounts(loaded, frame, arrival.camera):  # another map by now
                 return
-            estimate = self.judging.estimate(
-                loaded, frame, arrival.steady_s, seen.now_ns, seen.now_s, arrival.camera, seen.descriptor
-            )
+            timing = Timing(arrival.steady_s, seen.now_s, seen.now_ns)
+            estimate = self.session.answer(frame, arrival.camera, seen.descriptor, timing)
+            self._left_out = ""
             self.newest = estimate
             self._answers += 1
             for status in (self.status, self.statuses[arrival.camera]):
-                status.age_s = self.judging.age_s
+                status.age_s = self.session.age_s
                 status.answered(time.monotonic() - seen.started_s)
             # Before anyone may forget or change the map: an answer from before must not count as one from after.
             self._on_answer(loaded, frame, estimate)
@@ -214,7 +226,7 @@ class Answering:
         return self._node.get_clock().now().nanoseconds, time.monotonic()
 
     def _has_mounts(self, loaded: Loaded, frame: Frame, camera: int) -> bool:
-        return self.judging.has_mounts(loaded.localizer, frame, time.monotonic(), camera)
+        return self.mounts.has_mounts(loaded.localizer, frame, time.monotonic(), camera)
 
     def left_out(self, error: Exception) -> None:
         """Say why an image is not answered, and let /diagnostics say it."""
@@ -226,4 +238,4 @@ class Answering:
             log.error(f"image left out: {traceback.format_exc()}", throttle_duration_sec=5.0)
             why = repr(error)
         with self._answered:
-            self.newest, self.judging.problem = None, f"image left out: {why}"
+            self.newest, self._left_out = None, f"image left out: {why}"

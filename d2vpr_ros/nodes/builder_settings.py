@@ -19,59 +19,73 @@ from d2vpr_ros.nodes.topic_input import AUTO, RELIABILITIES
 _RULE = KeyframeRule()
 
 PARAMETERS = (
-    Parameter("map", "", "The map to write. Required."),
-    Parameter("append", False, "Add a session to a map that exists; else such a map is refused."),
-    Parameter("weights", "nano", "What describes images: a bundled name or a weights file."),
+    Parameter("map", "", "Map file to write. Required."),
+    Parameter("append", False, "Add a session to a map that exists. false: such a map is refused."),
+    Parameter("weights", "nano", "Model weights, a bundled name or a file."),
     Parameter(
         "projection",
         "default",
-        "What shortens descriptors: default is the projection beside the weights, none is none, else a file.",
+        "Projection that shortens descriptors. default: the one beside the weights; none: no projection; or a file.",
     ),
-    Parameter("device", "auto", "Where the network runs; auto takes the GPU where there is one.", choices=DEVICES),
-    Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
+    Parameter("device", "auto", "Device of the network. auto: the GPU if there is one.", choices=DEVICES),
+    Parameter("image_transport", "raw", "Transport of the images.", choices=("raw", "compressed")),
     Parameter(
         "image_reliability",
         AUTO,
-        "How images are subscribed to; auto is best effort, and reliable once images are lost and their publisher "
-        "offers that.",
+        "QoS reliability of the image subscription. auto: best effort; reliable if images are lost and the "
+        "publisher offers it.",
         choices=RELIABILITIES,
     ),
     Parameter(
         "pose_source",
         POSE,
-        "PoseStamped or PoseWithCovarianceStamped on `pose`, Odometry on `odom`, the tf tree (where tf2 is installed), "
-        "or NavSatFix on `gps/fix`, headed along its track.",
+        "Source of the poses. pose: PoseStamped or PoseWithCovarianceStamped on `pose`; odom: Odometry on `odom`;"
+        " tf: the tf tree, if tf2 is installed; gps: NavSatFix on `gps/fix`, heading along the track.",
         choices=SOURCES,
     ),
     Parameter("use_gps", False, "Tag the places with latitude and longitude from NavSatFix on `gps/fix`."),
-    Parameter("map_frame", "", "The frame the poses are in; empty is `odom` for odometry, else `map`."),
-    Parameter("base_frame", "base_link", "The frame they are poses of."),
-    Parameter("camera_frame", "", "The camera's optical frame in tf; empty takes the images' header.frame_id."),
+    Parameter("map_frame", "", "Frame that the poses are in. Empty: `odom` for odometry, else `map`."),
+    Parameter("base_frame", "base_link", "Frame of the robot. The poses are poses of this frame."),
+    Parameter("camera_frame", "", "Optical frame of the camera in tf. Empty: the header.frame_id of the images."),
     Parameter(
         "camera_mount",
         [0.0],
-        "The camera's pose on the base (T_base_cameraOptical) as [x, y, z, qx, qy, qz, qw]; [0.0] takes it from tf2 "
-        "where that is installed, else a level camera that looks forward.",
+        "Pose of the camera on the base (T_base_cameraOptical): [x, y, z, qx, qy, qz, qw]. [0.0]: from tf2 if "
+        "installed, else a level camera that looks forward.",
     ),
     Parameter(
         "cameras",
         UNNAMED,
-        "The robot's cameras by name, each with its images on `<name>/image` and its mount in `camera.<name>.mount`; "
-        "an empty name is one camera on `image`.",
+        "Names of the cameras. Each has its images on `<name>/image` and its mount in `camera.<name>.mount`. One "
+        "empty name: one camera on `image`.",
     ),
-    Parameter("spacing_m", _RULE.spacing_m, "Metres between places.", 0.01, 100.0),
-    Parameter("turn_deg", _RULE.turn_deg, "Or degrees turned.", 1.0, 180.0),
-    Parameter("max_interval_s", 0.0, "Or seconds passed; 0 is never.", 0.0, 3600.0),
-    Parameter("max_gap_s", MAX_GAP_S, "Images between poses further apart than this are left out.", 0.01, 60.0),
-    Parameter("pictures", True, "Store a picture with each place; without, geometric verification has none."),
+    Parameter("spacing_m", _RULE.spacing_m, "Distance between places, in metres.", 0.01, 100.0),
+    Parameter("turn_deg", _RULE.turn_deg, "A turn of this many degrees also makes a place.", 1.0, 180.0),
+    Parameter("max_interval_s", 0.0, "This many seconds also make a place. 0: never.", 0.0, 3600.0),
+    Parameter(
+        "max_gap_s",
+        MAX_GAP_S,
+        "Maximum time between two poses, in seconds. Images in a longer gap are left out.",
+        0.01,
+        60.0,
+    ),
+    Parameter("pictures", True, "Store a picture with each place. Geometric verification needs it."),
     Parameter(
         "image_range",
         [0.0],
-        "Of 16-bit images, the values that become black and white, as [low, high]; the map keeps them for its robots. "
-        "[0.0] is all of 16 bits.",
+        "For 16-bit images: the values of black and white, [low, high]. The map stores them for its robots. "
+        "[0.0]: all of 16 bits.",
     ),
-    Parameter("keep_all", False, "Also black, blown out and blurred images, and those that repeat the last place."),
-    Parameter("waiting", 256, "Images that may wait to be described before any is lost, 0.4 MB each.", 1, 10000),
+    Parameter(
+        "keep_all", False, "Also keep black, overexposed and blurred images, and images that repeat the last place."
+    ),
+    Parameter(
+        "waiting",
+        256,
+        "Maximum number of images that wait to be described, 0.4 MB each. More images are lost.",
+        1,
+        10000,
+    ),
 )
 
 

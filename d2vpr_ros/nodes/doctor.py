@@ -29,8 +29,8 @@ from d2vpr_ros.fields import read_pose, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.decode import decode_image
 from d2vpr_ros.images.deep import Range
-from d2vpr_ros.localize.gps_gate import ground_distance, read_fix
-from d2vpr_ros.localize.motion import MotionBuffer
+from d2vpr_ros.localize.gps import ground_distance, read_fix
+from d2vpr_ros.localize.odometry import MotionBuffer
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.place_map import read_header
 from d2vpr_ros.nodes import settings

@@ -6,7 +6,7 @@ import itertools
 import statistics
 from collections.abc import Sequence
 
-from d2vpr_ros.localize.base_odometry import is_base
+from d2vpr_ros.localize.odometry import is_base
 from d2vpr_ros.nodes.doctor_facts import (
     CameraInfoFacts,
     GpsFacts,
@@ -41,7 +41,7 @@ def check_image(
     lines = _check_senders(stream, (IMAGE, COMPRESSED_IMAGE), _known(others), listened_s)
     if not stream.stamps_ns:
         return lines
-    lines.append(_check_rate(stream, _SLOWEST_IMAGES_HZ, "set the camera's rate higher: the motion between is unseen"))
+    lines.append(_check_rate(stream, _SLOWEST_IMAGES_HZ, "set a higher image rate"))
     lines.append(_check_stamps(stream, max_age_s, sim))
     if image.size is None:
         return [*lines, fail(f"{stream.topic}: {image.trouble}", "give it another encoding in the camera driver")]
@@ -69,7 +69,7 @@ def check_odometry(
         return [
             warn(
                 "odometry: no topic of type nav_msgs/msg/Odometry",
-                "start wheel or visual odometry; without, set top_speed_mps and expect mostly silence",
+                "start wheel or visual odometry; without it set top_speed_mps and expect few answers",
             )
         ]
     stream = odometry.stream
@@ -78,7 +78,7 @@ def check_odometry(
         return lines
     lines.append(_check_rate(stream, _SLOWEST_ODOMETRY_HZ, "publish it at 10 Hz or more"))
     if not odometry.is_pose:
-        lines.append(fail(f"{stream.topic}: its pose holds NaN or no rotation", "mend the odometry's driver"))
+        lines.append(fail(f"{stream.topic}: its pose holds NaN or no rotation", "repair the odometry driver"))
     lines.append(_check_frames(odometry, base_frame))
     if odometry.mixed:
         named = ", ".join((f"{stream.frame_id} -> {odometry.child_frame_id}", *odometry.mixed))
@@ -87,14 +87,14 @@ def check_odometry(
         lines.append(
             warn(
                 f"{stream.topic}: {odometry.speed_mps:.1f} m/s, more than top_speed_mps ({top_speed_mps:g})",
-                f"set top_speed_mps:={1.5 * odometry.speed_mps:.1f}, or the robot is lost wherever odometry fails",
+                f"set top_speed_mps:={1.5 * odometry.speed_mps:.1f}, or the robot is lost when odometry fails",
             )
         )
     if (back_s := max_step_back_s(stream)) > 1.0:
         lines.append(
             fail(
                 f"{stream.topic}: its stamps went back by {back_s:.1f} s",
-                "one publisher per topic; after a simulator's reset the localizer starts anew by itself",
+                "one publisher per topic; after a reset of a simulator the localizer restarts by itself",
             )
         )
     for image in images:
@@ -105,7 +105,7 @@ def check_odometry(
                 lines.append(
                     fail(
                         f"{stream.topic}: its stamps are {abs(apart_s):.1f} s {side} those of {image.stream.topic}",
-                        "stamp both by one clock (chrony between computers); use_sim_time for all nodes or none",
+                        "use one clock for both (chrony between computers), and use_sim_time for all nodes or none",
                     )
                 )
     return lines
@@ -125,11 +125,11 @@ def _check_frames(odometry: OdometryFacts, base_frame: str) -> Line:
         return ok(f"{topic}: {odometry.stream.frame_id} -> {child}, moved to {base_frame} by the transform between")
     if is_base(child.lstrip("/"), base_frame):
         return warn(
-            f"{topic}: moves '{child}', which is taken for '{base_frame}'",
+            f"{topic}: moves '{child}', assumed to be '{base_frame}'",
             f"publish the transform between them, or set base_frame:={child or 'NAME'}",
         )
     return fail(
-        f"{topic}: moves '{child}', and tf does not say where that is on '{base_frame}': it is left out",
+        f"{topic}: moves '{child}', and tf has no transform to '{base_frame}': it is left out",
         f"publish that transform, or set base_frame:={child}",
     )
 
@@ -139,7 +139,7 @@ def check_camera_info(info: CameraInfoFacts, image: ImageFacts) -> Line:
     if not info.heard:
         return warn(
             f"{info.topic}: no CameraInfo beside {image.stream.topic}",
-            "publish it there to have headings corrected; all else works without",
+            "publish it for corrected headings; everything else works without",
         )
     if info.size is None:
         return warn(
@@ -164,23 +164,23 @@ def check_gps(gps: GpsFacts | None, listened_s: float, least_radius_m: float) ->
     topic = gps.stream.topic
     lines = _check_senders(gps.stream, (NAVSATFIX,), "", listened_s)
     if gps.null_island:
-        said = f"{topic}: {gps.null_island} messages at 0 N 0 E, as receivers send before they have a fix"
+        said = f"{topic}: {gps.null_island} messages at 0 N 0 E, sent by receivers without a fix"
         lines.append(warn(said, "wait until it has one; such messages are left out"))
     if gps.without:
         lines.append(warn(f"{topic}: {gps.without} messages have no fix", "wait until it has one"))
     if gps.jumps_m:
         lines.append(
-            warn(f"{topic}: jumps by {gps.jumps_m:.0f} m, which no vehicle does", "one receiver per topic; its antenna")
+            warn(f"{topic}: jumps by {gps.jumps_m:.0f} m, too far for a vehicle", "one receiver per topic; its antenna")
         )
     if not gps.fixes:
         return lines
     sigma_m = gps.fixes[-1].sigma_m
-    exact = "does not say how exact it is" if sigma_m is None else f"exact to {sigma_m:.1f} m"
+    exact = "without covariance" if sigma_m is None else f"exact to {sigma_m:.1f} m"
     if gps.to_map_m is None:
         return [*lines, ok(f"{topic}: has a fix, {exact}")]
     away = f"{gps.to_map_m:.0f} m from the nearest place of the map"
     if gps.to_map_m > least_radius_m:
-        cure = "localize in a map of where the robot is, or set use_gps:=false if the receiver is wrong"
+        cure = "use a map of this place, or set use_gps:=false if the receiver is wrong"
         return [*lines, warn(f"{topic}: {away}", cure)]
     return [*lines, ok(f"{topic}: {exact}, {away}")]
 
@@ -201,14 +201,14 @@ def _check_senders(stream: Stream, expected: Sequence[str], known: str, listened
     """Type, quality of service, and whether anything came."""
     topic = stream.topic
     if not stream.types:
-        return [fail(f"{topic}: nobody publishes it", known or "start what should publish it")]
+        return [fail(f"{topic}: no publisher", known or "start its publisher")]
     if not set(stream.types) & set(expected):
         return [
             fail(f"{topic}: is {', '.join(stream.types)}; expected {' or '.join(expected)}", known or "choose another")
         ]
     lines = [
         fail(
-            f"{topic}: {sender.node} offers what the localizer cannot take: {sender.refused}",
+            f"{topic}: {sender.node} has QoS that the localizer cannot receive: {sender.refused}",
             "change the publisher's QoS to reliable, volatile",
         )
         for sender in stream.senders
@@ -221,7 +221,7 @@ def _check_senders(stream: Stream, expected: Sequence[str], known: str, listened
         lines.append(
             fail(
                 f"{topic}: no message in {listened_s:.0f} s",
-                f"ros2 topic hz {topic}; if they come there, 'Images are lost on the way' in docs/how-to.md helps",
+                f"ros2 topic hz {topic}; if they come there, see 'Images are lost' in docs/troubleshooting.md",
             )
         )
     return lines
@@ -237,24 +237,24 @@ def _check_rate(stream: Stream, slowest_hz: float, advice: str) -> Line:
 def _check_stamps(stream: Stream, max_age_s: float, sim: SimTime) -> Line:
     topic, age_s = stream.topic, statistics.median(stream.ages_s)
     if not any(stream.stamps_ns):
-        return fail(f"{topic}: stamps are 0", "have the driver fill in header.stamp")
+        return fail(f"{topic}: stamps are 0", "set header.stamp in the driver")
     if sim.wanted and not sim.published:
-        return fail(f"{topic}: use_sim_time is true, but nobody publishes /clock", "ros2 bag play --clock 100 ...")
+        return fail(f"{topic}: use_sim_time is true, but /clock has no publisher", "ros2 bag play --clock 100 ...")
     if abs(age_s) > _CLOCKS_DIFFER_S:
         play = "" if sim.published else "ros2 bag play --clock 100 ..., and "
         cure = "take images and /clock from one recording" if sim.wanted else f"{play}set use_sim_time:=true"
         return warn(f"{topic}: stamps are {_span(age_s)} {'old' if age_s > 0 else 'in the future'}: a recording?", cure)
     if any(b <= a for a, b in zip(stream.stamps_ns, stream.stamps_ns[1:], strict=False)):
         return warn(
-            f"{topic}: stamps repeat or go back", "one publisher per topic, and a driver that stamps each image"
+            f"{topic}: stamps repeat or go back", "use one publisher per topic, and a driver that stamps each image"
         )
     if age_s > max_age_s:
         return fail(
             f"{topic}: images are {age_s:.1f} s old, more than max_age_s ({max_age_s:g})",
-            "find where they wait (network, compression), set the computers' clocks by chrony, or max_age_s higher",
+            "find the delay (network, compression), synchronise the clocks with chrony, or set a higher max_age_s",
         )
     if age_s < -_FUTURE_S:
-        return warn(f"{topic}: stamps are {-age_s:.1f} s in the future", "set the computers' clocks by chrony")
+        return warn(f"{topic}: stamps are {-age_s:.1f} s in the future", "synchronise the clocks with chrony")
     return ok(f"{topic}: {age_s * 1e3:.0f} ms from stamp to here")
 
 

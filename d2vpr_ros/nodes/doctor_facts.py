@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.gps_gate import GpsFix
+from d2vpr_ros.localize.gps import GpsFix
 
 
 @dataclass(frozen=True)

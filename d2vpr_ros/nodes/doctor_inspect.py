@@ -20,7 +20,7 @@ from d2vpr_ros.nodes.doctor_facts import DeviceFacts, MapFacts, MiddlewareFacts
 
 if TYPE_CHECKING:
     from d2vpr_ros.describe import Extractor
-    from d2vpr_ros.localize.gps_gate import GpsFix
+    from d2vpr_ros.localize.gps import GpsFix
 
 _NODE = "d2vpr_localizer"
 _GPU_SIGNS = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")

@@ -23,9 +23,7 @@ def check_parameters(path: str, given: Mapping[str, object], known: Mapping[str,
     lines = [warn(f"{path}: the localizer has no parameter {name}", hint) for name, hint in hints.items()]
     for name, value in given.items():
         if name in known and type(value) is not type(known[name]):
-            lines.append(
-                fail(f"{path}: {name} is {value!r}", f"write it like its default, {known[name]!r}: types are strict")
-            )
+            lines.append(fail(f"{path}: {name} is {value!r}", f"write it as its default, {known[name]!r}"))
     return lines or [ok(f"{path}: {len(given)} parameters")]
 
 
@@ -45,7 +43,7 @@ def check_middleware(ros: MiddlewareFacts, profile_to_set: str, images: Sequence
     lines = [ok(f"ROS 2: {ros.distribution or 'embedded (pip)'}, {ros.rmw}, domain {ros.domain}")]
     if "fastrtps" not in ros.rmw:
         return lines
-    export = f"in every process that sends or takes images: export {ros.variable}={profile_to_set}"
+    export = f"in every process that sends or receives images: export {ros.variable}={profile_to_set}"
     largest = max((image.message_bytes for image in images), default=0)
     if ros.profile_trouble:
         lines.append(fail(f"shared memory: {ros.variable}={ros.profile}: {ros.profile_trouble}", export))
@@ -94,8 +92,8 @@ def check_map(found: MapFacts | None) -> list[Line]:
     if not found.metric:
         lines.append(
             warn(
-                "map: it has no metres: ~/place_matches comes, ~/pose_prior does not",
-                "build it with poses for that: d2vpr map build BAG -o FILE --pose-topic TOPIC",
+                "map: no metres: ~/place_matches is published, ~/pose_prior is not",
+                "build it with poses: d2vpr map build BAG -o FILE --pose-topic TOPIC",
             )
         )
     if found.pictures < found.places:
@@ -123,8 +121,8 @@ def check_device(device: DeviceFacts, interval_s: float) -> list[Line]:
     if device.has_gpu and device.device == "cpu":
         return [
             warn(
-                f"{said}; there is an NVIDIA GPU that is not used",
-                "device:=auto, and a torch with CUDA (or onnxruntime-gpu): pip's, or on a Jetson NVIDIA's own wheel",
+                f"{said}; an NVIDIA GPU is not used",
+                "set device:=auto and install torch with CUDA or onnxruntime-gpu (on a Jetson NVIDIA's wheel)",
             )
         ]
     if 0 < 2 * device.one_thread_s < device.describe_s:  # threads wait for each other on cores that others hold
@@ -135,7 +133,7 @@ def check_device(device: DeviceFacts, interval_s: float) -> list[Line]:
             )
         ]
     if device.describe_s > _SLOW_S:
-        return [warn(said, "free the processor, or take smaller weights or a GPU")]
+        return [warn(said, "free the processor, or use smaller weights or a GPU")]
     if 0 < interval_s < device.describe_s:
         return [ok(f"{said}: one image in {device.describe_s / interval_s:.1f} is answered")]
     return [ok(said)]

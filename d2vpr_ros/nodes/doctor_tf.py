@@ -25,13 +25,13 @@ def check_mount(mount: MountFacts, map_has_one: bool) -> Line:
     why = f"tf does not connect {link}" if mount.tf_readable else "tf cannot be read here (no tf2_msgs)"
     if mount.among_several:
         return fail(
-            f"mount: {why}; of several cameras each one's has to be known",
+            f"mount: {why}; the mount of each of several cameras must be known",
             f"publish it in /tf_static or set {mount.parameter}",
         )
-    instead = "the map's is taken" if map_has_one else "a map's is taken"
+    instead = "that of the map is used" if map_has_one else "that of a map is used"
     return warn(
         f"mount: {why}; {instead}",
-        "right if the camera sits as the one did that made the map; else publish it in /tf_static or set camera_mount",
+        "right if the camera is mounted as the one of the map; else publish it in /tf_static or set camera_mount",
     )
 
 
@@ -50,7 +50,7 @@ def check_published_tf(system: SystemFacts, map_frame: str, odom_frame: str) -> 
             f"{', '.join(others)}",
             "set publish_tf:=false, or stop the other one (tf_broadcast: false for AMCL)",
         )
-    return ok(f"{link}: nobody else publishes it")
+    return ok(f"{link}: no other publisher")
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -60,6 +60,6 @@ def _numbers(values: Sequence[float]) -> str:
 def check_namespace(topics: Sequence[str]) -> Line:
     """Where fixed transforms are, if nobody publishes them where tf2 listens."""
     return warn(
-        f"tf: nobody publishes /tf_static, which the localizer listens to, but there is {', '.join(topics)}",
+        f"tf: /tf_static has no publisher, but there is {', '.join(topics)}",
         "start the localizer in that namespace with -r /tf:=tf -r /tf_static:=tf_static, as Nav2 does",
     )

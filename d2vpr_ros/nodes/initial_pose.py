@@ -9,7 +9,6 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
 
 from d2vpr_ros.localize import Estimate
-from d2vpr_ros.localize.recovery import Recovery
 from d2vpr_ros.nodes import messages
 
 NEVER, WHEN_RECOVERED, ON_REQUEST = MODES = ("never", "when_lost_recovered", "on_request")
@@ -25,7 +24,7 @@ class InitialPose:
             frame: of the poses.
         """
         self._node, self._mode, self._frame = node, mode, frame
-        self._recovery = Recovery()
+        self._is_due = True
         self._lock = threading.Lock()
         self._publisher = self._create(mode)
 
@@ -45,21 +44,21 @@ class InitialPose:
     def forget(self) -> None:
         """The belief was dropped."""
         with self._lock:
-            self._recovery.forget()
+            self._is_due = True
 
     def see(self, estimate: Estimate) -> None:
         """Each answer, in turn. What nobody listens to stays due: AMCL may come up later, and takes no old message."""
         with self._lock:
-            self._recovery.see(estimate)
-            if self._mode == WHEN_RECOVERED and self._recovery.is_due and estimate.pose is not None:
-                self._recovery.is_due = not self._send(estimate)
+            self._is_due |= estimate.anew
+            if self._mode == WHEN_RECOVERED and self._is_due and estimate.pose is not None:
+                self._is_due = not self._send(estimate)
 
     def answer_request(self, estimate: Estimate) -> str:
         """Publish an accepted answer that was asked for, where that is the mode; what became of it, in words."""
         if self._mode != ON_REQUEST or self._publisher is None:
             return ""
         topic = self._publisher.topic_name
-        return f"; published on {topic}" if self._send(estimate) else f"; nobody listens to {topic}"
+        return f"; published on {topic}" if self._send(estimate) else f"; no subscriber on {topic}"
 
     def _send(self, estimate: Estimate) -> bool:
         if self._publisher is None or self._publisher.get_subscription_count() == 0:

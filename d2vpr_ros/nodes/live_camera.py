@@ -57,8 +57,8 @@ class LiveCamera:
             if not self._is_only or (self._listener.can_know and now_s - self._asked_s < _WAIT_FOR_TF_S):
                 return None
             self._node.get_logger().warning(
-                f"tf does not say how {self._camera_frame or frame_id or 'the camera'} is mounted on "
-                f"{self._base_frame}: taken as level, looking forward, at its origin (set camera_mount to change that)"
+                f"tf has no mount of {self._camera_frame or frame_id or 'the camera'} on {self._base_frame}; assumed: "
+                "level, looking forward, at its origin (set camera_mount to change that)"
             )
             self._mount = FORWARD_MOUNT
         return self._mount

@@ -12,7 +12,6 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.compose import decode_jpeg
 from d2vpr_ros.localize import Localizer, LocalizerOptions
-from d2vpr_ros.localize.still import neighbour_similarity
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.earth import Earth, earth_of
 from d2vpr_ros.mapping.search import open_search
@@ -24,12 +23,10 @@ class Loaded:
     """Attributes:
     localizer: of the map `localizer.map`.
     earth: where that lies on the earth; None where it does not say.
-    alike: how similar its neighbouring places are.
     """
 
     localizer: Localizer
     earth: Earth | None
-    alike: float
 
     def close(self) -> None:
         """End what searches for places: it may have a connection and a thread."""
@@ -77,7 +74,7 @@ def load(
         localizer = Localizer(place_map, extractor, settings.options, mounts[0], search)
         if len(mounts) > 1:
             localizer.use_mounts(mounts)
-        return Loaded(localizer, earth_of(place_map), neighbour_similarity(place_map))
+        return Loaded(localizer, earth_of(place_map))
     except BaseException:
         search.close()
         raise

@@ -100,8 +100,8 @@ class LocalizerNode(LifecycleNode):
         place_map = loaded.localizer.map
         if place_map.header.geo_tagged and loaded.earth is None:
             self.get_logger().warning(
-                f"map {place_map.path} has geo-tags, but they do not say where its frame lies on the earth (there are "
-                "too few, too close together, or they do not fit the poses): ~/fix is not published"
+                f"map {place_map.path} has latitudes and longitudes, but its frame cannot be placed on the earth (they "
+                "are too few, too close together, or do not fit the poses): ~/fix is not published"
             )
         return f"map {place_map.path}: {len(place_map)} places"
 
@@ -121,7 +121,7 @@ class LocalizerNode(LifecycleNode):
         self._answering = Answering(self, self._loaded, self._settings, self._publish, tf=self._listener)
         inputs = self._answering.inputs
         if self._settings.publish_tf:
-            self._tf = TfOutput(self, self._settings, inputs)
+            self._tf = TfOutput(self, self._settings, inputs, self._answering.session.motion)
         self._images, self._subscribed = [], []
         for number, camera in enumerate(self._settings.cameras):
             take = partial(self._take_image, number)
@@ -214,7 +214,7 @@ class LocalizerNode(LifecycleNode):
         if changed.options != self._settings.options:
             self._loaded = with_options(loaded, changed.options)
             self._belief_dropped()
-            said.append("what was believed is dropped")
+            said.append("the belief is reset")
         self._settings = changed
         self._outputs.initial_pose.use(changed.publish_initialpose)
         if self._answering is not None and self._offered is not None and set(given) != {"map"}:
@@ -278,7 +278,7 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().warning(silent, throttle_duration_sec=10.0)
         newest = answering.newest
         self._state = newest.state if newest and not problem else State.LOST
-        reason = problem or answering.judging.problem
+        reason = problem or answering.problem
         reason = reason or (newest.reject_reason.value if newest else no_clock or "no image yet")
         values = report_values(answering, loaded, self._settings, self._tf, time.monotonic())
         values["input_lost"] = ", ".join(f"{images.lost_share:.0%}" for images in self._images)

@@ -127,7 +127,7 @@ class MapBuilderNode(Node):
             return None
         origin = read_map(self._path).header.origin
         if origin is None:
-            raise UserError(f"map {self._path} was not made from GPS poses; add to it with the poses it was made from")
+            raise UserError(f"map {self._path} was not made from GPS poses; add to it with poses of the same source")
         return origin
 
     def _open_map(self, origin: LocalFrame | None = None) -> None:
@@ -210,7 +210,7 @@ class MapBuilderNode(Node):
         (base, covariance), frame_id = found, str(arrival.message.header.frame_id)
         mount = self._cameras[arrival.camera].mount(frame_id, arrival.steady_s)
         if mount is None:
-            builder.counts.leave_out("before the camera's mount was known")
+            builder.counts.leave_out("before the mount of the camera was known")
             return
         pose, name = base @ mount, self._names[arrival.camera] or frame_id
         if not builder.keep(name, pose, arrival.stamp_ns):

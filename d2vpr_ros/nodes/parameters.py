@@ -74,7 +74,7 @@ def warn_of_unknown(node: Node) -> None:
     """Name what a node was given from outside and is no parameter of it; once all are declared."""
     declared = node.get_parameters_by_prefix("")
     for name, hint in unknown(node._parameter_overrides, declared).items():  # rclpy tells them by no other way
-        node.get_logger().warning(f"there is no parameter '{name}', so it changes nothing; {hint}")
+        node.get_logger().warning(f"unknown parameter '{name}' is ignored; {hint}")
 
 
 def ask_before_set(node: Node, parameters: Sequence[Parameter], change: Callable[[Mapping[str, Any]], str]) -> None:
@@ -146,7 +146,7 @@ def to_mount(numbers: Sequence[float], name: str = "camera_mount") -> Pose | Non
     except (TypeError, ValueError):
         raise UserError(
             f"parameter '{name}' is {list(numbers)}; expected seven numbers [x, y, z, qx, qy, qz, qw], "
-            "or leave it out to take the mount from tf2 or the map"
+            "or leave it out to use the mount from tf2 or the map"
         ) from None
 
 

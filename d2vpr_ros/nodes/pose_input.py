@@ -14,7 +14,7 @@ from sensor_msgs.msg import NavSatFix
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import one_line, read_pose, stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.localize.base_odometry import is_base
+from d2vpr_ros.localize.odometry import is_base
 from d2vpr_ros.nodes.live_gps import GpsPoses
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.poses import JUMP_NS, LivePoses, PoseWindow, TfPoses
@@ -80,7 +80,7 @@ class PoseInput:
         """Notice a recording that is played again: what tf has is then of another run."""
         before, self._images_ns[camera] = self._images_ns.get(camera, stamp), stamp
         if stamp < before - JUMP_NS and isinstance(self.poses, TfPoses):
-            self._node.get_logger().warning("the images' stamps jumped back: what tf said before is forgotten")
+            self._node.get_logger().warning("the stamps of the images jumped back: tf is cleared")
             self.poses.begin_anew()
 
     def watch(self) -> None:
@@ -115,7 +115,7 @@ class PoseInput:
             if isinstance(message, Odometry) and not is_base(message.child_frame_id.lstrip("/"), self._frames[1]):
                 raise ValueError(
                     f"{self.topic_name} is that of {one_line(message.child_frame_id)}, not of {self._frames[1]}: set "
-                    "base_frame to that, or take odometry of the base"
+                    "base_frame to that, or use odometry of the base"
                 )
         except ValueError as error:
             self._node.get_logger().warning(f"pose left out: {error}", throttle_duration_sec=10.0)

@@ -78,7 +78,7 @@ class TfPoses:
         if not listener.can_know:
             raise UserError(
                 "parameter 'pose_source' is 'tf', but tf2_ros is not installed here; it comes with a ROS 2 "
-                "installation (ros-$ROS_DISTRO-tf2-ros); or take poses from a topic: pose or odom"
+                "installation (ros-$ROS_DISTRO-tf2-ros); or use poses from a topic: pose or odom"
             )
         self._frames = map_frame, body_frame
         self._buffer = listener.buffer
@@ -89,7 +89,7 @@ class TfPoses:
             return ""
         wanted, body = self._frames
         return (
-            f"tf does not connect {wanted} -> {body}; publish it, or set map_frame and base_frame to frames it connects"
+            f"tf does not connect {wanted} -> {body}; publish it, or set map_frame and base_frame to connected frames"
         )
 
     def begin_anew(self) -> None:

@@ -17,7 +17,7 @@ def report_values(
         now_s: by the steady clock.
     """
     newest, localizer, inputs = answering.newest, loaded.localizer, answering.inputs
-    mounts = answering.judging.mounts_from
+    mounts = answering.mounts.mounts_from
     image_ns = newest.stamp_ns if newest else None
     return {
         "probability": f"{newest.probability:.3f}" if newest else "nan",
@@ -27,7 +27,7 @@ def report_values(
         **({"mount": mounts[0]} if not settings.cameras[0].name else {}),
         **_by_camera(answering, settings, now_s),
         "odometry": inputs.odometry_status(image_ns, now_s),
-        "gps": inputs.gps_status(newest, loaded.earth) if settings.use_gps else "off",
+        "gps": answering.session.gps_status(newest),
         "tf": tf.status if tf else "off",
         "device": str(localizer.extractor.device),
         "search_backend": localizer.search.status,
@@ -41,5 +41,5 @@ def _by_camera(answering: Answering, settings: Settings, now_s: float) -> dict[s
         if camera.name:
             values = answering.statuses[number].values(now_s)
             found |= {f"{camera.name}.{key}": values[key] for key in ("input_hz", "input_age_s")}
-            found[f"{camera.name}.mount"] = answering.judging.mounts_from[number]
+            found[f"{camera.name}.mount"] = answering.mounts.mounts_from[number]
     return found

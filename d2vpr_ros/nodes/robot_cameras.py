@@ -50,7 +50,7 @@ class RobotCamera:
 def mount_parameters(names: Sequence[str]) -> list[Parameter]:
     """One for each camera with a name."""
     return [
-        Parameter(f"camera.{name}.mount", [0.0], "As camera_mount, of this camera; [0.0] takes it from tf2.")
+        Parameter(f"camera.{name}.mount", [0.0], "Pose of this camera on the base, as camera_mount. [0.0]: from tf2.")
         for name in names
         if name
     ]
@@ -65,7 +65,7 @@ def check_names(names: Sequence[str]) -> None:
         return
     wrong = [name for name in names if not _TOKEN.fullmatch(name)]
     if wrong or not names:
-        found = f"a camera is called '{one_line(wrong[0])}'" if wrong else "it is empty"
+        found = f"a camera is named '{one_line(wrong[0])}'" if wrong else "it is empty"
         raise UserError(
             f"parameter 'cameras': {found}; expected names of letters, digits and _, as topics have: {_EXAMPLE}"
         )
@@ -113,8 +113,8 @@ def robot_cameras(values: Mapping[str, Any]) -> tuple[RobotCamera, ...]:
         )
     if len(names) > 1 and values["camera_frame"]:
         raise UserError(
-            "parameter 'camera_frame' is for one camera; leave it out, and have each of 'cameras' stamp its images "
-            f"with its own optical frame, or set '{RobotCamera(names[0]).mount_parameter}'"
+            "parameter 'camera_frame' is for one camera; leave it out, and give the images of each of 'cameras' the "
+            f"frame_id of its optical frame, or set '{RobotCamera(names[0]).mount_parameter}'"
         )
     return tuple(
         RobotCamera(name, to_mount(values[p.name], p.name))
@@ -137,6 +137,6 @@ def check_mounts(cameras: Sequence[RobotCamera]) -> None:
     for camera in cameras:
         if camera.mount is None:
             raise UserError(
-                f"parameter '{camera.mount_parameter}' is missing: where each of several cameras sits has to be known; "
+                f"parameter '{camera.mount_parameter}' is missing: the mount of each of several cameras must be known; "
                 "set it to T_base_cameraOptical as [x, y, z, qx, qy, qz, qw], or install tf2_ros and publish it in tf"
             )

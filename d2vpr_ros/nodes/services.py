@@ -75,7 +75,7 @@ class Services:
         self._forget()
         newest = self._answering.wait_until_localized(_RELOCALIZE_IMAGES, _RELOCALIZE_TIMEOUT_S)
         if newest is None:
-            response.message = f"no image came in within {_RELOCALIZE_TIMEOUT_S:.0f} s on {self._image_topic}"
+            response.message = f"no image arrived within {_RELOCALIZE_TIMEOUT_S:.0f} s on {self._image_topic}"
         elif newest.pose is not None:
             x, y, z = newest.pose.position
             response.success, response.message = True, f"LOCALIZED at x {x:.2f} m, y {y:.2f} m, z {z:.2f} m"
@@ -92,6 +92,6 @@ class Services:
         try:
             response.success, response.message = True, self._reload_map()
         except UserError as error:
-            response.success, response.message = False, f"the map in use stays: {error}"
+            response.success, response.message = False, f"the old map stays in use: {error}"
             self._node.get_logger().error(response.message)
         return response

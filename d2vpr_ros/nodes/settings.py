@@ -11,7 +11,7 @@ from rclpy.node import Node
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.localize import Acceptance, LocalizerOptions
-from d2vpr_ros.localize.gps_gate import LEAST_RADIUS_M, SIGMAS, GpsGate
+from d2vpr_ros.localize.gps import LEAST_RADIUS_M, SIGMAS, GpsGate
 from d2vpr_ros.localize.options import Verify
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
@@ -23,108 +23,110 @@ _DEFAULTS = LocalizerOptions()
 _ACCEPTANCE = _DEFAULTS.acceptance
 
 PARAMETERS = (
-    Parameter("map", "", "The map to localize in: a .d2map file made by `d2vpr map build`. Required."),
-    Parameter(
-        "weights", "nano", "What describes images: a bundled name or a weights file; those the map was made with."
-    ),
+    Parameter("map", "", "Map to localize in, a .d2map file from `d2vpr map build`. Required."),
+    Parameter("weights", "nano", "Model weights, a bundled name or a file. They must match the map."),
     Parameter(
         "projection",
         "default",
-        "What shortens descriptors: default is the projection beside the weights, none is none, else a file; as in "
-        "the map.",
+        "Projection that shortens descriptors. default: the one beside the weights; none: no projection; or a "
+        "file. It must match the map.",
     ),
     Parameter(
         "backend",
         "auto",
-        "What runs the network; auto takes onnxruntime for weights that `d2vpr export` wrote and where there is no "
-        "torch.",
+        "Library that runs the network. auto: onnxruntime for weights from `d2vpr export` and if torch is "
+        "missing, else torch.",
         choices=BACKENDS,
     ),
-    Parameter("device", "auto", "Where it runs; auto takes the GPU where there is one.", choices=DEVICES),
+    Parameter("device", "auto", "Device of the network. auto: the GPU if there is one.", choices=DEVICES),
     Parameter(
         "precision",
         "exact",
-        "How it computes; exact is float32, fast what is faster here and as good.",
+        "Precision of the network. exact: float32; fast: reduced precision if faster and accurate on this machine.",
         choices=PRECISIONS,
     ),
-    Parameter("image_transport", "raw", "How images arrive.", choices=("raw", "compressed")),
+    Parameter("image_transport", "raw", "Transport of the images.", choices=("raw", "compressed")),
     Parameter(
         "image_reliability",
         AUTO,
-        "How images are subscribed to; auto is best effort, and reliable once images are lost and their publisher "
-        "offers that.",
+        "QoS reliability of the image subscription. auto: best effort; reliable if images are lost and the "
+        "publisher offers it.",
         choices=RELIABILITIES,
     ),
     Parameter("map_frame", "map", "Frame of the published poses."),
-    Parameter("base_frame", "base_link", "The robot's frame; the pose prior is the pose of this frame."),
-    Parameter("odom_frame", "odom", "The odometry's frame; only `publish_tf` makes use of it."),
-    Parameter("camera_frame", "", "The camera's optical frame in tf; empty takes the images' header.frame_id."),
+    Parameter("base_frame", "base_link", "Frame of the robot. The pose prior is the pose of this frame."),
+    Parameter("odom_frame", "odom", "Frame of the odometry. Only `publish_tf` uses it."),
+    Parameter("camera_frame", "", "Optical frame of the camera in tf. Empty: the header.frame_id of the images."),
     Parameter(
         "camera_mount",
         [0.0],
-        "The camera's pose on the base (T_base_cameraOptical) as [x, y, z, qx, qy, qz, qw]; [0.0] takes it from tf2 "
-        "where that is installed, else from the map.",
+        "Pose of the camera on the base (T_base_cameraOptical): [x, y, z, qx, qy, qz, qw]. [0.0]: from tf2 if "
+        "installed, else from the map.",
     ),
     Parameter(
         "cameras",
         UNNAMED,
-        "The robot's cameras by name, each with its images on `<name>/image` and its mount in `camera.<name>.mount`; "
-        "an empty name is one camera on `image`.",
+        "Names of the cameras. Each has its images on `<name>/image` and its mount in `camera.<name>.mount`. One "
+        "empty name: one camera on `image`.",
     ),
-    Parameter("sequence", _DEFAULTS.sequence, "Accept only what consecutive images agree on."),
+    Parameter("sequence", _DEFAULTS.sequence, "Use consecutive images together. false: answer every image alone."),
     Parameter(
         "verify",
         _DEFAULTS.verify.value,
-        "When an image is compared, point by point, with the picture of its place; always takes some 40 ms an image.",
+        "When to compare an image with the stored picture of its place. always takes about 40 ms per image.",
         choices=tuple(choice.value for choice in Verify),
     ),
     Parameter(
         "min_probability",
         _ACCEPTANCE.probability,
-        "Least probability of an answer; a little less is enough to stay localized.",
+        "Minimum probability of an answer. A little less is enough to stay localized.",
         0.5,
         0.9999,
     ),
-    Parameter("min_images", _ACCEPTANCE.images, "Least number of images behind an answer.", 1, 500),
-    Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Bounds the motion where no odometry comes in.", 0.0, 100.0),
+    Parameter("min_images", _ACCEPTANCE.images, "Minimum number of images for an answer.", 1, 500),
+    Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Maximum speed without odometry, in m/s.", 0.0, 100.0),
     Parameter(
         "search_backend",
         LOCAL,
-        "Where places are looked up: faiss, in memory; or a Milvus, http://host:19530 or a Milvus Lite file ending in "
-        ".db, with the map in memory for when it is out of reach.",
+        "Where places are searched. faiss: in memory; http://host:19530: Milvus; a file ending in .db: Milvus "
+        "Lite. The map stays in memory for when Milvus cannot be reached.",
     ),
-    Parameter("search_collection", "", "The collection there; empty takes the name of the map's file."),
+    Parameter("search_collection", "", "Milvus collection. Empty: the name of the map file."),
     Parameter(
         "use_gps",
         True,
-        "Look and answer only near the last fix on `gps/fix`, where there is any and the map is geo-tagged.",
+        "Search only near the last fix on `gps/fix`, if there is one and the map has latitude and longitude.",
     ),
-    Parameter(
-        "gps_gate_sigmas", SIGMAS, "How many of its standard deviations the robot may be from a fix.", 1.0, 100.0
-    ),
+    Parameter("gps_gate_sigmas", SIGMAS, "Radius of the GPS search, in standard deviations of the fix.", 1.0, 100.0),
     Parameter(
         "gps_gate_least_m",
         LEAST_RADIUS_M,
-        "And how many metres at least, however exact the fix says it is.",
+        "Minimum radius of the GPS search, in metres.",
         1.0,
         1e5,
     ),
-    Parameter("max_age_s", 1.0, "Images older than this are not answered.", 0.01, 60.0),
+    Parameter("max_age_s", 1.0, "Maximum age of an image, in seconds. Older images are not answered.", 0.01, 60.0),
     Parameter(
         "publish_tf",
         False,
-        "Publish `map_frame` -> `odom_frame` on /tf, from accepted answers and the odometry, while localized. Refused "
-        "where somebody else does.",
+        "Publish `map_frame` -> `odom_frame` on /tf while localized, from answers and odometry. Refused if "
+        "another node publishes it.",
     ),
-    Parameter("tf_tolerance_s", 0.1, "How far ahead of the newest odometry these transforms are stamped.", 0.0, 10.0),
+    Parameter(
+        "tf_tolerance_s",
+        0.1,
+        "Transforms of `publish_tf` are stamped this many seconds ahead of the newest odometry.",
+        0.0,
+        10.0,
+    ),
     Parameter(
         "publish_initialpose",
         NEVER,
-        "Whether `initialpose`, which resets AMCL, is published: never, once each time a robot that was lost is found "
-        "(the start counts), or when `~/relocalize` was called and finds it.",
+        "When to publish `initialpose`, which resets AMCL. when_lost_recovered: once each time a lost robot is "
+        "found, also at the start; on_request: when `~/relocalize` was called.",
         choices=MODES,
     ),
-    Parameter("autostart", True, "Configure and activate by itself; false leaves both to a lifecycle manager."),
+    Parameter("autostart", True, "Configure and activate at the start. false: a lifecycle manager does both."),
 )
 
 
@@ -184,7 +186,7 @@ def changed(node: Node, given: Mapping[str, Any], *, is_configured: bool) -> Set
     fixed = [name for name in given if name not in (*APPLIED, "map")]
     if fixed and is_configured:
         raise UserError(
-            f"parameter '{fixed[0]}' is read when the node is configured; start it anew with {fixed[0]}:=..., or "
+            f"parameter '{fixed[0]}' is read when the node is configured; restart it with {fixed[0]}:=..., or "
             f"ros2 lifecycle set {node.get_fully_qualified_name()} deactivate, then cleanup, and set it then"
         )
     return new

@@ -67,12 +67,12 @@ class InputStatus:
         topic, wanted = source.topic_name, " or ".join(source.type_names)
         publishers = node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return f"nobody publishes on {topic}; {self._transport(node, topic) or f'remap it, e.g. {self._remap}'}"
+            return f"no publisher on {topic}; {self._transport(node, topic) or f'remap it, e.g. {self._remap}'}"
         others = sorted({info.topic_type for info in publishers} - {*source.type_names})
         if others:
             return f"{topic} carries {', '.join(others)}, expected {wanted}; {self._other_type}"
         return (
-            f"{topic} has {len(publishers)} publisher(s) but no {self._what} has come in for {_SILENT_AFTER_S:.0f} s"
+            f"{topic} has {len(publishers)} publisher(s) but no {self._what} arrived for {_SILENT_AFTER_S:.0f} s"
             + self._refused(publishers, source)
         )
 
@@ -98,7 +98,7 @@ def clock_problem(node: Node) -> str:
     if not node.get_parameter("use_sim_time").value or node.get_clock().now().nanoseconds:
         return ""
     return (
-        "use_sim_time is true, but nothing comes on /clock; play the recording by ros2 bag play --clock 100 ..., or "
+        "use_sim_time is true, but nothing comes on /clock; play the recording with ros2 bag play --clock 100 ..., or "
         "set use_sim_time to false"
     )
 

@@ -18,6 +18,7 @@ from d2vpr_ros.fields import NANOSECONDS, one_line, stamp_ns
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Estimate
 from d2vpr_ros.localize.map_odom import MapOdom
+from d2vpr_ros.localize.odometry import MotionBuffer
 from d2vpr_ros.nodes.messages import to_time
 from d2vpr_ros.nodes.settings import Settings
 from d2vpr_ros.nodes.side_inputs import SideInputs
@@ -37,12 +38,15 @@ class TfOutput:
         refused: somebody else publishes the transform; this does not, until it is made anew.
     """
 
-    def __init__(self, node: Node, settings: Settings, inputs: SideInputs) -> None:
+    def __init__(self, node: Node, settings: Settings, inputs: SideInputs, motion: MotionBuffer) -> None:
         """
+        Args:
+            motion: of the session that answers.
+
         Raises:
             UserError: tf2 is not installed.
         """
-        self._node, self._settings, self._inputs = node, settings, inputs
+        self._node, self._settings, self._inputs, self._motion = node, settings, inputs, motion
         message_type = tf_message()
         self.status = "listening for other publishers"
         self.refused = False
@@ -68,7 +72,7 @@ class TfOutput:
 
     def see(self, estimate: Estimate) -> None:
         """Each answer, in turn; called by the worker."""
-        motion = self._inputs.motion
+        motion = self._motion
         self._map_odom.see(estimate, motion.at(estimate.stamp_ns), motion.epoch, time.monotonic())
 
     def _take(self, topic: str, message: Any) -> None:
@@ -86,13 +90,13 @@ class TfOutput:
         infos = self._node.get_publishers_info_by_topic(topic)
         others = ", ".join(sorted({info.node_name for info in infos} - {self._node.get_name()}))
         self.status = (
-            f"refused: {topic} carries {parent} -> {self._settings.odom_frame} from one of {others}; "
-            "a frame has one parent: stop that publisher (tf_broadcast: false for AMCL) or set publish_tf to false"
+            f"refused: {topic} carries {parent} -> {self._settings.odom_frame} from one of {others}; a frame has only "
+            "one parent: stop that publisher (tf_broadcast: false for AMCL) or set publish_tf to false"
         )
         self._node.get_logger().error(f"tf {self.status}")
 
     def _broadcast(self) -> None:
-        now_s, motion = time.monotonic(), self._inputs.motion
+        now_s, motion = time.monotonic(), self._motion
         if self.refused or now_s - self._started_s < _LISTEN_S:
             return
         transform, newest = self._map_odom.at(motion.epoch, now_s), motion.newest
@@ -107,8 +111,8 @@ class TfOutput:
 
     def _obstacle(self, is_known: bool) -> str:
         """Why there is no transform; empty if there is one."""
-        if self._inputs.motion.newest is None:
-            return "no odometry comes in: map -> odom is not known without"
+        if self._motion.newest is None:
+            return "no odometry arrives: map -> odom needs it"
         heard = self._inputs.odometry_frames
         wanted = self._settings.odom_frame, self._settings.base_frame
         if any(frame and frame != other for frame, other in zip(heard, wanted, strict=True)):
@@ -133,7 +137,7 @@ def tf_message() -> Any:
     if importlib.util.find_spec("tf2_msgs") is None:
         raise UserError(
             "parameter 'publish_tf' is true, but tf2_msgs is not installed here; it comes with a ROS 2 installation "
-            "(ros-$ROS_DISTRO-tf2-msgs); or set publish_tf to false and take ~/pose_prior"
+            "(ros-$ROS_DISTRO-tf2-msgs); or set publish_tf to false and use ~/pose_prior"
         )
     from tf2_msgs.msg import TFMessage
 

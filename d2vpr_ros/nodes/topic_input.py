@@ -112,10 +112,10 @@ class TopicInput:
         if self._wanted == AUTO and all_reliable and not self._reliable:
             self._change(reliable=True)
             return (
-                f"{self.lost_share:.0%} of the messages on {self.topic_name} were lost at best effort: subscribed as "
-                f"reliable from now on; with less delay none are lost if {_cure()}"
+                f"{self.lost_share:.0%} of the messages on {self.topic_name} were lost with best effort; now "
+                f"subscribed as reliable; to lose none with less delay, {_cure()}"
             )
-        return f"{self.lost_share:.0%} of the messages on {self.topic_name} are lost on the way; {_cure()}"
+        return f"{self.lost_share:.0%} of the messages on {self.topic_name} are lost; {_cure()}"
 
     def _change(self, *, reliable: bool) -> None:
         self._reliable = reliable
@@ -147,9 +147,9 @@ def _cure() -> str:
     """What helps, in the words of a command."""
     variable = profile_variable(os.environ.get("ROS_DISTRO", ""))
     if os.environ.get(variable):
-        return "slow the camera down, send smaller or compressed images, or free the network and the processor"
+        return "lower the image rate, send smaller or compressed images, or free the network and the processor"
     profile = share_folder() / "config" / "fastdds.xml"
-    return f"this is set in every process that sends or takes images: export {variable}={profile}"
+    return f"set in every process that sends or receives images: export {variable}={profile}"
 
 
 def image_input(

@@ -104,7 +104,7 @@ def record_drive(
     """
     out = Path(out)
     if out.exists():
-        raise UserError(f"{out}: exists already and is not overwritten; name another bag or remove it first")
+        raise UserError(f"{out}: exists already; choose another name or remove it")
     _check("lateral offset", lateral_offset_m, -WIDEST_OFFSET_M, WIDEST_OFFSET_M, "m")
     _check("speed", speed_mps, 0.2, 20.0, "m/s")
     _check("rate", rate_hz, 0.1, 60.0, "Hz")

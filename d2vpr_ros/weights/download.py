@@ -48,7 +48,9 @@ def download(url: str, target: Path, what: str) -> None:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _unreachable(error, url, what, part) from None
     if total is not None and arrived != total:
-        raise UserError(f"{what}: the connection ended after {arrived} of {total} bytes; run this again to go on there")
+        raise UserError(
+            f"{what}: the connection ended after {arrived} of {total} bytes; run the same command again to continue"
+        )
     part.rename(target)
     mark.unlink()
 
@@ -89,5 +91,8 @@ def _unreachable(error: Exception, url: str, what: str, part: Path) -> UserError
     if isinstance(error, urllib.error.HTTPError):
         return UserError(f"{what}: {host} answered {error.code} {error.reason} to {url}")
     reason = getattr(error, "reason", None) or error
-    kept = f"; {part.stat().st_size} bytes are kept, run this again to go on" if part.is_file() else ""
-    return UserError(f"{what}: no connection to {host} ({reason}){kept}; offline, bring the file and give it by --from")
+    kept = f"; {part.stat().st_size} bytes are kept; run the same command again to continue" if part.is_file() else ""
+    return UserError(
+        f"{what}: no connection to {host} ({reason}){kept}; without a network, download the file elsewhere and give it "
+        "with --from"
+    )

@@ -26,15 +26,11 @@ def fetch(official: OfficialFile, folder: Path, brought: Path | None = None) -> 
         UserError: it cannot be had, is not the file recorded, or is no such network.
     """
     if importlib.util.find_spec("torch") is None:
-        raise UserError(
-            f"to look into {official.name} takes torch, which is not here; `pip install torch` and try again"
-        )
+        raise UserError(f"{official.name} needs torch, which is not installed; `pip install torch` and try again")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made to keep weights in ({error.strerror}); give another --folder"
-        ) from None
+        raise UserError(f"{folder}: cannot be created for weights ({error.strerror}); give another --folder") from None
     raw = folder / official.file_name
     result = folder / f"{official.name}.safetensors" if official.network else raw
     incoming = folder / f"{official.file_name}.new"
@@ -87,8 +83,8 @@ def _check(path: Path, raw: Path, official: OfficialFile) -> None:
         aside = raw.with_name(raw.name + ".refused")
         path.replace(aside)
     raise UserError(
-        f"{aside}: SHA-256 {found[:16]}… is not the {expected[:16]}… recorded in {_record_of(raw).name} at first use; "
-        "the file changed; if that is meant, remove the record"
+        f"{aside}: SHA-256 {found[:16]}… is not the {expected[:16]}… recorded in {_record_of(raw).name} at the first "
+        "download; if the change is intended, remove the record"
     )
 
 
@@ -100,7 +96,7 @@ def _convert(path: Path, result: Path, official: OfficialFile) -> None:
 
     if not official.network:
         if "cls_token" not in read_state_dict(path)[0]:
-            raise UserError(f"{path}: no vision transformer is in it; expected {official.what} from {official.page}")
+            raise UserError(f"{path}: contains no vision transformer; expected {official.what} from {official.page}")
         return
     notes = {"source": official.page, "licence": official.licence, "source_sha256": file_sha256(path)}
     try:

@@ -62,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "street.d2map"
         write_street(path, directions(np.random.default_rng(0), args.places, extractor.width), extractor.identity)
-        loaded = Loaded(Localizer(read_map(path), extractor), None, 0.5)
+        loaded = Loaded(Localizer(read_map(path), extractor), None)
         image = message(tuple(args.size), args.raw)
         extractor.describe([np.zeros((480, 640, 3), np.uint8)])
         where = f"{extractor.network.library}, {extractor.device}, {extractor.network.threads} threads"

@@ -1,0 +1,109 @@
+"""How small starts: DINOv2's blocks, and behind them the best untrained reading of these that was found.
+
+The *values* that a middle block's attention would pass on say more about a place than what the last block puts out.
+The recovery module begins by reading those of the block behind a tap, once as they are and once with the other sign:
+the aggregator's pooling keeps what is positive.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from d2vpr_ros.describe.preprocess import Preprocessor
+from d2vpr_ros.model import D2VPR
+from d2vpr_ros.model.vit import Adapter, Block
+from models.block_cache import frozen_taps
+
+RIDGE = 1e-4
+"""Keeps the encoding of places smooth between the 14 that it is fitted at."""
+GLOBAL_LENGTH = 0.8
+"""Length of the class token's feature at the start; a region's is about 1."""
+
+
+@torch.no_grad()
+def begin_small(model: D2VPR, pictures: Tensor, tap: int, seed: int) -> None:
+    """Sets everything but DINOv2's own weights, in place.
+
+    Args:
+        model: its backbone has DINOv2's weights; its output is at least twice as wide as its tokens.
+        pictures: (N, 3, S, S) uint8, some dozen training pictures.
+        tap: which block's output is read, one of the model's taps with a block behind it.
+    """
+    torch.manual_seed(seed)
+    for module in model.backbone.modules():
+        if isinstance(module, Adapter):
+            begin_adapter(module)
+    read_values(model, pictures, tap)
+    for layers in (model.offset_generator, model.topdown_fusion, model.pos_encoder):
+        for module in layers.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=math.sqrt(1 / module.weight[0].numel()))
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+    # Regions start where the paper's grid has them: no shift, scale 0.5 + 1.5 * sigmoid(-0.693) = 1.
+    last = model.offset_generator[2]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    nn.init.zeros_(last.weight)
+    last.bias.copy_(torch.tensor([0.0, 0.0, -math.log(2), -math.log(2)]))
+    for bottleneck in (model.topdown_fusion.small_to_medium, model.topdown_fusion.medium_to_global):
+        for parameter in bottleneck[-1].parameters():
+            nn.init.zeros_(parameter)
+    centre_features(model, pictures)
+
+
+def centre_features(model: D2VPR, pictures: Tensor) -> None:
+    """The encoding of a feature's place starts as minus what all pictures have there: else all are much alike.
+
+    There are 14 places, and more hidden numbers than that: the last layer is the least-squares solution.
+    """
+    tokens = model.backbone.recovered_tokens(Preprocessor().normalise(pictures))
+    side = int((tokens.shape[1] - 1) ** 0.5)
+    maps = tokens[:, 1:].mT.reshape(len(tokens), -1, side, side)
+    pooled, geometry = model.regions(maps, model.deformed_points(model.offset_map(tokens[:, 0], maps)))
+    usual = -torch.cat([tokens[:, :1], pooled], dim=1).mean(dim=0)
+    first, last = model.pos_encoder.fc[0], model.pos_encoder.fc[2]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    nn.init.uniform_(first.bias, -0.5, 0.5)  # else the hidden numbers hardly tell the places apart
+    hidden = torch.relu(first(torch.cat([geometry.new_tensor([[0.5, 0.5, 1.0, 1.0]]), geometry[0]])))
+    middle, wanted = hidden.mean(dim=0), usual.mean(dim=0)
+    inner = (hidden - middle).T @ (hidden - middle) + RIDGE * torch.eye(hidden.shape[1])
+    weight = torch.linalg.solve(inner, (hidden - middle).T @ (usual - wanted)).T
+    last.weight.copy_(weight)
+    last.bias.copy_(wanted - weight @ middle)
+
+
+def begin_adapter(adapter: Adapter) -> None:
+    """It adds nothing, and its convolutions differ: equal ones, as published, would have equal gradients for ever."""
+    for module in adapter.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=math.sqrt(2 / module.weight[0].numel()))
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    nn.init.zeros_(adapter.D_fc2.weight)
+
+
+def read_values(model: D2VPR, pictures: Tensor, tap: int) -> None:
+    """The recovery module reads the values of the block behind `tap`, with both signs; the other taps not at all.
+
+    The block's normalisation is followed but for each token's own deviation, in whose place the mean one stands; that
+    is made up for by the recovery module's normalisation.
+    """
+    backbone = model.backbone
+    block, width = list(backbone.blocks)[tap], model.config.width
+    assert isinstance(block, Block)
+    tokens = frozen_taps(backbone, Preprocessor().normalise(pictures), tap)[:, -1, 1:]
+    deviation = tokens.std(dim=-1).mean()
+    values, offsets = block.attn.qkv.weight[2 * width :], block.attn.qkv.bias[2 * width :]
+    reading = values * block.norm1.weight / deviation
+    reading = reading - reading.mean(dim=1, keepdim=True)  # of a token without its mean
+    constant = values @ block.norm1.bias + offsets
+    nn.init.zeros_(backbone.lin.weight)
+    nn.init.zeros_(backbone.lin.bias)
+    at = width * model.config.taps.index(tap)
+    backbone.lin.weight[: 2 * width, at : at + width] = torch.cat([reading, -reading])
+    backbone.lin.bias[: 2 * width] = torch.cat([constant, -constant])
+    backbone.up_norm.weight.fill_(GLOBAL_LENGTH / math.sqrt(model.config.output_width))
+    nn.init.zeros_(backbone.up_norm.bias)

@@ -1,0 +1,262 @@
+"""Train small, D²-VPR at the paper's size, from data to weights in one go.
+
+    python -m models.train_small --footage FOOTAGE --dinov2 dinov2_small.safetensors --cache FOLDER
+
+The backbone begins as DINOv2-small (`python -m models.backbones`, or the official dinov2_vits14_pretrain.pth). FOLDER
+holds everything that is made on the way (town views, frozen blocks' outputs, checkpoints); what is already there is
+used again, and a killed run continues from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_lightning import seed_everything
+from torch import Tensor
+
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.model import D2VPR, SMALL
+from models.augment import Viewpoint
+from models.backbones import hash_of
+from models.block_cache import BlockCache, cache_blocks
+from models.commands import CONFIGS, report
+from models.data import HELD_OUT_FLOORS, Picture, cache_crops, training_pictures
+from models.dinov2 import start_from_dinov2
+from models.discriminants import Discriminants, read_discriminants
+from models.export_weights import export_weights
+from models.fit_pca import fit, write_projection
+from models.places import fingerprint_of
+from models.recipes import filled, read_yaml
+from models.run_folder import describe_run
+from models.runs import Machine
+from models.small_stage import Batches, SmallStage, SmallStageModule, recovered, run_small_stage
+from models.small_start import begin_small
+from models.small_views import Looks, Views, views_of
+from models.timed_stage import Schedule
+from models.town_views import TownViews, cache_town_views
+
+log = logging.getLogger(__name__)
+
+FEW = 8
+"""In a fast-dev-run one picture of so many is looked at."""
+STARTERS = 16
+"""Pictures of each kind that the start looks at."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The part of the backbone that does not learn.
+
+    Attributes:
+        blocks: how many of the first blocks.
+        side: of the views in pixels.
+        bits16: compute it in bfloat16.
+    """
+
+    blocks: int = 8
+    side: int = 224
+    bits16: bool = True
+
+
+@dataclass(frozen=True)
+class SmallRecipe:
+    """What models/configs/small.yaml says, in the order of its use; see the classes for their fields.
+
+    Attributes:
+        towns, looks: of which views are drawn.
+        frozen: part of the backbone.
+        read_tap: block whose output the recovery module reads before anything is learned, see `begin_small`.
+        discriminants: what it reads instead where views of places are there.
+        stages: in their order.
+        projection: width, views and whitening of the default projection, see `fit_pca.fit`.
+    """
+
+    towns: TownViews
+    looks: Looks
+    frozen: Frozen
+    read_tap: int
+    discriminants: Discriminants
+    stages: list[SmallStage]
+    projection: dict[str, Any]
+    seed: int
+    threads: int
+
+
+def read_small_recipe(path: Path) -> SmallRecipe:
+    """
+    Raises:
+        UserError: the file is no such recipe, or a part of it has a field that is none.
+    """
+    content = read_yaml(path)
+    wanted = ("data", "frozen", "read_tap", "discriminants", "stages", "projection", "seed", "threads")
+    if missing := [key for key in wanted if key not in content]:
+        raise UserError(f"{path}: the recipe lacks {', '.join(missing)}; compare models/configs/small.yaml")
+    data, stages = content["data"], list[SmallStage]()
+    looks = dict(data.get("looks", {}))
+    if "viewpoint" in looks:
+        looks["viewpoint"] = filled(Viewpoint, looks["viewpoint"], f"{path}: data: looks: viewpoint")
+    for number, given in enumerate(content["stages"], 1):
+        where = f"{path}: stage {number}"
+        schedule = filled(Schedule, given.get("schedule"), f"{where}: schedule")
+        stages.append(filled(SmallStage, given | {"schedule": schedule}, where))
+    return SmallRecipe(
+        filled(TownViews, data.get("town", {}), f"{path}: data: town"),
+        filled(Looks, looks, f"{path}: data: looks"),
+        filled(Frozen, content["frozen"], f"{path}: frozen"),
+        content["read_tap"],
+        filled(Discriminants, content["discriminants"], f"{path}: discriminants"),
+        stages,
+        content["projection"],
+        content["seed"],
+        content["threads"],
+    )
+
+
+def cached(
+    model: D2VPR, views: Views, fingerprint: str, frozen: Frozen, seed: int, folder: Path, machine: Machine
+) -> BlockCache:
+    """The frozen blocks' outputs of all views."""
+    parts = ("patch_embed", "pos_embed", "cls_token", *(f"blocks.{number}." for number in range(frozen.blocks)))
+    own = {
+        name: tensor
+        for name, tensor in model.backbone.state_dict().items()
+        if name.startswith(parts) and ".adapter." not in name
+    }
+    facts = {"backbone": hash_of(own), "views": fingerprint, "side": frozen.side, "seed": seed}
+
+    def draw(numbers: npt.NDArray[np.int64], chunk: int) -> Tensor:
+        return views.draw(numbers, frozen.side, seed * 1_000_003 + chunk)
+
+    device = "cuda" if machine.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    return cache_blocks(model.backbone, frozen.blocks, draw, len(views), facts, folder, frozen.bits16, device)
+
+
+def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Path, machine: Machine) -> Path:
+    """Everything: data, frozen blocks, start, stages, weights, projection. Returns the weights file.
+
+    A fast-dev-run takes a few of the pictures and towns, and leaves nothing.
+
+    Raises:
+        UserError: the recipe, the footage or the backbone is not as it should be, or the disk has no room.
+    """
+    recipe, pictures = read_small_recipe(config), training_pictures(footage)
+    torch.set_num_threads(recipe.threads)
+    seed_everything(recipe.seed, verbose=False)
+    model = D2VPR(SMALL).eval()
+    start_from_dinov2(model, dinov2)
+    weights = out / "small.safetensors"
+    if machine.fast_dev_run:
+        with tempfile.TemporaryDirectory(prefix="small") as folder:
+            learn(model, shortened(recipe), pictures[::FEW], footage, Path(folder), machine)
+        return weights
+    blocks = learn(model, recipe, pictures, footage, cache, machine, read_yaml(config))
+
+    in_words = (
+        f"simulated towns {recipe.towns.first} to {recipe.towns.last}; ie_tower without {', '.join(HELD_OUT_FLOORS)}; "
+        "opensfm_lund; begun as DINOv2-small"
+    )
+    export_weights(model.eval(), weights, (recipe.towns.first, recipe.towns.last), config.read_text(), in_words)
+    width, whitening = recipe.projection["width"], recipe.projection["whitening"]
+    described = describe_cached(model, blocks, recipe.frozen, recipe.projection["views"], recipe.seed)
+    mean, components = fit(described, width, whitening)
+    fitted_on = f"{recipe.projection['views']} views of {in_words}"
+    write_projection(mean, components, weights, fitted_on, weights.with_suffix(f".pca{width}.safetensors"))
+    return weights
+
+
+def shortened(recipe: SmallRecipe) -> SmallRecipe:
+    """The same with so few views that all of it runs in a minute or two."""
+    few = max(stage.towns for stage in recipe.stages)
+    towns = dataclasses.replace(recipe.towns, last=recipe.towns.first + few - 1)
+    return dataclasses.replace(recipe, towns=towns, looks=dataclasses.replace(recipe.looks, tower=2, street=2))
+
+
+def learn(
+    model: D2VPR,
+    recipe: SmallRecipe,
+    pictures: list[Picture],
+    footage: Path,
+    cache: Path,
+    machine: Machine,
+    described: dict[str, Any] | None = None,
+) -> BlockCache:
+    """From DINOv2's weights to the last stage's, in place; what is in the folder `cache` is not done again.
+
+    Args:
+        described: the recipe as written, for the run folder that `cache` is; None: it is none.
+
+    Returns:
+        the frozen blocks' outputs.
+    """
+    town, real = cache_town_views(recipe.towns, cache / "town.npy"), cache_crops(pictures, 1, 1, cache / "real.npy")
+    views = views_of(pictures, real, town, recipe.looks)
+    made_of = [repr(recipe.towns), repr(recipe.looks), *(str(each.path.relative_to(footage)) for each in pictures)]
+    fingerprint = fingerprint_of(made_of)
+    facts = {
+        "data": str(footage),
+        "data_described": f"{len(views)} views: {views.town_views} of towns, others of {len(pictures)} pictures",
+        "data_fingerprint": fingerprint,
+    }
+    if described is not None:
+        describe_run(cache, described, facts)
+    blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache, machine)
+    starters = torch.from_numpy(some_pictures(views))
+    begin_small(model, starters, recipe.read_tap, recipe.seed)
+    read_discriminants(model, blocks, views, starters, recipe.discriminants)
+    for number, stage in enumerate(recipe.stages):
+        log.info("stage %s", stage.name)
+        batches = Batches(views, pictures, stage)
+        module = SmallStageModule(model, blocks, batches, stage, recipe.frozen.blocks, recipe.seed + number)
+        run_small_stage(module, cache / stage.name, machine, recipe.frozen.bits16)
+    return blocks
+
+
+@torch.no_grad()
+def describe_cached(
+    model: D2VPR, blocks: BlockCache, frozen: Frozen, count: int, seed: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Descriptors of `count` views in random order, batch by batch; of all where there are fewer."""
+    for numbers in np.array_split(np.random.default_rng(seed).permutation(blocks.count)[:count], max(1, count // 32)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=frozen.bits16):
+            tokens = recovered(model, blocks.read(numbers), frozen.blocks, blocks=True)
+        yield model.aggregate(tokens.float()).numpy()
+
+
+def some_pictures(views: Views) -> npt.NDArray[np.uint8]:
+    """(N, 3, S, S): pictures of both kinds, for the start."""
+    town = views.town.reshape(-1, *views.town.shape[3:])
+    return np.concatenate([town[:: -(-len(town) // STARTERS)], views.real[:: -(-len(views.real) // STARTERS)]])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=CONFIGS / "small.yaml")
+    parser.add_argument("--footage", type=Path, required=True, help="folder with ie_tower and opensfm_lund")
+    parser.add_argument("--dinov2", type=Path, required=True, help="of models.backbones, or the official .pth")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for what is made on the way, 5 GB")
+    parser.add_argument("--out", type=Path, default=CONFIGS.parent / "weights")
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--fast-dev-run", action="store_true", help="one batch a stage, no weights")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    machine = Machine(asked.accelerator, "1", 1, asked.fast_dev_run)
+
+    def run() -> Path:
+        return train_small(asked.config, asked.footage, asked.dinov2, asked.cache, asked.out, machine)
+
+    return report(run, asked.fast_dev_run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
