@@ -164,7 +164,11 @@ def test_an_image_that_cannot_be_decoded_fails_and_steers_no_terminal() -> None:
     [
         (None, (), "WARN odometry: no topic of type nav_msgs/msg/Odometry"),
         (None, ("/a", "/b"), "WARN odometry: several topics or none called odom: /a, /b - choose one: --odom /a"),
-        (replace(MOVED, child_frame_id="base_footprint"), ("/odom",), "WARN /odom: moves 'base_footprint', assumed to be 'base_link'"),
+        (
+            replace(MOVED, child_frame_id="base_footprint"),
+            ("/odom",),
+            "WARN /odom: moves 'base_footprint', assumed to be 'base_link'",
+        ),
         (
             replace(MOVED, child_frame_id="rear_camera"),
             ("/odom",),
@@ -232,7 +236,10 @@ def test_intrinsics_are_held_against_the_images(info: CameraInfoFacts, said: str
             "FAIL mount: tf does not connect base_link -> eye; the mount of each of several cameras must be known - "
             "publish it in /tf_static or set camera.left.mount",
         ),
-        (MountFacts("base_link", "", tf_readable=False), "WARN mount: tf cannot be read here (no tf2_msgs); that of the map"),
+        (
+            MountFacts("base_link", "", tf_readable=False),
+            "WARN mount: tf cannot be read here (no tf2_msgs); that of the map",
+        ),
     ],
 )
 def test_the_mount_is_the_parameters_else_that_of_tf_else_the_maps(mount: MountFacts, said: str) -> None:
