@@ -52,7 +52,7 @@ def test_a_recording_in_which_time_begins_anew_is_refused_with_the_second_and_bo
     path = two_runs(tmp_path / "bag", topic)
     with (
         open_bag(path) as bag,
-        pytest.raises(UserError, match=rf"anew 10\.000 s .* {topic}.* go back by 9\.000 s") as e,
+        pytest.raises(UserError, match=rf"again 10\.000 s .* {topic}.* go back by 9\.000 s") as e,
     ):
         open_drive(bag, pose_topic=topic)
     assert "--end 10.000" in str(e.value) and "--start 10.000" in str(e.value)
@@ -78,7 +78,7 @@ def test_images_alone_that_begin_anew_are_refused_too_where_they_are_looked_up_b
         for topic, recorded, message in images.messages(["/camera/image"]):
             both.write(topic, recorded, message)
     with open_bag(tmp_path / "both") as bag:
-        with pytest.raises(UserError, match=r"anew 10\.000 s into the recording: the stamps on /camera/image"):
+        with pytest.raises(UserError, match=r"again 10\.000 s into the recording: the stamps on /camera/image"):
             list(open_drive(bag).frames())
         with pytest.raises(UserError, match="time starts again"):
             image_numbers(bag, ["/camera/image"])

@@ -103,7 +103,7 @@ def test_what_strays_too_far_is_refused_and_exact_runs(
     model, report = apply(fused, "fast", "cpu", images=list(gate_pictures(2)), cache=tmp_path / "precision.json")
     assert model is fused
     assert report.form == "float32"
-    assert "exact float32 runs" in report.reason
+    assert "so float32 runs" in report.reason
     assert "int8: cosine to float32 " in report.reason
     assert ", less than 1.1;" in report.reason
 

@@ -132,7 +132,7 @@ def test_renamed_parts_are_named_with_how_to_name_them_back(tmp_path: Path) -> N
     with open_bag(folder) as bag:
         assert bag.topics
     parts[0].unlink()
-    refused(folder, f"metadata.yaml names {parts[0].name}, which is not there")
+    refused(folder, f"metadata.yaml names {parts[0].name}, which is missing")
 
 
 def test_compressed_parts_without_metadata_are_unpacked_by_hand(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _OF_IMAGES = {
     "least_inliers", "pooled_places", "ground_height_sigma_m", "ground_tilt_sigma_deg", "covariance_factor",
-    "kept_views", "kept_landmarks",
+    "ground_most_tilt_deg", "centre_sigma", "kept_views", "kept_landmarks",
 }  # fmt: skip
 # Those of GeometryParams that landmarks do not depend on.
 

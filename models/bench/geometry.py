@@ -87,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> None:
             "towns, night, two views where there is no pose": of_answers(answers[NIGHT], mixed=True),
         }
         if args.footage:
-            benchmarks = snow(args.footage)[0], tower(args.footage)[0]
+            benchmarks = *snow(args.footage), tower(args.footage)[0]
             ranked |= {one.name: of_benchmark(one, nano, features) for one in benchmarks}
         show(f"re-ranking the first {CANDIDATES} candidates by inliers", ranking_table(ranked))
     if "floors" in only:
