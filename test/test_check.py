@@ -114,14 +114,10 @@ def test_a_wrong_row_is_named_with_its_place(path: Path, statement: str, said: s
         ("PRAGMA user_version = 5", "user_version is 5"),
         ("DROP TABLE gpkg_spatial_ref_sys", "table gpkg_spatial_ref_sys is missing"),
         ("ALTER TABLE places ADD COLUMN note TEXT", "table places is not as it should be"),
-<<<<<<< HEAD
-        ("CREATE TRIGGER t AFTER INSERT ON places BEGIN DELETE FROM places; END", "the trigger 't' is not part"),
-=======
         (
             "CREATE TRIGGER t AFTER INSERT ON places BEGIN DELETE FROM places; END",
             "the trigger 't' is not part of a d2vpr map",
         ),
->>>>>>> main
     ],
 )
 def test_what_is_wrong_with_the_whole_is_said(path: Path, statement: str, said: str) -> None:
