@@ -62,6 +62,7 @@ def write_mistakes(
         lead=f"Recall@{'/'.join(map(str, KS))}, share of the queries with a correct image among the first.",
         table=Table(["correct", "database", "queries", *methods], rows),
         drawings=(),
+        player=None,
         groups=[group for group in groups if group[1]],
         facts=[
             ("command", command),

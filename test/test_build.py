@@ -294,7 +294,7 @@ def test_a_map_that_holds_the_recording_or_another_is_left_as_it_is(tmp_path: Pa
     build = Build(tmp_path / "town.d2map", CheapExtractor())
     build([frame(0), frame(1)])
     before = build.path.read_bytes()
-    with pytest.raises(UserError, match=r"holds all of drive already.*d2vpr map append"):
+    with pytest.raises(UserError, match=r"already holds all of drive.*d2vpr map append"):
         build([frame(0), frame(1)])
     build.source = "another recording"
     with pytest.raises(UserError, match=r"exists already.*d2vpr map append"):
