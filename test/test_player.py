@@ -148,7 +148,7 @@ def test_a_map_without_pictures_or_metres_shows_what_it_has(
     every = [answered(number, number >= 2, truth=metric) for number in range(4)]
     page = write_page(tmp_path / "page.html", place_map, features, every).read_text()
     assert page.count("<image ") == (8 if pictures else 4)
-    assert ("the map has no picture of the place" in page) is not pictures
+    assert ("the map has no readable picture of the place" in page) is not pictures
     assert ('aria-label="around the robot"' in page) is metric
 
 
