@@ -82,7 +82,7 @@ def move(belief: Belief, places: Places, step: Pose, moved: float, deviation_m: 
     along = (ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)).take(source, axis=0)
     ahead = np.einsum("fi,fi->f", away, along)[:, None] * along
     kept = (1 - _PULLED * moved) * ahead + (1 - _PULLED_ASIDE * moved) * (away - ahead)
-    offsets = _held(kept, away, gaps.take(source, axis=0), places.spacing_m)
+    offsets = _held(kept, away, _ahead(places, expected, ways, reached).take(source), places.spacing_m)
     unknown = np.full_like(offsets, np.nan)
     flows = Flows(source, target, shares[source, nth], _left(distances, moved), offsets, unknown)
     return _carried(belief, flows, moved)
@@ -115,7 +115,7 @@ def coast(belief: Belief, places: Places, seconds: float, top_speed_mps: float) 
     goes_on = (nth < steady.shape[1])[:, None]
     start, way, there = here[source], ways[source], places.positions[target]
     away = start + way - there
-    held = _held((1 - _HEEDED) * away, away, gaps[source], places.spacing_m)
+    held = _held((1 - _HEEDED) * away, away, _ahead(places, here + ways, ways, steady)[source], places.spacing_m)
     speeds = np.where(goes_on, way - away + held, there - start) / seconds
     speeds *= np.minimum(1.0, top_speed_mps / np.maximum(np.linalg.norm(speeds, axis=1, keepdims=True), 1e-9))
     offsets = np.where(goes_on, held, 0.0)
@@ -132,19 +132,32 @@ def _nearest(places: Places, positions: Array, count: int) -> tuple[Array, Rows]
     return gaps.reshape(-1, count), reached.reshape(-1, count)
 
 
-def _held(kept: Array, away: Array, gaps: Array, spacing_m: float) -> Array:
+def _held(kept: Array, away: Array, ahead_m: Array, spacing_m: float) -> Array:
     """(F, 3) metres from the place to the robot after the images had their say: at most a spacing.
 
     Where the places run out nothing holds the robot back at the last of them, and it goes on as it moved: all of the
-    way where the nearest place is a spacing off, none where it is half of that.
+    way where the last place is a spacing behind it, none where it is half of that.
 
     Args:
         kept: (F, 3) what is left of `away`, the way from the place to where the motion leads.
-        gaps: (F, K) metres from there to the nearest places.
+        ahead_m: (F,) of `_ahead`.
     """
-    at_place = np.clip(2 - 2 * gaps.min(axis=1, keepdims=True) / spacing_m, 0.0, 1.0)
+    at_place = np.clip(2 + 2 * ahead_m[:, None] / spacing_m, 0.0, 1.0)
     held: Array = at_place * np.clip(kept, -spacing_m, spacing_m) + (1 - at_place) * away
     return held
+
+
+def _ahead(places: Places, positions: Array, ways: Array, near: Rows) -> Array:
+    """(A,) metres that the foremost of the places near (A, 3) positions lies ahead; negative where it lies behind.
+
+    Args:
+        ways: (A, 3) how the robot moved there; without a motion nothing is behind it.
+        near: (A, K) rows of the places.
+    """
+    lengths = np.linalg.norm(ways, axis=1)
+    directions = ways / np.maximum(lengths, 1e-9)[:, None]
+    along = np.einsum("aki,ai->ak", places.positions[near] - positions[:, None], directions)
+    return np.where(lengths > 1e-9, along.max(axis=1), 0.0)
 
 
 def _shares(distances: Array) -> Array:
