@@ -124,7 +124,8 @@ def joined(estimates: Sequence[Focal]) -> Focal:
     middle = float(np.median(logarithms))
     scatter = 1.4826 * float(np.median(np.abs(logarithms - middle)))  # of a normal distribution, its deviation
     usual = float(np.median([one.sigma for one in estimates]))
-    return Focal(float(np.exp(middle)), max(scatter, usual, _EXACT) / float(np.sqrt(len(estimates))))
+    # Not less for many: what the map's landmarks err by is the same in all of them.
+    return Focal(float(np.exp(middle)), max(scatter, usual, _EXACT))
 
 
 def _epipolar_cost(pairs: Sequence[Pair], lens: Lens) -> float:
