@@ -22,6 +22,7 @@ from d2vpr_ros.geometry import Array, scale_camera_matrix
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.localize.distortion import undistorted
 from d2vpr_ros.mapping.picture import shrink
+from d2vpr_ros.multiview.two_view import usac
 
 Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -34,7 +35,7 @@ _LEAST_SIDE = 32  # pixels; a smaller picture holds no window to compare
 
 _RATIO = 0.9
 _THRESHOLD = 1.0  # pixels from the epipolar line
-_CONFIDENCE, _ITERATIONS = 0.999, 1000
+_ITERATIONS = 1000
 _LEAST_MATCHES = 8
 _ROTATION_ITERATIONS = 50  # among inliers
 
@@ -155,7 +156,7 @@ def _matches(
 def _one_motion(seen: Points, stored: Points) -> npt.NDArray[np.bool_]:
     """(N,) which matches fit the fundamental matrix that most of them fit."""
     try:
-        found, mask = cv2.findFundamentalMat(seen, stored, _magsac(_ITERATIONS))
+        found, mask = cv2.findFundamentalMat(seen, stored, usac(_THRESHOLD, _ITERATIONS))
     except cv2.error:  # OpenCV asserts that every local optimum has a model; matches all on a line have none
         found, mask = None, None
     if found is None or mask is None:
@@ -171,7 +172,7 @@ def _rotation(seen: Points, stored: Points, query_k: Array, place_k: Array) -> R
     """
     try:
         essential, _ = cv2.findEssentialMat(  # type: ignore[call-overload]
-            seen, stored, query_k, place_k, None, None, _magsac(_ROTATION_ITERATIONS)
+            seen, stored, query_k, place_k, None, None, usac(_THRESHOLD, _ROTATION_ITERATIONS)
         )
     except cv2.error:  # as above
         return None
@@ -196,17 +197,3 @@ def _turn(seen: Array, stored: Array) -> Rotation:
         turned, _ = Rotation.align_vectors(stored, seen, weights)
         weights = 1 / (1e-3 + np.linalg.norm(turned.apply(seen) - stored, axis=1))
     return turned
-
-
-def _magsac(iterations: int) -> cv2.UsacParams:
-    """cv2.USAC_MAGSAC as a whole, with what its flag leaves open: the random numbers, and one thread."""
-    chosen = cv2.UsacParams()
-    chosen.sampler = cv2.SAMPLING_UNIFORM
-    chosen.score = cv2.SCORE_METHOD_MAGSAC
-    chosen.loMethod = cv2.LOCAL_OPTIM_SIGMA
-    chosen.threshold = _THRESHOLD
-    chosen.confidence = _CONFIDENCE
-    chosen.maxIterations = iterations
-    chosen.isParallel = False
-    chosen.randomGeneratorState = 0
-    return chosen

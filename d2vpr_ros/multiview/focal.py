@@ -114,7 +114,7 @@ def focal_from_landmarks(
         return None
     # The score falls by half an inlier at one deviation: a parabola through three focal lengths about the best.
     step = 0.1
-    bend = (cost(best - step) + cost(best + step) - 2 * cost(best)) / step**2
+    bend = (cost(best - step) + cost(best + step) + 2 * found.score) / step**2
     return Focal(float(np.exp(best)), float(np.clip(1 / np.sqrt(max(bend, 1e-6)), _EXACT, 1.0))), found
 
 
