@@ -1,99 +1,170 @@
-"""Where the robot may be: a discrete Bayes filter over the map's places and one state off the map.
+"""Where the robot may be: poses of its base with a mass each, and one state off the map.
 
-A place's state means that the robot's base stands near that place and faces about as the place did. Each image
-multiplies the mass of every place by how likely such an image is there (`likelihood`), each motion moves the mass
-along (as in topometric localization, arXiv 2107.07707). Three things keep it small and exact enough:
-
-- Only the few hundred places that matter have a mass of their own; all others share the rest evenly.
-- A state carries its offset: how far from the place the robot is, by the odometry. Steps shorter than the places are
-  apart would be lost otherwise.
-- A state carries the history of its best way: over how many images, and how well they fitted. That is what tells a
-  look-alike street from the right one when both have some mass.
-
-Everything is in log space and normalised after each image, so nothing underflows however long it runs.
+A hypothesis is a pose T_map_base with a covariance. All places without a hypothesis share the mass `rest` evenly;
+`off_map` is the mass of being where the map shows nothing. Masses are natural logarithms and add up to one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
+from scipy.special import expit, logit
 
-from d2vpr_ros.localize.change_test import unknown
+from d2vpr_ros.localize.params import LocalizerParams
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_NO_MASS = -1e9  # logarithm
+_LIGHT = -35.0  # logarithm of a share of the heaviest mass: no digit of an answer hangs on a lighter one
+_LEAST_CHANCE = 1e-12  # keeps log-odds finite
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where the map's places are.
+    """Where a robot would be if one of its cameras saw a place as the map shows it.
 
     Attributes:
         positions: (N, 3) metres, rotations: (N, 3, 3): T_map_base at each place.
-        spacing_m: metres between neighbours.
+        sigma_m, turn_rad: deviations of where an image was taken from the place that it resembles most.
+        reach_m: further from every place the map shows nothing.
         tree: over the positions.
     """
 
     positions: Array
     rotations: Array
-    spacing_m: float
+    sigma_m: float
+    turn_rad: float
+    reach_m: float
     tree: cKDTree
-
-    @staticmethod
-    def of(positions: Array, rotations: Array, spacing_m: float) -> Places:
-        return Places(positions, rotations, spacing_m, cKDTree(positions))
 
     def __len__(self) -> int:
         return len(self.positions)
 
 
 @dataclass(frozen=True, eq=False)
-class Belief:
-    """Masses after an image; all of them and `rest` and `off_map` add up to one.
-
-    Attributes:
-        rows: (A,) the places with a mass of their own.
-        log_mass: (A,) natural logarithms of their masses.
-        offsets: (A, 3) metres in the map, from the place to where the robot would be.
-        fit: (A,) summed standardised similarity along each state's best way, older images counting less.
-        images: (A,) the number of images it is the sum of.
-        chances: (A, 6) that the robot has left the way since, or is on it with each quality (`change_test`).
-        speeds: (A, 3) metres a second in the map along each state's best way, NaN where not known.
-        rest: log mass of all other places together.
-        off_map: log mass of being somewhere else.
+class Hypotheses:
+    """Attributes:
+    ids: (A,) int64, each the same for as long as its hypothesis lives.
+    positions: (A, 3), rotations: (A, 3, 3), covariances: (A, 6, 6) of T_map_base; over x, y, z and rotations about
+        the map's axes, the true rotation being exp(error) times the given one (geometry_msgs/PoseWithCovariance).
+    log_mass: (A,).
+    mapped: (A,) chance that the map shows what is seen from there: 0 past the end of a mapped street.
+    real: (A,) log-odds that it is the place itself, not one that looks like it.
+    images, fit: (A,) how many images speak for it, and their mean z-score, older ones counting less.
     """
 
-    rows: Rows
+    ids: Rows
+    positions: Array
+    rotations: Array
+    covariances: Array
     log_mass: Array
-    offsets: Array
-    fit: Array
+    mapped: Array
+    real: Array
     images: Array
-    chances: Array
-    speeds: Array
+    fit: Array
+
+    def __len__(self) -> int:
+        return len(self.log_mass)
+
+    def of(self, which: Rows | Mask) -> Hypotheses:
+        """Some of them."""
+        return Hypotheses(**{one.name: getattr(self, one.name)[which] for one in fields(self)})
+
+    def and_more(self, more: Mapping[str, Any]) -> Hypotheses:
+        """With others, given by the names of the attributes."""
+        return Hypotheses(
+            **{one.name: np.concatenate([getattr(self, one.name), more[one.name]]) for one in fields(self)}
+        )
+
+
+NONE = Hypotheses(
+    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 6, 6)), *(np.empty(0) for _ in range(5))
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """Attributes:
+    of: the hypotheses.
+    rest, off_map: log masses of all other places together, and of being off the map.
+    """
+
+    of: Hypotheses
     rest: float
     off_map: float
 
-    @staticmethod
-    def nothing_known() -> Belief:
-        """Half on the map, anywhere; half off it."""
-        nothing, vectors = np.empty(0), np.empty((0, 3))
-        half = float(np.log(0.5))
-        return Belief(np.empty(0, np.int64), nothing, vectors, nothing, nothing, unknown(0), vectors, half, half)
 
-    @property
-    def mean_fit(self) -> Array:
-        """(A,) mean standardised similarity of the images along each state's way."""
-        return self.fit / np.maximum(self.images, 1.0)
+def nothing_known(off_map_prior: float) -> Belief:
+    """Somewhere on the map, or off it."""
+    on, off = _log_prior(off_map_prior)
+    return Belief(NONE, on, off)
 
 
 def normalised(belief: Belief) -> Belief:
-    total = np.logaddexp.reduce(np.append(belief.log_mass, [belief.rest, belief.off_map]))
-    return replace(
-        belief,
-        log_mass=belief.log_mass - total,
-        rest=float(belief.rest - total),
-        off_map=float(belief.off_map - total),
+    """The same with masses that add up to one."""
+    total = float(np.logaddexp.reduce(np.append(belief.of.log_mass, [belief.rest, belief.off_map])))
+    of = replace(belief.of, log_mass=belief.of.log_mass - total)
+    return Belief(of, belief.rest - total, belief.off_map - total)
+
+
+def anywhere(belief: Belief, hazard: float, off_map_prior: float) -> Belief:
+    """So large a share of every mass goes anywhere: onto the map or off it, as the prior has it (change-point hazard).
+
+    With the same chance a hypothesis that was the place itself is so no more, as past the end of a mapped street.
+    """
+    if hazard <= 0:
+        return belief
+    on, off = _log_prior(off_map_prior)
+    stays, goes = float(np.log1p(-hazard)), float(np.log(hazard))
+    real = (1 - hazard) * expit(belief.of.real) + hazard * (1 - off_map_prior)
+    of = replace(
+        belief.of,
+        log_mass=belief.of.log_mass + stays,
+        real=logit(np.clip(real, _LEAST_CHANCE, 1 - _LEAST_CHANCE)),
     )
+    rest = float(np.logaddexp(belief.rest + stays, goes + on))
+    return Belief(of, rest, float(np.logaddexp(belief.off_map + stays, goes + off)))
+
+
+def tidied(belief: Belief, places: Places, params: LocalizerParams) -> Belief:
+    """One hypothesis for each pose, and no more than there is room for.
+
+    The heavier of two takes the other's mass; that of the lightest goes to the rest.
+    """
+    of = belief.of.of(np.argsort(-belief.of.log_mass, kind="stable"))
+    if not len(of):
+        return normalised(belief)
+    gaps = of.positions[:, None] - of.positions
+    spread = np.trace(of.covariances[:, :3, :3], axis1=1, axis2=2) / 3
+    same = np.einsum("abi,abi->ab", gaps, gaps) <= spread[:, None] + spread + (places.sigma_m / 2) ** 2
+    cosines = (np.einsum("aij,bij->ab", of.rotations, of.rotations) - 1) / 2
+    same &= cosines >= np.cos(2 * places.turn_rad)
+    kept, log_mass = np.ones(len(of), bool), of.log_mass.copy()
+    for number in np.flatnonzero(np.triu(same, 1).any(axis=1)):
+        others = np.flatnonzero(same[number] & kept & (np.arange(len(of)) > number))
+        if kept[number] and len(others):
+            log_mass[number] = np.logaddexp.reduce(log_mass[[number, *others]])
+            kept[others] = False
+    heavy = kept & (log_mass >= log_mass.max() + _LIGHT)
+    heavy &= np.cumsum(heavy) <= params.hypotheses
+    rest = float(np.logaddexp.reduce(np.append(log_mass[kept & ~heavy], belief.rest)))
+    return normalised(Belief(replace(of, log_mass=log_mass).of(heavy), rest, belief.off_map))
+
+
+def log_odds(off_map_prior: float) -> float:
+    """Of being on the map, before anything is seen."""
+    return float(logit(np.clip(1 - off_map_prior, _LEAST_CHANCE, 1 - _LEAST_CHANCE)))
+
+
+def _log_prior(off_map_prior: float) -> tuple[float, float]:
+    """Log masses on the map and off it."""
+    with np.errstate(divide="ignore"):
+        on, off = np.maximum(np.log([1 - off_map_prior, off_map_prior]), _NO_MASS)
+    return float(on), float(off)

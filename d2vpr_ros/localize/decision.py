@@ -1,66 +1,82 @@
-"""When an answer counts, and why it does not."""
+"""How probable an answer is, when it counts, and why it does not."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
-from d2vpr_ros.localize.estimate import RejectReason
-from d2vpr_ros.localize.tracker import Standing
+import numpy as np
+from scipy.special import expit
+
+from d2vpr_ros.localize.types import Acceptance, BeliefSummary, RejectReason
+
+log = logging.getLogger(__name__)
 
 _RIVAL = 0.2  # of the answer's mass; more elsewhere is ambiguous
 _LEAST_FIT = 1.0  # standard deviations; less is no match
 
 
 @dataclass(frozen=True)
-class Acceptance:
-    """Attributes:
-    probability: least probability of an answer while the robot is not localized.
-    hold: how many times likelier to be wrong an answer may be once the robot is localized.
-    images: least number of images behind an answer (with `sequence`), each a keyframe spacing from the one before.
+class Calibration:
+    """How a map's log-odds become a probability (Platt scaling): as they are, unless `d2vpr calibrate` fitted it.
+
+    Attributes:
+        slope, offset: of the log-odds that it is the place itself.
     """
 
-    probability: float = 0.99
-    hold: float = 4.0
-    images: int = 3
+    slope: float = 1.0
+    offset: float = 0.0
 
-    def needed(self, localized: bool) -> float:
-        """Least probability of an answer; less once the robot is localized, so that it does not flicker."""
-        return 1 - self.hold * (1 - self.probability) if localized else self.probability
+    @staticmethod
+    def of_map(stored: Mapping[str, Mapping[str, float]]) -> Calibration:
+        """What was fitted for a map (`MapHeader.calibrations`). What another version stored is left out, and logged."""
+        found = stored.get(CALIBRATION, {})
+        if stored and (set(stored) != {CALIBRATION} or found.keys() != asdict(Calibration()).keys()):
+            log.warning("the map's calibration is of another version and left out; fit it anew with d2vpr calibrate")
+            return Calibration()
+        return Calibration(**found)
 
-    def enough(self, standing: Standing, *, sequence: bool) -> bool:
-        """Whether as many images as asked for are behind the answer."""
-        return not sequence or standing.images >= self.images - 0.5
+
+CALIBRATION = "log_odds"
+"""Name of the calibration in a map."""
 
 
-DEFAULT_ACCEPTANCE = Acceptance()
+def share(summary: BeliefSummary) -> float:
+    """Of the mass that is at the answer and not elsewhere, where the map shows what is seen."""
+    return summary.mass / (summary.mass + summary.rival + summary.off_map) * summary.mapped
+
+
+def probability(summary: BeliefSummary, calibration: Calibration, odds: float = 1.0) -> float:
+    """That the robot is where the answer says: it is there rather than elsewhere, and it is the place itself.
+
+    Args:
+        odds: of being on the map by what is known beside the images.
+    """
+    real = calibration.slope * summary.real + calibration.offset + np.log(odds)
+    return float(share(summary) * expit(real))
 
 
 def decide(
-    probability: float,
-    standing: Standing,
-    acceptance: Acceptance,
-    *,
-    localized: bool,
-    sequence: bool,
-    alone: float = 0.0,
+    chance: float, summary: BeliefSummary, acceptance: Acceptance, *, held: bool, sequence: bool, by_fix: float = 1.0
 ) -> RejectReason:
     """Why an answer is not accepted, NONE if it is.
 
     Args:
-        probability: that it is right.
-        localized: whether the last answer was accepted.
+        chance: that it is right.
+        held: the last answer came from the same hypothesis.
         sequence: whether several images are asked for.
-        alone: the probability before pictures were compared.
+        by_fix: share of the chance that a fix leaves it.
     """
-    enough, needed = acceptance.enough(standing, sequence=sequence), acceptance.needed(localized)
-    if enough and probability >= needed:
-        return RejectReason.NONE
-    if not enough:
+    needed = acceptance.needed(held)
+    if sequence and summary.images < acceptance.images - 0.5:
         return RejectReason.UNCONFIRMED
-    if alone >= needed:
-        return RejectReason.VERIFICATION_FAILED
-    if standing.off_map > standing.mass:
+    if chance >= needed:
+        return RejectReason.NONE
+    if chance >= by_fix * needed:
+        return RejectReason.GPS_CONTRADICTS
+    if summary.off_map > summary.mass:
         return RejectReason.OFF_MAP
-    if standing.rival > _RIVAL * standing.mass:
+    if summary.rival > _RIVAL * summary.mass:
         return RejectReason.AMBIGUOUS
-    return RejectReason.UNCONFIRMED if standing.fit >= _LEAST_FIT else RejectReason.NO_MATCH
+    return RejectReason.UNCONFIRMED if summary.fit >= _LEAST_FIT else RejectReason.NO_MATCH

@@ -1,51 +1,82 @@
-"""Image in, estimate out: the one object that the node, the offline evaluation and the tests drive."""
+"""Image in, estimate out: predict, observe, decide, report. The one object that everything drives."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from copy import copy
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.describe import Extractor
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.describe.features import FeatureExtractor
+from d2vpr_ros.fields import NANOSECONDS
+from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.frame import Frame
-from d2vpr_ros.localize.agreement import Compared
+from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, log_odds, nothing_known, tidied
 from d2vpr_ros.localize.cameras import Cameras
-from d2vpr_ros.localize.change_test import LOST
-from d2vpr_ros.localize.covariance import answer_covariance, of_place
-from d2vpr_ros.localize.doubt import Doubt
-from d2vpr_ros.localize.estimate import Estimate, Match, RejectReason, State
-from d2vpr_ros.localize.gps import chance, heeded
-from d2vpr_ros.localize.judge import Judge, Judgement
-from d2vpr_ros.localize.likelihood import Background, Likelihood
-from d2vpr_ros.localize.options import DEFAULT_OPTIONS, LocalizerOptions
-from d2vpr_ros.localize.reach import alike_m
-from d2vpr_ros.localize.restart import Restart
-from d2vpr_ros.localize.tracker import Observation, Standing, Tracker
+from d2vpr_ros.localize import decision
+from d2vpr_ros.localize.evidence import Evidence, alike_m
+from d2vpr_ros.localize.filter import Candidates, Resembles, begin, drifted, moved, nearby, weigh_places
+from d2vpr_ros.localize.gps import heeded, log_likelihood
+from d2vpr_ros.localize.params import DEFAULT_PARAMS, LocalizerParams
+from d2vpr_ros.localize.proving import Query, prove
+from d2vpr_ros.localize.types import (
+    DEFAULT_OPTIONS,
+    BeliefSummary,
+    Estimate,
+    LocalizerOptions,
+    Match,
+    RejectReason,
+    State,
+    Verify,
+)
 from d2vpr_ros.mapping import PlaceMap, check_model
-from d2vpr_ros.mapping.restriction import UNRESTRICTED, Restriction
+from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 from d2vpr_ros.mapping.search import LocalSearch, Search
+from d2vpr_ros.multiview.lens import Lens, lens_of
+from d2vpr_ros.multiview.neighbourhood import Neighbourhood
+from d2vpr_ros.multiview.place_geometry import PlaceGeometry, Sighting
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.calibration import Calibration
 
 log = logging.getLogger(__name__)
 
-_NEIGHBOURS = 200  # candidates looked up for an image; all others count as ordinary
 _PUBLISHED = 20
-_INLIERS_FOR_ROTATION = 60  # with fewer, the place's own heading is as good (models/bench/verification.py)
+_NEAR, _FAR = 3.0, 6.0  # spacings; hypotheses within the one are the answer's, beyond the other its rivals
 _NO_IDEA = (RejectReason.NO_MATCH, RejectReason.OFF_MAP)
+_SHORTEST_S = 1e-3  # between two images
+_CALMS = 0.9  # share of the fastest that odometry and answers told, which is expected an image later
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Attributes:
+    stamp_ns, descriptor, camera, odometry: as `Localizer.match` has them.
+    ordinary: mean and deviation of its similarity to places elsewhere.
+    """
+
+    stamp_ns: int
+    descriptor: npt.NDArray[np.float32]
+    camera: int
+    odometry: Pose | None
+    ordinary: tuple[float, float]
 
 
 class Localizer:
-    """Keeps the belief; everything else is given."""
+    """Keeps the belief; everything else is given.
+
+    Attributes:
+        belief: after the last image.
+        calibration: of the map's probabilities.
+    """
 
     def __init__(
         self,
@@ -54,32 +85,40 @@ class Localizer:
         options: LocalizerOptions = DEFAULT_OPTIONS,
         mount: Pose | None = None,
         search: Search | None = None,
+        geometry: PlaceGeometry | None = None,
+        params: LocalizerParams = DEFAULT_PARAMS,
     ) -> None:
         """
         Args:
             mount: T_base_cameraOptical of the robot's camera; None takes that of the camera the map was made with.
             search: where this map's places are looked up; None looks in memory.
+            geometry: of the map, where there is one already; None opens one when the first image is compared.
 
         Raises:
             UserError: the map was made by another model.
         """
         check_model(place_map, extractor.identity)
         place_map.covariances  # noqa: B018  read now, not with the first answer
-        self.map = place_map
-        self.extractor = extractor
-        self.options = options
+        self.map, self.extractor, self.options, self.params = place_map, extractor, options, params
         self.search = search or LocalSearch(place_map)
+        self.calibration = decision.Calibration.of_map(place_map.header.calibrations)
+        self._geometry = geometry
         self.alike_m = alike_m(place_map)
-        self.background = Background.of(place_map.descriptors, place_map.positions, self.alike_m)
+        self.evidence = Evidence.of(place_map, self.alike_m, params)
         # One by one: beside a large map there may be no room for a copy of it.
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
-        self._alike = float(np.median(neighbours)) if neighbours else 1.0
-        self.judge = Judge(place_map, options)
-        self._restart = Restart()
-        self._likelihood = Likelihood.learned(
-            self.background, place_map.descriptors, place_map.positions, place_map.steps
-        )
+        self._changes = max(1 - (float(np.median(neighbours)) if neighbours else 1.0), 1e-6)
+        self._around = Neighbourhood(place_map)
+        self._prior = log_odds(options.off_map_prior)
+        self._lenses: dict[int, Lens | None] = {}
         self.use_mount(mount)
+
+    @cached_property
+    def geometry(self) -> PlaceGeometry | None:
+        """Compares images with the map's landmarks; None where the map has no pictures, or where none is wanted."""
+        if self.options.verify is Verify.NEVER or not self.map.picture_sizes().any():
+            return None
+        return self._geometry or PlaceGeometry(self.map, FeatureExtractor.open())
 
     def use_mount(self, mount: Pose | None) -> None:
         """Where the robot's camera is on its base (T_base_cameraOptical), known from now on; starts anew."""
@@ -91,11 +130,14 @@ class Localizer:
         Raises:
             UserError: several cameras, and a map without metres.
         """
-        self.cameras = Cameras(self.map, mounts, self._alike)
-        speed = self.options.top_speed_mps / (1.0 if self.map.header.metric else self.map.interval_s)
-        states, sequence = self.cameras.states, self.options.sequence
-        tracker = partial(Tracker, states, self._likelihood, self._alike, self.alike_m, speed, sequence=sequence)
-        self._tracker, self._doubt = tracker(), Doubt(tracker, states)
+        self.cameras = Cameras(self.map, mounts)
+        params, spacing_m = self.params, self.map.spacing_m
+        by_looks, by_spacing = params.place_sigma * self.alike_m, params.place_sigma_spacings * spacing_m
+        sigma_m, turn_rad = max(by_looks, by_spacing, params.least_sigma_m), np.radians(params.place_turn_deg)
+        reach_m = params.reach_spacings * spacing_m
+        self._places = [
+            Places(at, facing, sigma_m, turn_rad, reach_m, cKDTree(at)) for at, facing in self.cameras.bases
+        ]
         self.reset()
 
     @property
@@ -103,22 +145,22 @@ class Localizer:
         """Of the only camera, or the first."""
         return self.cameras.mounts[0]
 
-    def use_calibration(self, known: Calibration | None) -> None:
-        """The robot's camera, whose images come next; None where not known."""
-        if known is None:
-            self.judge.agreement.use_camera(None, 0, 0)
-        else:
-            k = np.reshape(known.k, (3, 3))
-            self.judge.agreement.use_camera(k, known.width, known.height, known.distortion_model, known.d)
+    def use_calibration(self, known: Calibration | None, camera: int = 0) -> None:
+        """The intrinsics of one of the robot's cameras; None where not known."""
+        self._lenses[camera] = (
+            None if known is None else lens_of(known.k, known.width, known.height, known.distortion_model, known.d)
+        )
 
     def reset(self) -> None:
         """Forget the earlier images, as after a jump in time or on request."""
-        self._tracker.reset()
-        self._doubt.reset()
-        self.cameras.forget()
-        self.judge.agreement.forget()
-        self._restart.forget()
-        self._localized = False
+        self.belief = nothing_known(self.options.off_map_prior)
+        self._last: Image | None = None
+        self._last_of: dict[int, Image] = {}
+        self._since_compared = 1.0
+        self._next_id = 0
+        self._answered: tuple[int, int, Pose] | None = None
+        self._held: int | None = None
+        self._speed_mps = 0.0
 
     def locate(self, frame: Frame, odometry: Pose | None = None, restriction: Restriction = UNRESTRICTED) -> Estimate:
         """Describe one image and say where the robot is.
@@ -144,11 +186,11 @@ class Localizer:
         """The answer to an image already described as (D,) float32 of unit length.
 
         Args:
-            rgb: the image itself, to compare with its place's picture; without, it is not compared.
+            rgb: the image itself, to compare with the map's landmarks; without, it is not compared.
             camera: its number among the mounts.
         """
         if not np.isfinite(descriptor).all():  # nothing is learned from it
-            self._localized = False
+            self._held = None
             return Estimate(stamp_ns, State.LOST, RejectReason.NO_MATCH, ())
         estimate = self._match(descriptor, stamp_ns, odometry, restriction, rgb, camera)
         if estimate.is_finite:
@@ -167,102 +209,189 @@ class Localizer:
         camera: int,
     ) -> Estimate:
         restriction, odds_by_fix, far_fix_m = heeded(restriction, self.map.positions)
-        similarities, rows = self.search.nearest(descriptor, _NEIGHBOURS, restriction)
-        fix = restriction.region if restriction.measured else None
-        best = self.map.positions[rows[0] if len(rows) else 0]
-        scores = self.background.standardise(descriptor, similarities, best)
+        similarities, rows = self.search.nearest(descriptor, self.params.candidates, restriction)
         if not self.map.header.metric:  # a step in metres says nothing about frames of a sequence
             odometry = None
-        was_localized = self._localized and self.options.sequence  # else each image stands alone
-        self._restart.begin(known=odometry is not None, localized=was_localized)
-        if odometry is None:
-            for one in (self._tracker, self._doubt, self.cameras):
-                one.forget_odometry()
-        seen = Observation(stamp_ns, descriptor, rows, scores, odometry, fix=fix)
-        image, remembered = self.cameras.take(camera, seen)
+        if not self.options.sequence:
+            self.reset()
+        nearest = self.map.positions[rows[0] if len(rows) else 0]
+        image = Image(stamp_ns, descriptor, camera, odometry, self.evidence.background.of_image(descriptor, nearest))
+        new = self._predict(image)
+        fix = restriction.region if restriction.measured else None
+        if new > 0:
+            self._observe(image, rows, similarities, new, fix)
         if not len(rows):
-            if remembered:
-                self._tracker.miss(image)
-            self._localized = False
+            self._held = None
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
-        tracker = self._tracker if remembered else copy(self._tracker)
-        believed = tracker.update(image)
-        objection = self._doubt.last
-        if remembered and self.options.sequence:
-            self._restart.count(believed)
-            chance_alone = partial(self.judge.alone, by_odometry=odometry is not None)
-            objection = self._doubt.update(image, believed, chance_alone)
-        newest = self._restart.heeded(believed) if objection is None else objection.standing
-        standing, seeing = self.cameras.seen(camera, image, newest)
-        judged = self.judge.judge(
-            standing,
-            descriptor,
-            rgb if seeing == camera else None,  # else the map has no view of this camera's there to compare it with
-            by_odometry=odometry is not None,
-            localized=was_localized and not self._restart.now and objection is None,
-            odds=odds_by_fix * self._restart.odds(standing),
-            fix=fix,
+        self._since_compared += new
+        seen = self._compare(image, rgb, new) if rgb is not None and self._is_worth_comparing() else {}
+        return replace(self._report(image, seen, odds_by_fix, fix), far_fix_m=far_fix_m)
+
+    def _predict(self, image: Image) -> float:
+        """Move the belief to the image's time, unless it shows nothing new; returns how new it is, 0 to 1.
+
+        An image that shows as much new as the next place would is a whole one; cameras share the evidence of one, for
+        pictures taken at one spot are not independent.
+        """
+        params, last, before = self.params, self._last, self._last_of.get(image.camera)
+        belief, new, hazard = self.belief, 1.0, 0.0
+        if last is not None and last.odometry is not None and image.odometry is not None:
+            motion = last.odometry.inverse() @ image.odometry
+            self._learn_speed(distance(last.odometry, image.odometry), image.stamp_ns - last.stamp_ns)
+            if before is not None and before.odometry is not None:
+                turned = np.degrees(turn(before.odometry, image.odometry)) / params.new_turn_deg
+                new = min(1.0, max(distance(before.odometry, image.odometry) / self.map.spacing_m, turned))
+            belief = replace(belief, of=moved(belief.of, motion, params))
+            hazard = params.hazard * new
+        elif last is not None:
+            breaks = (last.odometry is None) != (image.odometry is None)
+            change = 1.0 if before is None else (1 - float(before.descriptor @ image.descriptor)) / self._changes
+            if change < params.least_change and not breaks:
+                return 0.0
+            seconds = max(abs(image.stamp_ns - last.stamp_ns) / NANOSECONDS, _SHORTEST_S)
+            top_speed = self.options.top_speed_mps / (1.0 if self.map.header.metric else self.map.interval_s)
+            belief = replace(belief, of=drifted(belief.of, seconds, max(top_speed, self._speed_mps), params))
+            hazard = params.hazard_anew if breaks else params.hazard_by_sight
+        self.belief = anywhere(belief, hazard, self.options.off_map_prior)
+        self._last = self._last_of[image.camera] = image
+        return float(new) / len(self.cameras.mounts)
+
+    def _observe(
+        self,
+        image: Image,
+        rows: npt.NDArray[np.int64],
+        similarities: npt.NDArray[np.float32],
+        new: float,
+        fix: Region | None,
+    ) -> None:
+        """Weigh the hypotheses by descriptor and fix, and begin those of places that stand out."""
+        places, evidence, belief = self._places[image.camera], self.evidence, self.belief
+        of = belief.of
+        if len(of):
+            of = weigh_places(of, places, self._resembles(of, image), new, evidence.likeness, self.params)
+            if fix is not None:
+                of = replace(of, log_mass=of.log_mass + new * log_likelihood(fix, of.positions))
+        scores = evidence.scores(similarities, image.ordinary)
+        ratio = evidence.likelihood.log_ratio(scores)
+        if fix is not None:
+            ratio = ratio + log_likelihood(fix, places.positions[rows])
+        candidates = Candidates(rows, scores, ratio, float(evidence.likelihood.log_ratio(np.zeros(()))))
+        belief = replace(belief, of=of)
+        belief = begin(belief, places, candidates, new, self._next_id, self._prior, evidence.likeness, self.params)
+        self._next_id += self.params.births
+        self.belief = tidied(belief, places, self.params)
+
+    def _resembles(self, of: Hypotheses, image: Image) -> Resembles:
+        near = nearby(of, self._places[image.camera], self.params)
+        rows, back = np.unique(near.rows, return_inverse=True)
+        similarities = self.map.descriptors[rows] @ image.descriptor
+        scores = self.evidence.scores(similarities, image.ordinary)[back].reshape(near.rows.shape)
+        return Resembles(near, scores, self.evidence.likelihood.log_ratio(scores))
+
+    def _is_worth_comparing(self) -> bool:
+        if self.geometry is None or not len(self.belief.of):
+            return False
+        due = 0.0 if self._held is None else self.params.geometry_every
+        return self.options.verify is Verify.ALWAYS or self._since_compared > due
+
+    def _compare(self, image: Image, rgb: npt.NDArray[np.uint8], new: float) -> Mapping[int, Sighting]:
+        """Compare the image with the landmarks of the likeliest places."""
+        assert self.geometry is not None
+        query = Query(
+            self.geometry.view(rgb, self._lenses.get(image.camera)),
+            image.camera,
+            self.cameras.mounts[image.camera],
+            min(1.0, self._since_compared),
+            self._prior,
+            lambda of: self._resembles(of, image),
         )
-        carried = objection is not None and (objection.agreed or judged.reason is RejectReason.NONE)
-        if carried:
-            self._tracker = self._doubt.settled()
-        elif objection is not None:
-            standing, seeing = self.cameras.seen(camera, image, believed)
-            by_fix = chance(fix, standing.position)
-            reason = RejectReason.MOTION_CONTRADICTS if by_fix == 1 else RejectReason.GPS_CONTRADICTS
-            judged = Judgement(judged.probability * objection.chance * by_fix, reason)
-        accepted = judged.reason is RejectReason.NONE
-        self._localized = accepted or judged.holds
-        if was_localized and not self._localized and standing.left >= LOST:
-            self._restart.leave()
+        places = self._places[image.camera]
+        self.belief, seen = prove(self.belief, query, self.geometry, self.evidence, places, self._next_id)
+        self._next_id += self.params.geometry_groups
+        self._since_compared = 0.0
+        return seen
+
+    def _report(self, image: Image, seen: Mapping[int, Sighting], odds_by_fix: float, fix: Region | None) -> Estimate:
+        of, places = self.belief.of, self._places[image.camera]
+        summary, rows = summarised(self.belief, places, self.map.spacing_m, self.params)
+        by_fix = 1.0 if fix is None else float(np.exp(log_likelihood(fix, summary.position[None])[0]))
+        chance = decision.probability(summary, self.calibration, odds_by_fix) * by_fix
+        was_held = self._held == summary.hypothesis
+        options = self.options
+        reason = decision.decide(
+            chance, summary, options.acceptance, held=was_held, sequence=options.sequence, by_fix=by_fix
+        )
+        accepted = reason is RejectReason.NONE
+        carried = accepted and self._held is not None and not was_held
+        self._held = summary.hypothesis if accepted else None
         answer = Estimate(
-            stamp_ns,
-            State.LOST if judged.reason in _NO_IDEA else State.CANDIDATE,
-            judged.reason,
-            self._matches(standing, descriptor, judged.compared, accepted),
-            judged.probability,
-            standing,
-            judged.agreement,
-            camera=seeing,
+            image.stamp_ns,
+            State.LOST if reason in _NO_IDEA else State.CANDIDATE,
+            reason,
+            self._matches(image, rows, seen, accepted=accepted),
+            chance,
+            summary,
+            camera=image.camera,
             carried=carried,
-            far_fix_m=far_fix_m,
         )
         if not accepted:
             return answer
         if not self.map.header.metric:
             return replace(answer, reject_reason=RejectReason.NO_METRES)
-        rotation = self._rotation(standing, judged.compared, self.cameras.mounts[seeing])
-        covariance = answer_covariance(
-            standing.scatter,
-            standing.images,
-            self.alike_m,
-            self.map.spacing_m,
-            by_odometry=self.options.sequence and odometry is not None,
-            place=of_place(self.map, standing.best, standing.position),
-        )
-        pose = Pose(standing.position, rotation.as_quat())
-        return replace(answer, state=State.LOCALIZED, pose=pose, covariance=covariance)
-
-    def _rotation(self, standing: Standing, compared: Compared | None, mount: Pose | None) -> Rotation:
-        """Of T_map_base: as at the place, corrected by how the camera turned where many inliers tell that."""
-        if compared is None or compared.rotation is None or compared.inliers < _INLIERS_FOR_ROTATION:
-            return self.map.base_pose(standing.best, mount).rotation
-        mount = mount or self.map.camera_table[int(self.map.cameras[compared.row])].mount
-        return self.map.camera_pose(compared.row).rotation * compared.rotation * mount.rotation.inv()
+        best = int(np.flatnonzero(of.ids == summary.hypothesis)[0])
+        pose = Pose(of.positions[best], Rotation.from_matrix(of.rotations[best]).as_quat())
+        self._learn_from(pose, summary.hypothesis, image)
+        of_map = at_arm(self._around.noise(summary.best), pose.position - self.map.positions[summary.best])
+        return replace(answer, state=State.LOCALIZED, pose=pose, covariance=of.covariances[best] + of_map)
 
     def _matches(
-        self, standing: Standing, descriptor: npt.NDArray[np.float32], compared: Compared | None, accepted: bool
+        self, image: Image, rows: npt.NDArray[np.int64], seen: Mapping[int, Sighting], *, accepted: bool
     ) -> tuple[Match, ...]:
-        shown = standing.ranked[:_PUBLISHED]
-        similar = self.map.descriptors[shown] @ descriptor
+        """The places of the likeliest hypotheses, each once."""
+        masses = np.exp(self.belief.of.log_mass)
+        beliefs: dict[int, float] = {}
+        for number in np.argsort(-masses, kind="stable"):
+            beliefs[int(rows[number])] = beliefs.get(int(rows[number]), 0.0) + float(masses[number])
+        shown = list(beliefs)[:_PUBLISHED]
+        similar = self.map.descriptors[shown] @ image.descriptor
+        inliers = {row: one.inliers for row, one in seen.items()}
         return tuple(
-            Match(
-                rank,
-                int(row),
-                float(similarity),
-                float(belief),
-                accepted and rank == 0,
-                compared.inliers if compared is not None and compared.row == row else 0,
-            )
-            for rank, (row, similarity, belief) in enumerate(zip(shown, similar, standing.beliefs, strict=False))
+            Match(rank, row, float(similar[rank]), min(beliefs[row], 1.0), accepted and rank == 0, inliers.get(row, 0))
+            for rank, row in enumerate(shown)
         )
+
+    def _learn_from(self, pose: Pose, hypothesis: int, image: Image) -> None:
+        """Two answers in a row tell how fast this robot goes, if odometry does not."""
+        if self._answered is not None and image.odometry is None:
+            _, stamp_ns, before = self._answered
+            self._learn_speed(distance(before, pose), image.stamp_ns - stamp_ns)
+        self._answered = hypothesis, image.stamp_ns, pose
+
+    def _learn_speed(self, metres: float, nanoseconds: int) -> None:
+        """That bounds the motion where nothing is known of it, beside the parameter."""
+        seconds = max(abs(nanoseconds) / NANOSECONDS, _SHORTEST_S)
+        self._speed_mps = max(metres / seconds, _CALMS * self._speed_mps)
+
+
+def summarised(
+    belief: Belief, places: Places, spacing_m: float, params: LocalizerParams
+) -> tuple[BeliefSummary, npt.NDArray[np.int64]]:
+    """What a belief comes down to, and (A,) the row of the place that each hypothesis is nearest to."""
+    of = belief.of
+    near = nearby(of, places, params)
+    rows = near.rows[np.arange(len(of)), np.argmax(near.chances, axis=1)]
+    best = int(np.argmax(of.log_mass))
+    gaps = np.linalg.norm(of.positions - of.positions[best], axis=1)
+    others = of.log_mass[gaps > _FAR * spacing_m]
+    return BeliefSummary(
+        best=int(rows[best]),
+        hypothesis=int(of.ids[best]),
+        mass=float(np.exp(np.logaddexp.reduce(of.log_mass[gaps <= _NEAR * spacing_m]))),
+        rival=float(np.exp(others.max(initial=-np.inf))),
+        off_map=float(np.exp(belief.off_map)),
+        mapped=float(of.mapped[best]),
+        real=float(of.real[best]),
+        images=float(of.images[best]),
+        fit=float(of.fit[best]),
+        position=of.positions[best],
+    ), rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.estimate import Estimate, RejectReason, State
+from d2vpr_ros.localize.types import Estimate, RejectReason, State
 
 _HOLD_S = 5.0  # odometry carries the last answer on; whoever steers by it should hear of it if there is no other
 

@@ -17,10 +17,10 @@ from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize.clock import StampWatch
-from d2vpr_ros.localize.estimate import Estimate, RejectReason, State
 from d2vpr_ros.localize.gps import GpsFix, GpsGate
 from d2vpr_ros.localize.localizer import Localizer
 from d2vpr_ros.localize.odometry import MotionBuffer, StillWatch, neighbour_similarity
+from d2vpr_ros.localize.types import Estimate, RejectReason, State
 from d2vpr_ros.mapping.earth import Earth
 from d2vpr_ros.mapping.restriction import UNRESTRICTED
 
@@ -96,7 +96,8 @@ class LocalizerSession:
         """Answer the next images from this map; what was believed by another does not count."""
         self.localizer, self.earth = localizer, earth
         self._alike = neighbour_similarity(localizer.map)
-        self._told: tuple[int, Calibration | None] | None = None
+        for camera, known in self.calibrations.items():
+            localizer.use_calibration(known, camera)
         self.forget()
 
     def forget(self) -> None:
@@ -140,6 +141,7 @@ class LocalizerSession:
         """The intrinsics of a camera; None leaves the last as they are."""
         if calibration is not None:
             self.calibrations[camera] = calibration
+            self.localizer.use_calibration(calibration, camera)
 
     def answer(
         self,
@@ -161,7 +163,6 @@ class LocalizerSession:
         if watch.jumped_back_for(frame.stamp_ns, self._watches):
             self._say("the images' stamps jumped back: starting anew")
             self.forget()
-        self._tell_calibration(camera)
         # First described, then looked up: odometry and GPS of the image's time often come a little after it.
         if descriptor is None:
             (descriptor,) = self.localizer.extractor.describe([frame.rgb])
@@ -251,13 +252,6 @@ class LocalizerSession:
             self.localizer.reset()
             self._broke_off = True
         return None
-
-    def _tell_calibration(self, camera: int) -> None:
-        known = self.calibrations.get(camera)
-        if self._told == (camera, known) or (self._told is None and known is None):
-            return
-        self._told = camera, known
-        self.localizer.use_calibration(known)
 
     def _placed(self, estimate: Estimate, odometry: Pose | None) -> Estimate:
         """The estimate, told whether it goes on from the answer before."""

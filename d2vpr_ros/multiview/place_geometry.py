@@ -47,11 +47,13 @@ class Sighting:
 
     Attributes:
         row: of the place in the map.
-        rows: of the places whose landmarks were used, the candidate first; empty without landmarks.
+        rows: of the places whose landmarks were held against the image, the candidate first; empty without landmarks
+            or where the image's lens is not known.
         inliers: points that fit one pose, or, without landmarks, one motion between the two pictures.
         share, spread, residual_px: of `Resection`; 0 without a pose.
         pose: T_map_cameraOptical of the image, or None.
         covariance: (6, 6) of the pose in the map frame, the map's own noise included; None without a pose.
+        map_noise: (6, 6) of that the map's own, which all poses from these places have in common.
         query_pixels, place_pixels: (N, 2) inliers in the image and, without landmarks, in the place's picture; both at
             the stored size.
         landmarks: (N, 3) of the inliers, map frame; empty without a pose.
@@ -65,6 +67,7 @@ class Sighting:
     residual_px: float = 0.0
     pose: Pose | None = None
     covariance: Array | None = None
+    map_noise: Array | None = None
     query_pixels: Points | None = None
     place_pixels: Points | None = None
     landmarks: Array | None = None
@@ -148,7 +151,7 @@ class PlaceGeometry:
 
     def _sighting(self, view: View, group: tuple[int, ...], mount: Pose | None, camera: int) -> Sighting:
         row = group[0]
-        rows = group if self.map.header.metric else ()
+        rows: tuple[int, ...] = group if self.map.header.metric else ()
         known = [(one, self.landmarks(one), self.place_picture(one)) for one in rows]
         used = [(one, marks, picture) for one, marks, picture in known if marks is not None and picture is not None]
         if used:
@@ -158,14 +161,16 @@ class PlaceGeometry:
             found = self._resected(matched, view, ground, camera)
             tilted = found is not None and ground is not None and ground.tilt(found.pose) > self._most_tilt
             if found is not None and not tilted:
-                covariance = found.covariance + self._around.noise(rows[0])
+                noise = self._around.noise(rows[0])
+                covariance = found.covariance + noise
                 measures = found.inliers, found.share, found.spread, found.residual_px
-                return Sighting(row, rows, *measures, found.pose, covariance, found.pixels, None, found.seen)
-        place = self.place_view(row)
+                return Sighting(row, rows, *measures, found.pose, covariance, noise, found.pixels, None, found.seen)
+        knows_lens = view.lens is not None or bool(self._focals.get(camera))
+        rows, place = rows if used and knows_lens else (), self.place_view(row)
         if place is None:
-            return Sighting(row)
+            return Sighting(row, rows)
         seen, stored = two_view_inliers(view, place, self.params)
-        return Sighting(row, inliers=len(seen), query_pixels=seen, place_pixels=stored)
+        return Sighting(row, rows, inliers=len(seen), query_pixels=seen, place_pixels=stored)
 
     def _resected(self, matched: Matched, view: View, ground: Ground | None, camera: int) -> Resection | None:
         """The pose, by the view's lens or by the focal length that images before this one told."""

@@ -1,4 +1,4 @@
-"""What the localizer says about one image."""
+"""What a user can set of the localizer, and what it says about one image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,56 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.tracker import Standing
+
+
+class Verify(str, Enum):
+    """When an image is compared with the landmarks of the map. ALWAYS is for measuring."""
+
+    NEVER = "never"
+    WHEN_IT_DECIDES = "when_it_decides"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Attributes:
+    probability: least probability of an answer while the robot is not localized.
+    hold: how many times likelier to be wrong an answer may be once the robot is localized.
+    images: least number of images behind an answer (with `sequence`), each a keyframe spacing from the one before.
+    """
+
+    probability: float = 0.99
+    hold: float = 4.0
+    images: int = 1
+
+    def needed(self, localized: bool) -> float:
+        """Least probability of an answer; less once the robot is localized, so that it does not flicker."""
+        return 1 - self.hold * (1 - self.probability) if localized else self.probability
+
+
+DEFAULT_ACCEPTANCE = Acceptance()
+
+
+@dataclass(frozen=True)
+class LocalizerOptions:
+    """Attributes:
+    sequence: believe in a place by all images so far; without, each image stands alone.
+    top_speed_mps: bounds the motion between images where there is no odometry; in a map without metres it is how many
+        times as fast as the recording a robot may go.
+    verify: when an image is compared with the landmarks of the map.
+    acceptance: when an answer counts.
+    off_map_prior: chance that a robot of which nothing is known is where the map shows nothing, perhaps where it looks
+        the same; 0 for a robot that never leaves what is mapped.
+    """
+
+    sequence: bool = True
+    top_speed_mps: float = 2.0
+    verify: Verify = Verify.WHEN_IT_DECIDES
+    acceptance: Acceptance = DEFAULT_ACCEPTANCE
+    off_map_prior: float = 0.5
+
+
+DEFAULT_OPTIONS = LocalizerOptions()
 
 
 class State(str, Enum):
@@ -57,6 +106,31 @@ class Match:
 
 
 @dataclass(frozen=True, eq=False)
+class BeliefSummary:
+    """What the belief comes down to after an image.
+
+    Attributes:
+        best: row of the place nearest to the best hypothesis, and `hypothesis`, its number.
+        mass: of the hypotheses about the best; rival: of the heaviest elsewhere; off_map: of being off the map.
+        mapped: chance that the map shows what is seen there.
+        images, fit: how many images are behind it, and their mean z-score.
+        real: log-odds that it is the place itself and not one that looks like it.
+        position: (3,) of the base.
+    """
+
+    best: int
+    hypothesis: int
+    mass: float
+    rival: float
+    off_map: float
+    mapped: float
+    images: float
+    fit: float
+    real: float
+    position: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Estimate:
     """The answer to one image.
 
@@ -65,7 +139,6 @@ class Estimate:
         matches: best first; given for every image, accepted or not.
         probability: that the robot is where the best matches say, 0..1, calibrated; given for every image.
         standing: what the probability was computed from; None where the image was not looked at.
-        agreement: how well the pictures agree along the way (`agreement.Agreement`); None where they were not compared.
         pose: T_map_base, only when LOCALIZED, which an answer from a map without metres never is.
         covariance: (6, 6) float64 over (x, y, z, rotation about x, y, z) in the map frame, metres and radians,
             positive definite (geometry_msgs/PoseWithCovariance); only when LOCALIZED.
@@ -83,8 +156,7 @@ class Estimate:
     reject_reason: RejectReason
     matches: tuple[Match, ...]
     probability: float = 0.0
-    standing: Standing | None = None
-    agreement: float | None = None
+    standing: BeliefSummary | None = None
     pose: Pose | None = None
     covariance: npt.NDArray[np.float64] | None = None
     camera: int = 0

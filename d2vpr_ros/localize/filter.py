@@ -1,0 +1,307 @@
+"""The Gaussian-sum filter: motion moves hypotheses, images and fixes weigh them and correct their poses.
+
+Each observation adds its log-likelihood ratio of *at this pose* against *elsewhere, where nothing but chance makes an
+image resemble the map*, so that of being off the map the ratio is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+from scipy.stats import chi2
+
+from d2vpr_ros.geometry import Pose
+from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Mask, Places, Rows
+from d2vpr_ros.localize.params import LocalizerParams
+
+_AGREES = float(chi2.ppf(0.999, 6))  # squared Mahalanobis distance of two poses that may be one
+_EXPLAINED = 3.0  # deviations about a hypothesis within which a place begins no other
+_TINY = 1e-300  # a chance whose logarithm is finite
+_LEAST_NEW = 0.01  # an image from the same spot corrects next to nothing
+
+Likeness = Callable[[Array], Array]
+
+
+def moved(of: Hypotheses, motion: Pose, params: LocalizerParams) -> Hypotheses:
+    """Moved by odometry: T_before_after of the base."""
+    length, turned = float(np.linalg.norm(motion.position)), float(motion.rotation.magnitude())
+    steps = of.rotations @ motion.position
+    change = np.tile(np.eye(6), (len(of), 1, 1))
+    change[:, :3, 3:] = -_crosses(steps)
+    position = params.drift * length
+    heading = params.drift_turn * turned + np.radians(params.drift_deg) * np.sqrt(length)
+    noise = np.diag([position**2] * 3 + [heading**2] * 3)
+    return replace(
+        of,
+        positions=of.positions + steps,
+        rotations=of.rotations @ motion.rotation.as_matrix(),
+        covariances=change @ of.covariances @ change.transpose(0, 2, 1) + noise,
+    )
+
+
+def drifted(of: Hypotheses, seconds: float, top_speed_mps: float, params: LocalizerParams) -> Hypotheses:
+    """Spread as far as a robot may have come of whose motion nothing is known."""
+    position = params.speed_sigma * top_speed_mps * seconds
+    heading = np.radians(min(params.turn_rate_deg * seconds, params.view_turn_deg))
+    return replace(of, covariances=of.covariances + np.diag([position**2] * 3 + [heading**2] * 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Nearby:
+    """The K places about each of A hypotheses.
+
+    Attributes:
+        rows: (A, K).
+        chances: (A, K) that the robot is at each of them, given that the map shows what it sees.
+        mapped: (A,) chance that it does.
+    """
+
+    rows: Rows
+    chances: Array
+    mapped: Array
+
+
+def nearby(of: Hypotheses, places: Places, params: LocalizerParams) -> Nearby:
+    """Which places the robot may be at, by a hypothesis' pose and its covariance."""
+    count = min(params.neighbours, len(places))
+    distances, rows = places.tree.query(of.positions, k=count)
+    distances, rows = distances.reshape(-1, count), rows.reshape(-1, count).astype(np.int64)
+    gaps = places.positions[rows] - of.positions[:, None]
+    spread = of.covariances[:, :3, :3] + places.sigma_m**2 * np.eye(3)
+    squared = np.einsum("aki,aij,akj->ak", gaps, np.linalg.inv(spread), gaps)
+    turns = _angles(np.einsum("aij,akij->ak", of.rotations, places.rotations[rows]))
+    turn_variance = places.turn_rad**2 + np.trace(of.covariances[:, 3:, 3:], axis1=1, axis2=2) / 3
+    shown = turns <= np.radians(params.view_turn_deg)
+    log_chances = np.where(shown, -(squared + turns**2 / turn_variance[:, None]) / 2, np.log(_TINY))
+    log_chances -= np.logaddexp.reduce(log_chances, axis=1, keepdims=True)
+    nearest = np.where(shown, distances, np.inf).min(axis=1)
+    beyond = 2 * (nearest / places.reach_m - 1).clip(0.0)
+    return Nearby(rows, np.exp(log_chances), np.exp(-(beyond**2) / 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Resembles:
+    """How much an image resembles the places about each hypothesis: (A, K) z-scores and log-likelihood ratios."""
+
+    near: Nearby
+    scores: Array
+    log_ratio: Array
+
+    @property
+    def weights(self) -> Array:
+        """(A, K) logarithms: by the pose and by the image."""
+        return np.asarray(np.log(np.maximum(self.near.chances, _TINY)) + self.log_ratio)
+
+
+def weigh_places(
+    of: Hypotheses, places: Places, seen: Resembles, new: float, likeness: Likeness, params: LocalizerParams
+) -> Hypotheses:
+    """What an image's descriptor says.
+
+    Where the robot is among places is known no better than places look different, of however many images: their errors
+    have one cause, such as a robot that drives a lane aside. So the descriptor corrects a pose only along directions
+    in which it is less exact than that.
+
+    Args:
+        new: how much of an image it is, 0 to 1; one from the same spot as the last is no independent evidence.
+        likeness: z-scores to log-likelihood ratios of the place itself against one that looks like it.
+    """
+    weights, every = seen.weights, np.arange(len(of))
+    shown = np.logaddexp.reduce(weights, axis=1)
+    log_mapped = np.log(np.maximum(seen.near.mapped, _TINY))
+    together = np.logaddexp(log_mapped + shown, np.log(np.maximum(1 - seen.near.mapped, _TINY)))
+    best = np.argmax(weights, axis=1)
+    score = seen.scores[every, best]
+    kept = (1 - params.forgets) ** new * of.images
+    weighed = replace(
+        of,
+        log_mass=of.log_mass + new * together,
+        mapped=np.exp(log_mapped + shown - together),
+        real=of.real + new * likeness(score),
+        images=kept + new,
+        fit=(kept * of.fit + new * score) / (kept + new),
+    )
+    shares = np.exp(weights - shown[:, None])
+    towards = np.einsum("ak,aki->ai", shares, places.positions[seen.near.rows]) - of.positions
+    turns = places.rotations[seen.near.rows[every, best]] @ of.rotations.transpose(0, 2, 1)
+    placed = _drawn(weighed, towards, slice(0, 3), places.sigma_m)
+    return _drawn(placed, Rotation.from_matrix(turns).as_rotvec(), slice(3, 6), places.turn_rad)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The C places most like an image, best first.
+
+    Attributes:
+        rows, scores: of the map, and their z-scores.
+        log_ratio: log-likelihood ratios of descriptor and GPS.
+        others: that of every other place.
+    """
+
+    rows: Rows
+    scores: Array
+    log_ratio: Array
+    others: float
+
+
+def begin(
+    belief: Belief,
+    places: Places,
+    seen: Candidates,
+    new: float,
+    first_id: int,
+    prior: float,
+    likeness: Likeness,
+    params: LocalizerParams,
+) -> Belief:
+    """Begin hypotheses at the places that an image resembles and that none explains; the rest shares what is left.
+
+    Args:
+        first_id: of those that begin.
+        prior: log-odds of being on the map.
+    """
+    of, at, facing = belief.of, places.positions[seen.rows], places.rotations[seen.rows]
+    least_cosine = np.cos(np.radians(params.view_turn_deg))
+    free = np.ones(len(seen.rows), bool)
+    if len(of):
+        spread = np.linalg.inv(of.covariances[:, :3, :3] + places.sigma_m**2 * np.eye(3))
+        gaps = at[:, None] - of.positions
+        squared = ((gaps[:, :, None, :] @ spread)[:, :, 0, :] * gaps).sum(axis=2)
+        cosines = (facing.reshape(-1, 9) @ of.rotations.reshape(-1, 9).T - 1) / 2
+        free = ~((squared <= _EXPLAINED**2) & (cosines >= least_cosine)).any(axis=1)
+    explained = int((~free).sum())
+    begun: list[int] = []
+    log_mass: list[float] = []
+    while free.any() and len(begun) < params.births:
+        best = int(np.argmax(free))
+        near = free & (np.linalg.norm(at - at[best], axis=1) <= _EXPLAINED * places.sigma_m)
+        near &= (facing.reshape(-1, 9) @ facing[best].reshape(9) - 1) / 2 >= least_cosine
+        begun.append(best)
+        log_mass.append(float(np.logaddexp.reduce(new * seen.log_ratio[near])))
+        explained += int(near.sum())
+        free &= ~near
+    a_place = belief.rest - float(np.log(len(places)))
+    left = float(np.log(max(len(places) - explained, 0.5) / len(places)))
+    rest = belief.rest + left + new * seen.others
+    if not begun:
+        return replace(belief, rest=rest)
+    fresh = {
+        "ids": first_id + np.arange(len(begun)),
+        "positions": at[begun],
+        "rotations": facing[begun],
+        "covariances": np.tile(np.diag([places.sigma_m**2] * 3 + [places.turn_rad**2] * 3), (len(begun), 1, 1)),
+        "log_mass": a_place + np.array(log_mass),
+        "mapped": np.ones(len(begun)),
+        "real": prior + new * likeness(seen.scores[begun]),
+        "images": np.full(len(begun), new),
+        "fit": seen.scores[begun],
+    }
+    return replace(belief, of=of.and_more(fresh), rest=rest)
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What the landmarks of a place say of an image.
+
+    Attributes:
+        log_ratio: of its inliers, at that place against elsewhere.
+        absent: the same of an image in which no such landmarks are found.
+        pose: T_map_base, and its covariance (6, 6) without that of the map; None without a pose.
+    """
+
+    log_ratio: float
+    absent: float
+    pose: Pose | None = None
+    covariance: Array | None = None
+
+
+def agreeing(of: Hypotheses, proof: Proof) -> Mask:
+    """(A,) which hypotheses expect the robot at the pose that landmarks prove."""
+    if proof.pose is None or proof.covariance is None:
+        return np.zeros(len(of), bool)
+    error = _errors(of, proof.pose)
+    total = np.linalg.inv(of.covariances + proof.covariance)
+    return np.asarray(np.einsum("ai,aij,aj->a", error, total, error) <= _AGREES)
+
+
+def weigh_proof(of: Hypotheses, which: Mask, log_ratio: float, new: float, params: LocalizerParams) -> Hypotheses:
+    """Some hypotheses weighed by landmarks that speak for them, or against."""
+    ratio = np.where(which, new * log_ratio, 0.0)
+    return replace(of, log_mass=of.log_mass + ratio, real=of.real + params.inlier_weight * ratio)
+
+
+def corrected(of: Hypotheses, which: Mask, proof: Proof, new: float) -> Hypotheses:
+    """Some hypotheses corrected by the pose that landmarks prove (Kalman)."""
+    assert proof.pose is not None and proof.covariance is not None
+    noise = proof.covariance / max(new, _LEAST_NEW)
+    gain = of.covariances @ np.linalg.inv(of.covariances + noise)
+    gain = np.where(which[:, None, None], gain, 0.0)
+    change = np.einsum("aij,aj->ai", gain, _errors(of, proof.pose))
+    after = _changed(of, change, of.covariances - gain @ of.covariances)
+    return replace(after, mapped=np.where(which, 1.0, after.mapped))
+
+
+def begin_at(
+    belief: Belief, proof: Proof, log_ratio: float, real: float, score: float, places: int, number: int
+) -> Belief:
+    """Begin a hypothesis at a pose that landmarks prove and that no other hypothesis expects.
+
+    Args:
+        log_ratio: of everything that speaks for the pose.
+        score: z-score of the place whose landmarks they are.
+        places: of the map.
+    """
+    assert proof.pose is not None and proof.covariance is not None
+    fresh = {
+        "ids": np.array([number]),
+        "positions": proof.pose.position[None],
+        "rotations": proof.pose.rotation.as_matrix()[None],
+        "covariances": proof.covariance[None],
+        "log_mass": np.array([belief.rest - np.log(places) + log_ratio]),
+        "mapped": np.ones(1),
+        "real": np.array([real]),
+        "images": np.ones(1),
+        "fit": np.array([score]),
+    }
+    return replace(belief, of=belief.of.and_more(fresh))
+
+
+def _errors(of: Hypotheses, pose: Pose) -> Array:
+    """(A, 6) from each hypothesis to a pose."""
+    turns = Rotation.from_matrix(pose.rotation.as_matrix() @ of.rotations.transpose(0, 2, 1)).as_rotvec()
+    return np.hstack([pose.position - of.positions, turns])
+
+
+def _drawn(of: Hypotheses, towards: Array, part: slice, sigma: float) -> Hypotheses:
+    """Positions or rotations (a part of the state) drawn towards what was observed of them with a deviation of sigma.
+
+    Only along directions less exact than that, down to sigma: the error of the observation is the same each time.
+    """
+    seen = of.covariances[:, part, part]
+    values, axes = np.linalg.eigh(seen)
+    information = np.where(values > sigma**2, 1 / sigma**2 - 1 / np.maximum(values, sigma**2), 0.0)
+    observed = (axes * information[:, None]) @ axes.transpose(0, 2, 1)
+    gain = of.covariances[:, :, part] @ observed @ np.linalg.inv(np.eye(3) + seen @ observed)
+    change = np.einsum("aij,aj->ai", gain, towards)
+    return _changed(of, change, of.covariances - gain @ of.covariances[:, part])
+
+
+def _changed(of: Hypotheses, change: Array, covariances: Array) -> Hypotheses:
+    turned = Rotation.from_rotvec(change[:, 3:]).as_matrix() @ of.rotations
+    symmetric = (covariances + covariances.transpose(0, 2, 1)) / 2
+    return replace(of, positions=of.positions + change[:, :3], rotations=turned, covariances=symmetric)
+
+
+def _angles(traces: Array) -> Array:
+    """Angles of rotations from their traces."""
+    return np.asarray(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
+
+
+def _crosses(vectors: Array) -> Array:
+    """(A, 3, 3) matrices of the cross products with (A, 3) vectors."""
+    x, y, z = vectors.T
+    zero = np.zeros(len(vectors))
+    return np.asarray(np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]]).transpose(2, 0, 1), np.float64)

@@ -1,0 +1,83 @@
+"""Every tunable of the localizer, with its unit, its meaning and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LocalizerParams:
+    """Lengths scale with the map: its spacing, and `alike_m`, how far along its drives places look alike.
+
+    Fitted values come from `python -m models.fit_localizer` on towns 500 to 502 and floors of a tower that no figure of
+    the docs is measured on.
+
+    Attributes:
+        candidates: places that an image is looked up among. More find nothing sooner.
+        hypotheses, births: that are kept, and that one image may begin. Bound the time an image takes.
+        neighbours: places about a hypothesis that its image is held against; within 3 `place_sigma` there are fewer.
+        place_sigma, place_sigma_spacings: deviation of where an image is taken from the place that it resembles most,
+            over `alike_m` and over the spacing; the larger counts. Measured on robots that drive a lane aside.
+        least_sigma_m: however near places are: a hand-held camera.
+        place_turn_deg: the same of the heading.
+        view_turn_deg: an image turned further away does not show a place; the rear view of most cameras.
+        reach_spacings: a robot further from every place is where the map shows nothing: a spacing past the end, and
+            half of one for a lane aside.
+        hazard: chance, for an image a spacing on, that the robot is not where its motion leads: it was carried, or the
+            odometry is wrong and does not show it. A choice: once in a thousand spacings.
+        hazard_by_sight: the same without odometry, which shows turns and ends that images show late.
+        hazard_anew: where the odometry begins anew or breaks off. Even odds.
+        drift, drift_turn: deviation of odometry, as a share of a motion's length and of its turn: wheels on a floor.
+        drift_deg: of the heading on a straight way, degrees for the first metre, growing with its root.
+        speed_sigma: deviation of the position by sight, over what the top speed allows.
+        turn_rate_deg: of the heading by sight, degrees a second.
+        new_turn_deg: a turn that shows as much new as a spacing: half of a usual field of view.
+        least_change: share of a neighbouring place's change from which an image is a new one, by sight.
+        soft_from, soft_slope: z-scores count less from here on: of many images no single one decides.
+        forgets: share of the mean z-score that a new image replaces.
+        geometry_groups: groups of places that an image is compared with, at most; their cost is that of the network.
+        geometry_every: of an image a localized robot is compared with landmarks again.
+        inlier_tail: inliers over which those of a wrong place fall to 1/e; fitted.
+        most_inlier_ratio: log-likelihood ratio that no number of inliers exceeds: streets are built alike. Fitted.
+        absent_ratio: of an image without a pose at a place that has landmarks: 1 of 8 by night, 7 of 8 elsewhere.
+        inlier_weight: share of that ratio which tells the place itself from one built alike; fitted.
+        likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
+            deviation by which an image resembles it more than this above the best of the map by chance; fitted.
+        most_likeness: of one image; fitted.
+    """
+
+    candidates: int = 200
+    hypotheses: int = 96
+    births: int = 48
+    neighbours: int = 8
+    place_sigma: float = 0.12
+    place_sigma_spacings: float = 0.45
+    least_sigma_m: float = 0.05
+    place_turn_deg: float = 10.0
+    view_turn_deg: float = 40.0
+    reach_spacings: float = 1.5
+    hazard: float = 1e-3
+    hazard_by_sight: float = 5e-3
+    hazard_anew: float = 0.5
+    drift: float = 0.05
+    drift_turn: float = 0.05
+    drift_deg: float = 0.2
+    speed_sigma: float = 0.5
+    turn_rate_deg: float = 30.0
+    new_turn_deg: float = 40.0
+    least_change: float = 0.3
+    soft_from: float = 8.0
+    soft_slope: float = 0.25
+    forgets: float = 0.05
+    geometry_groups: int = 3
+    geometry_every: float = 0.25
+    inlier_tail: float = 4.0
+    most_inlier_ratio: float = 8.0
+    absent_ratio: float = -2.2
+    inlier_weight: float = 0.7
+    likeness: float = 1.0
+    likeness_from: float = 1.0
+    most_likeness: float = 2.0
+
+
+DEFAULT_PARAMS = LocalizerParams()
