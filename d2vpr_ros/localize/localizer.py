@@ -19,9 +19,9 @@ from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.frame import Frame
+from d2vpr_ros.localize import decision
 from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, log_odds, nothing_known, tidied
 from d2vpr_ros.localize.cameras import Cameras
-from d2vpr_ros.localize import decision
 from d2vpr_ros.localize.evidence import Evidence, alike_m
 from d2vpr_ros.localize.filter import Candidates, Resembles, begin, drifted, moved, nearby, weigh_places
 from d2vpr_ros.localize.gps import heeded, log_likelihood
