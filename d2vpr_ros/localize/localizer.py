@@ -366,7 +366,7 @@ class Localizer:
         )
 
     def _learn_velocity(self) -> None:
-        """By sight: from how far the image moved the heaviest hypothesis from where its motion led (alpha-beta filter)."""
+        """By sight: by how far the image moved the heaviest hypothesis from where motion led (alpha-beta filter)."""
         of, led_to = self.belief.of, self._led_to
         if led_to is None or not len(of):
             return
