@@ -195,4 +195,5 @@ class Evidence:
         return float(np.interp(np.log(max(inliers, 1)), np.log(_SHARED), _SHARED_RATIO))
 
 
-_SHARED, _SHARED_RATIO = (15.0, 26.0, 63.0, 107.0, 200.0), (-1.0, -0.3, 1.0, 2.0, 3.0)
+_SHARED = (14.0, 20.0, 30.0, 40.0, 55.0, 80.0, 120.0)
+_SHARED_RATIO = (-1.2, -0.7, -0.1, 0.3, 1.5, 2.9, 4.5)

@@ -104,7 +104,14 @@ class Resembles:
 
 
 def weigh_places(
-    of: Hypotheses, places: Places, seen: Resembles, new: float, likeness: Likeness, params: LocalizerParams
+    of: Hypotheses,
+    places: Places,
+    seen: Resembles,
+    new: float,
+    likeness: Likeness,
+    params: LocalizerParams,
+    *,
+    witnessed: bool,
 ) -> Hypotheses:
     """What an image's descriptor says.
 
@@ -115,6 +122,7 @@ def weigh_places(
     Args:
         new: how much of an image it is, 0 to 1; one from the same spot as the last is no independent evidence.
         likeness: z-scores to log-likelihood ratios of the place itself against one that looks like it.
+        witnessed: images are compared with landmarks, too, which tell places that look alike apart.
     """
     weights, every = seen.weights, np.arange(len(of))
     shown = np.logaddexp.reduce(weights, axis=1)
@@ -123,11 +131,12 @@ def weigh_places(
     best = np.argmax(weights, axis=1)
     score = seen.scores[every, best]
     kept = (1 - params.forgets) ** new * of.images
+    told = likeness(score)
     weighed = replace(
         of,
         log_mass=of.log_mass + new * together,
         mapped=np.exp(log_mapped + shown - together),
-        real=of.real + new * likeness(score),
+        real=of.real + (new * told if witnessed else _tempered(told, kept, new)),
         images=kept + new,
         fit=(kept * of.fit + new * score) / (kept + new),
         score=score,
@@ -137,6 +146,17 @@ def weigh_places(
     turns = places.rotations[seen.near.rows[every, best]] @ of.rotations.transpose(0, 2, 1)
     placed = _drawn(weighed, towards, slice(0, 3), places.sigma_m)
     return _drawn(placed, Rotation.from_matrix(turns).as_rotvec(), slice(3, 6), places.turn_rad)
+
+
+def _tempered(ratio: Array, images: Array | float, new: float) -> Array:
+    """What another image adds to log-odds: places that look alike do so over stretches, so the sum grows with the root.
+
+    One that speaks against the place counts in full: the robot may just have left it.
+
+    Args:
+        images: behind the hypothesis before this one.
+    """
+    return np.asarray(np.where(ratio > 0, np.sqrt(images + new) - np.sqrt(images), new) * ratio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,10 +256,16 @@ def agreeing(of: Hypotheses, proof: Proof) -> Mask:
     return np.asarray(np.einsum("ai,aij,aj->a", error, total, error) <= _AGREES)
 
 
-def weigh_proof(of: Hypotheses, which: Mask, log_ratio: float, new: float, params: LocalizerParams) -> Hypotheses:
-    """Some hypotheses weighed by landmarks that speak for them, or against."""
-    ratio = np.where(which, new * log_ratio, 0.0)
-    return replace(of, log_mass=of.log_mass + ratio, real=of.real + params.inlier_weight * ratio)
+def weigh_proof(
+    of: Hypotheses, which: Mask, log_ratio: float, new: float, params: LocalizerParams, *, posed: bool
+) -> Hypotheses:
+    """Some hypotheses weighed by landmarks that speak for them, or against.
+
+    A pose is no matter of looks: chance scatters wrong ones, so each counts in full.
+    """
+    ratio = np.where(which, log_ratio, 0.0)
+    told = new * ratio if posed else _tempered(ratio, np.maximum(of.images - new, 0.0), new)
+    return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + params.inlier_weight * told)
 
 
 def corrected(of: Hypotheses, which: Mask, proof: Proof, new: float) -> Hypotheses:

@@ -220,7 +220,7 @@ class Localizer:
         new = self._predict(image)
         fix = restriction.region if restriction.measured else None
         if new > 0:
-            self._observe(image, rows, similarities, new, fix)
+            self._observe(image, rows, similarities, new, fix, compared=rgb is not None and self.geometry is not None)
         if not len(rows):
             self._held = None
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
@@ -252,12 +252,13 @@ class Localizer:
             if change < params.least_change and not breaks:
                 self._velocity[:] = 0.0  # the robot stands
                 return 0.0
+            new = min(1.0, change)
             seconds = max(abs(image.stamp_ns - last.stamp_ns) / NANOSECONDS, _SHORTEST_S)
             top_speed = self.options.top_speed_mps / (1.0 if self.map.header.metric else self.map.interval_s)
             speed = max(top_speed, self._speed_mps)
             belief = replace(belief, of=drifted(belief.of, self._velocity, seconds, speed, params))
             self._led_to = belief.of, seconds
-            hazard = params.hazard_anew if breaks else params.hazard_by_sight
+            hazard = params.hazard_anew if breaks else params.hazard_by_sight * new
         self.belief = anywhere(belief, hazard, self.options.off_map_prior)
         self._last = self._last_of[image.camera] = image
         return float(new) / len(self.cameras.mounts)
@@ -269,12 +270,15 @@ class Localizer:
         similarities: npt.NDArray[np.float32],
         new: float,
         fix: Region | None,
+        *,
+        compared: bool,
     ) -> None:
         """Weigh the hypotheses by descriptor and fix, and begin those of places that stand out."""
         places, evidence, belief = self._places[image.camera], self.evidence, self.belief
         of = belief.of
         if len(of):
-            of = weigh_places(of, places, self._resembles(of, image), new, evidence.likeness_held, self.params)
+            seen, witnessed = self._resembles(of, image), self.map.header.metric and compared
+            of = weigh_places(of, places, seen, new, evidence.likeness_held, self.params, witnessed=witnessed)
             if fix is not None:
                 of = replace(of, log_mass=of.log_mass + new * log_likelihood(fix, of.positions))
         scores = evidence.scores(similarities, image.ordinary)

@@ -81,7 +81,7 @@ class LocalizerParams:
     likeness: float = 1.26
     likeness_from: float = 1.99
     likeness_held_from: float = 0.5
-    most_likeness: float = 2.0
+    most_likeness: float = 3.0
 
 
 DEFAULT_PARAMS = LocalizerParams()

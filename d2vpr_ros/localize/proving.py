@@ -72,11 +72,14 @@ def prove(
         of = belief.of
         if (agree & fresh).any():
             of = corrected(
-                weigh_proof(of, agree & fresh, proof.log_ratio, query.new, params), agree & fresh, proof, query.new
+                weigh_proof(of, agree & fresh, proof.log_ratio, query.new, params, posed=True),
+                agree & fresh,
+                proof,
+                query.new,
             )
         if not agree[number]:
             against = proof.log_ratio if proof.pose is None else proof.absent
-            of = weigh_proof(of, tested & fresh, against, query.new, params)
+            of = weigh_proof(of, tested & fresh, against, query.new, params, posed=False)
         belief = replace(belief, of=of)
         counted.update(of.ids[agree | tested].tolist())
         if proof.pose is not None and not agree.any():
