@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
-from scipy.special import expit, logit
+from scipy.special import expit, log_expit, logit
 
 from d2vpr_ros.localize.params import LocalizerParams
 
@@ -34,7 +34,7 @@ class Places:
         positions: (N, 3) metres, rotations: (N, 3, 3): T_map_base at each place.
         sigma_m, turn_rad: deviations of where an image was taken from the place that it resembles most.
         reach_m: further from every place the map shows nothing.
-        tree: over the positions.
+        tree: over the poses, in units of these deviations.
     """
 
     positions: Array
@@ -44,8 +44,25 @@ class Places:
     reach_m: float
     tree: cKDTree
 
+    @staticmethod
+    def of(positions: Array, rotations: Array, sigma_m: float, turn_rad: float, reach_m: float) -> Places:
+        tree = cKDTree(_in_deviations(positions, rotations, sigma_m, turn_rad))
+        return Places(positions, rotations, sigma_m, turn_rad, reach_m, tree)
+
+    def nearest(self, positions: Array, rotations: Array, count: int) -> Rows:
+        """(A, K) rows of the places nearest to A poses; several headings at one spot are as many places."""
+        count = min(count, len(self))
+        _, rows = self.tree.query(_in_deviations(positions, rotations, self.sigma_m, self.turn_rad), k=count)
+        return np.asarray(rows, np.int64).reshape(-1, count)
+
     def __len__(self) -> int:
         return len(self.positions)
+
+
+def _in_deviations(positions: Array, rotations: Array, sigma_m: float, turn_rad: float) -> Array:
+    """(N, 12): the distance of two is that of position and turn together, in their deviations."""
+    # Matrices of rotations a small angle apart differ by its square root of two.
+    return np.hstack([positions / sigma_m, rotations.reshape(-1, 9) / (np.sqrt(2) * turn_rad)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,9 +177,15 @@ def tidied(belief: Belief, places: Places, params: LocalizerParams) -> Belief:
     return normalised(Belief(replace(of, log_mass=log_mass).of(heavy), rest, belief.off_map))
 
 
-def log_odds(off_map_prior: float) -> float:
-    """Of being on the map, before anything is seen."""
-    return float(logit(np.clip(1 - off_map_prior, _LEAST_CHANCE, 1 - _LEAST_CHANCE)))
+def unseen(belief: Belief) -> float:
+    """Log-odds that a robot is at a place without a hypothesis, against off the map or where it only looks the same.
+
+    After images of elsewhere that is unlikely, however much one of them resembles a place.
+    """
+    alike = belief.of.log_mass + log_expit(-belief.of.real)
+    elsewhere = float(np.logaddexp.reduce(np.append(alike, belief.off_map)))
+    most = float(logit(1 - _LEAST_CHANCE))
+    return float(np.clip(belief.rest - elsewhere, -most, most))
 
 
 def _log_prior(off_map_prior: float) -> tuple[float, float]:

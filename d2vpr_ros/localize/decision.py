@@ -58,7 +58,14 @@ def probability(summary: BeliefSummary, calibration: Calibration, odds: float = 
 
 
 def decide(
-    chance: float, summary: BeliefSummary, acceptance: Acceptance, *, held: bool, sequence: bool, by_fix: float = 1.0
+    chance: float,
+    summary: BeliefSummary,
+    acceptance: Acceptance,
+    *,
+    held: bool,
+    sequence: bool,
+    denied: bool = False,
+    by_fix: float = 1.0,
 ) -> RejectReason:
     """Why an answer is not accepted, NONE if it is.
 
@@ -66,6 +73,7 @@ def decide(
         chance: that it is right.
         held: the last answer came from the same hypothesis.
         sequence: whether several images are asked for.
+        denied: the image was compared with landmarks, which are not in it.
         by_fix: share of the chance that a fix leaves it.
     """
     needed = acceptance.needed(held)
@@ -75,8 +83,10 @@ def decide(
         return RejectReason.NONE
     if chance >= by_fix * needed:
         return RejectReason.GPS_CONTRADICTS
-    if summary.off_map > summary.mass:
+    if summary.off_map + summary.mass * (1 - summary.mapped) > share(summary):
         return RejectReason.OFF_MAP
     if summary.rival > _RIVAL * summary.mass:
         return RejectReason.AMBIGUOUS
+    if denied and share(summary) >= needed:
+        return RejectReason.VERIFICATION_FAILED
     return RejectReason.UNCONFIRMED if summary.fit >= _LEAST_FIT else RejectReason.NO_MATCH

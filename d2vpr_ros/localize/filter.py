@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Mask, Places, Rows
+from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Mask, Places, Rows, unseen
 from d2vpr_ros.localize.params import LocalizerParams
 
 _AGREES = float(chi2.ppf(0.999, 6))  # squared Mahalanobis distance of two poses that may be one
@@ -49,7 +49,9 @@ def drifted(
 
     Args:
         velocity: (3,) of the base, in its own frame, metres a second.
+        seconds: after many a robot may be anywhere: no more than `longest_s` count.
     """
+    seconds = min(seconds, params.longest_s)
     position = params.speed_sigma * top_speed_mps * seconds
     heading = np.radians(min(params.turn_rate_deg * seconds, params.view_turn_deg))
     noise = np.diag([position**2] * 3 + [heading**2] * 3)
@@ -73,9 +75,7 @@ class Nearby:
 
 def nearby(of: Hypotheses, places: Places, params: LocalizerParams) -> Nearby:
     """Which places the robot may be at, by a hypothesis' pose and its covariance."""
-    count = min(params.neighbours, len(places))
-    distances, rows = places.tree.query(of.positions, k=count)
-    distances, rows = distances.reshape(-1, count), rows.reshape(-1, count).astype(np.int64)
+    rows = places.nearest(of.positions, of.rotations, params.neighbours)
     gaps = places.positions[rows] - of.positions[:, None]
     spread = of.covariances[:, :3, :3] + places.sigma_m**2 * np.eye(3)
     squared = np.einsum("aki,aij,akj->ak", gaps, np.linalg.inv(spread), gaps)
@@ -84,7 +84,7 @@ def nearby(of: Hypotheses, places: Places, params: LocalizerParams) -> Nearby:
     shown = turns <= np.radians(params.view_turn_deg)
     log_chances = np.where(shown, -(squared + turns**2 / turn_variance[:, None]) / 2, np.log(_TINY))
     log_chances -= np.logaddexp.reduce(log_chances, axis=1, keepdims=True)
-    nearest = np.where(shown, distances, np.inf).min(axis=1)
+    nearest = np.where(shown, np.linalg.norm(gaps, axis=2), np.inf).min(axis=1)
     beyond = 2 * (nearest / places.reach_m - 1).clip(0.0)
     return Nearby(rows, np.exp(log_chances), np.exp(-(beyond**2) / 2))
 
@@ -111,6 +111,7 @@ def weigh_places(
     likeness: Likeness,
     params: LocalizerParams,
     *,
+    fresh: bool,
     witnessed: bool,
 ) -> Hypotheses:
     """What an image's descriptor says.
@@ -122,16 +123,20 @@ def weigh_places(
     Args:
         new: how much of an image it is, 0 to 1; one from the same spot as the last is no independent evidence.
         likeness: z-scores to log-likelihood ratios of the place itself against one that looks like it.
+        fresh: it is most like another place than the last image: pictures of nothing differ, and resemble one place.
         witnessed: images are compared with landmarks, too, which tell places that look alike apart.
     """
     weights, every = seen.weights, np.arange(len(of))
     shown = np.logaddexp.reduce(weights, axis=1)
     log_mapped = np.log(np.maximum(seen.near.mapped, _TINY))
-    together = np.logaddexp(log_mapped + shown, np.log(np.maximum(1 - seen.near.mapped, _TINY)))
+    beyond = np.logaddexp(np.log1p(-params.goes_on), np.log(params.goes_on) + shown)
+    together = np.logaddexp(log_mapped + shown, np.log(np.maximum(1 - seen.near.mapped, _TINY)) + beyond)
     best = np.argmax(weights, axis=1)
     score = seen.scores[every, best]
     kept = (1 - params.forgets) ** new * of.images
-    told = likeness(score)
+    told = likeness(score) * seen.near.mapped
+    if not (fresh or witnessed):
+        told = np.minimum(told, 0.0)
     weighed = replace(
         of,
         log_mass=of.log_mass + new * together,
@@ -181,7 +186,6 @@ def begin(
     seen: Candidates,
     new: float,
     first_id: int,
-    prior: float,
     likeness: Likeness,
     params: LocalizerParams,
 ) -> Belief:
@@ -189,7 +193,6 @@ def begin(
 
     Args:
         first_id: of those that begin.
-        prior: log-odds of being on the map.
     """
     of, at, facing = belief.of, places.positions[seen.rows], places.rotations[seen.rows]
     least_cosine = np.cos(np.radians(params.view_turn_deg))
@@ -199,7 +202,10 @@ def begin(
         gaps = at[:, None] - of.positions
         squared = ((gaps[:, :, None, :] @ spread)[:, :, 0, :] * gaps).sum(axis=2)
         cosines = (facing.reshape(-1, 9) @ of.rotations.reshape(-1, 9).T - 1) / 2
-        free = ~((squared <= _EXPLAINED**2) & (cosines >= least_cosine)).any(axis=1)
+        near = (squared <= _EXPLAINED**2) & (cosines >= least_cosine)
+        # A hypothesis that is next to nothing explains nothing: a robot may have been carried there.
+        heavier = of.log_mass >= (belief.rest - np.log(len(places)) + new * seen.log_ratio)[:, None]
+        free = ~(near & heavier).any(axis=1)
     explained = int((~free).sum())
     begun: list[int] = []
     log_mass: list[float] = []
@@ -223,7 +229,7 @@ def begin(
         "covariances": np.tile(np.diag([places.sigma_m**2] * 3 + [places.turn_rad**2] * 3), (len(begun), 1, 1)),
         "log_mass": a_place + np.array(log_mass),
         "mapped": np.ones(len(begun)),
-        "real": prior + new * likeness(seen.scores[begun]),
+        "real": unseen(belief) + new * likeness(seen.scores[begun]),
         "images": np.full(len(begun), new),
         "fit": seen.scores[begun],
         "score": seen.scores[begun],

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.bags.covariance import moved as at_arm
@@ -20,7 +19,7 @@ from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import decision
-from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, log_odds, nothing_known, tidied
+from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, nothing_known, tidied
 from d2vpr_ros.localize.cameras import Cameras
 from d2vpr_ros.localize.evidence import Evidence, alike_m
 from d2vpr_ros.localize.filter import Candidates, Resembles, begin, drifted, moved, nearby, weigh_places
@@ -60,6 +59,7 @@ _CALMS = 0.9  # share of the fastest that odometry and answers told, which is ex
 class Image:
     """Attributes:
     stamp_ns, descriptor, camera, odometry: as `Localizer.match` has them.
+    nearest: row of the place most like it; None where no place came into question.
     ordinary: mean and deviation of its similarity to places elsewhere.
     """
 
@@ -67,6 +67,7 @@ class Image:
     descriptor: npt.NDArray[np.float32]
     camera: int
     odometry: Pose | None
+    nearest: int | None
     ordinary: tuple[float, float]
 
 
@@ -109,7 +110,6 @@ class Localizer:
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
         self._changes = max(1 - (float(np.median(neighbours)) if neighbours else 1.0), 1e-6)
         self._around = Neighbourhood(place_map)
-        self._prior = log_odds(options.off_map_prior)
         self._lenses: dict[int, Lens | None] = {}
         self.use_mount(mount)
 
@@ -135,9 +135,7 @@ class Localizer:
         by_looks, by_spacing = params.place_sigma * self.alike_m, params.place_sigma_spacings * spacing_m
         sigma_m, turn_rad = max(by_looks, by_spacing, params.least_sigma_m), np.radians(params.place_turn_deg)
         reach_m = params.reach_spacings * spacing_m
-        self._places = [
-            Places(at, facing, sigma_m, turn_rad, reach_m, cKDTree(at)) for at, facing in self.cameras.bases
-        ]
+        self._places = [Places.of(*bases, sigma_m, turn_rad, reach_m) for bases in self.cameras.bases]
         self.reset()
 
     @property
@@ -158,7 +156,8 @@ class Localizer:
         self._last_of: dict[int, Image] = {}
         self._since_compared = 1.0
         self._next_id = 0
-        self._held: int | None = None
+        self._held: int | None = None  # hypothesis of the last image's answer
+        self._answered: int | None = None  # and of the last answer
         self._speed_mps = 0.0
         self._velocity = np.zeros(3)  # of the base, in its own frame, metres a second
         self._led_to: tuple[Hypotheses, float] | None = None
@@ -215,12 +214,16 @@ class Localizer:
             odometry = None
         if not self.options.sequence:
             self.reset()
-        nearest = self.map.positions[rows[0] if len(rows) else 0]
-        image = Image(stamp_ns, descriptor, camera, odometry, self.evidence.background.of_image(descriptor, nearest))
+        nearest = int(rows[0]) if len(rows) else None
+        ordinary = self.evidence.background.of_image(descriptor, self.map.positions[nearest or 0])
+        image = Image(stamp_ns, descriptor, camera, odometry, nearest, ordinary)
+        before = self._last_of.get(camera)
         new = self._predict(image)
         fix = restriction.region if restriction.measured else None
         if new > 0:
-            self._observe(image, rows, similarities, new, fix, compared=rgb is not None and self.geometry is not None)
+            witnessed = self.map.header.metric and rgb is not None and self.geometry is not None
+            fresh = odometry is not None or before is None or before.nearest != nearest
+            self._observe(image, rows, similarities, new, fix, fresh=fresh, witnessed=witnessed)
         if not len(rows):
             self._held = None
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
@@ -271,23 +274,33 @@ class Localizer:
         new: float,
         fix: Region | None,
         *,
-        compared: bool,
+        fresh: bool,
+        witnessed: bool,
     ) -> None:
         """Weigh the hypotheses by descriptor and fix, and begin those of places that stand out."""
         places, evidence, belief = self._places[image.camera], self.evidence, self.belief
         of = belief.of
         if len(of):
-            seen, witnessed = self._resembles(of, image), self.map.header.metric and compared
-            of = weigh_places(of, places, seen, new, evidence.likeness_held, self.params, witnessed=witnessed)
+            of = weigh_places(
+                of,
+                places,
+                self._resembles(of, image),
+                new,
+                evidence.likeness_held,
+                self.params,
+                fresh=fresh,
+                witnessed=witnessed,
+            )
             if fix is not None:
-                of = replace(of, log_mass=of.log_mass + new * log_likelihood(fix, of.positions))
+                by_fix = new * log_likelihood(fix, of.positions)
+                of = replace(of, log_mass=of.log_mass + by_fix, real=of.real + by_fix)
         scores = evidence.scores(similarities, image.ordinary)
         ratio = evidence.likelihood.log_ratio(scores)
         if fix is not None:
             ratio = ratio + log_likelihood(fix, places.positions[rows])
         candidates = Candidates(rows, scores, ratio, float(evidence.likelihood.log_ratio(np.zeros(()))))
         belief = replace(belief, of=of)
-        belief = begin(belief, places, candidates, new, self._next_id, self._prior, evidence.likeness, self.params)
+        belief = begin(belief, places, candidates, new, self._next_id, evidence.likeness, self.params)
         self._next_id += self.params.births
         self.belief = tidied(belief, places, self.params)
 
@@ -312,7 +325,6 @@ class Localizer:
             image.camera,
             self.cameras.mounts[image.camera],
             min(1.0, self._since_compared),
-            self._prior,
             lambda of: self._resembles(of, image),
         )
         places = self._places[image.camera]
@@ -326,14 +338,19 @@ class Localizer:
         summary, rows = summarised(self.belief, places, self.map.spacing_m, self.params)
         by_fix = 1.0 if fix is None else float(np.exp(log_likelihood(fix, summary.position[None])[0]))
         chance = decision.probability(summary, self.calibration, odds_by_fix) * by_fix
-        was_held = self._held == summary.hypothesis
-        options = self.options
         reason = decision.decide(
-            chance, summary, options.acceptance, held=was_held, sequence=options.sequence, by_fix=by_fix
+            chance,
+            summary,
+            self.options.acceptance,
+            held=self._held == summary.hypothesis,
+            sequence=self.options.sequence,
+            denied=bool(seen) and all(one.pose is None for one in seen.values()),
+            by_fix=by_fix,
         )
         accepted = reason is RejectReason.NONE
-        carried = accepted and self._held is not None and not was_held
+        carried = accepted and self._answered not in (None, summary.hypothesis)
         self._held = summary.hypothesis if accepted else None
+        self._answered = summary.hypothesis if accepted else self._answered
         answer = Estimate(
             image.stamp_ns,
             State.LOST if reason in _NO_IDEA else State.CANDIDATE,

@@ -9,7 +9,7 @@ import numpy as np
 
 from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, normalised, tidied
+from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, normalised, tidied, unseen
 from d2vpr_ros.localize.evidence import Evidence
 from d2vpr_ros.localize.filter import Proof, Resembles, agreeing, begin_at, corrected, weigh_proof
 from d2vpr_ros.mapping import PlaceMap
@@ -28,7 +28,6 @@ class Query:
     Attributes:
         view: of the image; camera: of the robot that took it; mount: T_base_cameraOptical of that, None for the map's.
         new: how much of an image it is, 0 to 1.
-        prior: log-odds of being on the map.
         resembles: how much it resembles the places about hypotheses.
     """
 
@@ -36,7 +35,6 @@ class Query:
     camera: int
     mount: Pose | None
     new: float
-    prior: float
     resembles: Callable[[Hypotheses], Resembles]
 
 
@@ -84,7 +82,7 @@ def prove(
         counted.update(of.ids[agree | tested].tolist())
         if proof.pose is not None and not agree.any():
             ratio = query.new * (float(seen.log_ratio[0, best]) + proof.log_ratio)
-            real = query.prior + query.new * (
+            real = unseen(belief) + query.new * (
                 float(evidence.likeness(seen.scores[0, best])) + params.inlier_weight * proof.log_ratio
             )
             belief = begin_at(belief, proof, ratio, real, score, len(places), next_id + begun)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from d2vpr_ros.geometry import Pose
 
+_LEAST_HELD = 0.5  # an answer that is likelier wrong than right is none
+
 
 class Verify(str, Enum):
     """When an image is compared with the landmarks of the map. ALWAYS is for measuring."""
@@ -33,7 +35,8 @@ class Acceptance:
 
     def needed(self, localized: bool) -> float:
         """Least probability of an answer; less once the robot is localized, so that it does not flicker."""
-        return 1 - self.hold * (1 - self.probability) if localized else self.probability
+        held = max(1 - self.hold * (1 - self.probability), _LEAST_HELD)
+        return min(self.probability, held) if localized else self.probability
 
 
 DEFAULT_ACCEPTANCE = Acceptance()
@@ -78,7 +81,6 @@ class RejectReason(str, Enum):
     AMBIGUOUS = "ambiguous"
     OFF_MAP = "off map"
     VERIFICATION_FAILED = "verification failed"
-    MOTION_CONTRADICTS = "motion contradicts"
     GPS_CONTRADICTS = "GPS contradicts"
     NO_METRES = "map without metres"
     STALE_IMAGE = "stale image"
@@ -144,8 +146,7 @@ class Estimate:
         pose: T_map_base, only when LOCALIZED, which an answer from a map without metres never is.
         covariance: (6, 6) float64 over (x, y, z, rotation about x, y, z) in the map frame, metres and radians,
             positive definite (geometry_msgs/PoseWithCovariance); only when LOCALIZED.
-        camera: the robot's camera that would see the places of the matches: the image's, where the map has a view of
-            its there.
+        camera: the robot's camera that took the image.
         carried: the newest images speak for another place than the earlier ones and the motion, and are believed.
         far_fix_m: metres from the GPS fix to the nearest place of the map, where that is so far that images decide
             (`gps.heeded`); None where the fix counts, or there is none.
