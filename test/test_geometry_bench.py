@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
-from d2vpr_ros.localize.verification import Verification
 from d2vpr_ros.multiview import Sighting
 from models.bench.geometry import main
 from models.bench.geometry_answers import Answer, count_within, pose_figures, right_inliers, turn_deg
@@ -19,7 +18,6 @@ from models.bench.geometry_cost import array_bytes
 from models.bench.geometry_ranking import Ranked, answered_share, of_answers, ranking_figures
 
 TRUTH = Pose.planar(0.0, 0.0, 0.0) @ FORWARD_MOUNT
-NOTHING = Verification()
 LIMIT = 5.991  # of chi square with two degrees of freedom at 95 %
 
 
@@ -32,9 +30,9 @@ def sighting(pose: Pose | None, inliers: int, sigma_m: float = 1.0) -> Sighting:
     return Sighting(0, (0,), inliers, pose=pose, covariance=covariance)
 
 
-def answer(*seen: tuple[Sighting, Pose], by_sift: Verification = NOTHING) -> Answer:
+def answer(*seen: tuple[Sighting, Pose]) -> Answer:
     sightings, places = zip(*seen, strict=True)
-    return Answer(TRUTH, sightings, places, by_sift, (0, 1), 10.0, ((3, 0.5),), ((0, np.inf),))
+    return Answer(TRUTH, sightings, places, (0, 1), 10.0, ((3, 0.5),), ((0, np.inf),))
 
 
 def test_an_image_is_answered_by_the_group_with_a_pose_and_most_inliers() -> None:
@@ -49,9 +47,8 @@ def test_an_image_is_answered_by_the_group_with_a_pose_and_most_inliers() -> Non
 
 def test_errors_and_ellipses_of_poses_are_those_counted_by_hand() -> None:
     place = standing(0.0, 1.5, 4.0)
-    turned = Verification(60, 80, place.rotation.inv() * TRUTH.rotation)
     answers = [
-        answer((sighting(standing(0.3, 0.4, 1.0, z=9.0), 50, 0.5), place), by_sift=turned),  # the height doesn't count
+        answer((sighting(standing(0.3, 0.4, 1.0, z=9.0), 50, 0.5), place)),  # the height doesn't count
         answer((sighting(standing(0.0, 1.0, -3.0), 50, 0.1), place)),  # ten deviations off
         answer((sighting(None, 50), place)),
     ]
@@ -60,13 +57,12 @@ def test_errors_and_ellipses_of_poses_are_those_counted_by_hand() -> None:
     assert (found.median_m, found.turn_deg) == (pytest.approx(0.75), pytest.approx(2.0))
     assert (found.place_m, found.place_deg) == (pytest.approx(1.5), pytest.approx(4.0))
     assert found.axis_ratio == pytest.approx(np.sqrt(LIMIT) * 0.3 / 0.75, rel=1e-3)
-    assert (found.sift_told, found.sift_deg) == (pytest.approx(1 / 3), pytest.approx(0.0, abs=1e-6))
     assert [count_within(answers, limit) for limit in (0.4, 0.6, 2.0)] == [0, 1, 2]
 
 
 def test_without_a_single_pose_there_is_nothing_to_count() -> None:
     found = pose_figures([answer((sighting(None, 7), standing(0.0, 1.5)))])
-    assert found.answered == 0 and np.isnan([found.median_m, found.inside, found.axis_ratio, found.sift_deg]).all()
+    assert found.answered == 0 and np.isnan([found.median_m, found.inside, found.axis_ratio]).all()
 
 
 @given(a=st.floats(-180, 180), b=st.floats(-180, 180))

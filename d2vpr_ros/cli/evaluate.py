@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--verify", choices=["never", "when_it_decides", "always"], default="when_it_decides",
-        help="when to compare images with the pictures of their places (default: when_it_decides)",
+        help="when to compare images with the landmarks of the map (default: when_it_decides)",
     )  # fmt: skip
     parser.add_argument(
         "--min-probability", type=float, metavar="P", help="minimum probability of an answer (default: as the node)"
@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.evaluation import results
     from d2vpr_ros.evaluation.player import IMAGES, MOST_IMAGES
     from d2vpr_ros.localize import Acceptance, Localizer, LocalizerOptions
-    from d2vpr_ros.localize.options import Verify
+    from d2vpr_ros.localize.types import Verify
     from d2vpr_ros.outfile import new_file
 
     check_truth_arguments(args)
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
     if not 0 <= images <= MOST_IMAGES:
         raise UserError(f"--player {images}: expected 0 to {MOST_IMAGES} images")
     acceptance = Acceptance() if args.min_probability is None else Acceptance(args.min_probability)
-    options = LocalizerOptions(not args.single, args.top_speed, Verify(args.verify), acceptance)
+    options = LocalizerOptions(not args.single, args.top_speed, Verify(args.verify), acceptance, args.off_map_prior)
     with ExitStack() as written:
         json_file, csv_file, page_file = (
             path and written.enter_context(new_file(path, force=True, source=args.map))

@@ -97,6 +97,10 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-speed", type=float, default=2.0, metavar="M/S",
         help="maximum speed of the robot (2): limits its motion without odometry and after a GPS fix",
     )  # fmt: skip
+    drive.add_argument(
+        "--off-map-prior", type=float, default=0.5, metavar="P",
+        help="parameter off_map_prior of the node (0.5): chance that the robot is where the map shows nothing",
+    )  # fmt: skip
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     model.add_argument("--projection", default="default", help="default, none, or a file; must match the map")
@@ -116,6 +120,7 @@ def check_truth_arguments(args: argparse.Namespace) -> None:
         least = option == "radius" and args.truth == "index"  # 0 frames: the very same one
         if value is not None and not (0 < value < float("inf") or (least and value == 0)):
             raise UserError(f"--{option.replace('_', '-')} {value:g}: expected a number above 0")
+    check_off_map_prior(args.off_map_prior)
     for option, given, truth in (
         ("--heading-tolerance", args.heading_tolerance, "pose"),
         ("--truth-topic", args.truth_topic, "pose"),
@@ -123,6 +128,17 @@ def check_truth_arguments(args: argparse.Namespace) -> None:
     ):
         if given is not None and args.truth != truth:
             raise UserError(f"{option} with --truth {args.truth}: it needs --truth {truth}; leave one of them out")
+
+
+def check_off_map_prior(prior: float) -> None:
+    """
+    Raises:
+        UserError: it is no chance.
+    """
+    from d2vpr_ros.errors import UserError
+
+    if not 0 <= prior < 1:
+        raise UserError(f"--off-map-prior {prior:g}: expected 0 or more, and less than 1")
 
 
 def open_map(args: argparse.Namespace) -> tuple[PlaceMap, Extractor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from d2vpr_ros.evaluation.moments import Moment
 from d2vpr_ros.evaluation.scoring import ScoredQuery, semi_axis_m
-from d2vpr_ros.localize.estimate import RejectReason
+from d2vpr_ros.localize.types import RejectReason
 
 WHY = {
     RejectReason.NO_MATCH: "No place looks more like the image than other places do.",
