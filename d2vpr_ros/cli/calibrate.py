@@ -18,7 +18,7 @@ from d2vpr_ros.cli.truth_options import (
     asked_bags,
     check_truth_arguments,
     open_asked,
-    open_map,
+    open_localizer,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.calibrating import labelled, refit
     from d2vpr_ros.evaluation.results import reliability_lines, table_lines
-    from d2vpr_ros.localize import Localizer, LocalizerOptions
+    from d2vpr_ros.localize import LocalizerOptions
     from d2vpr_ros.localize.decision import CALIBRATION
     from d2vpr_ros.mapping.store import open_writable
 
@@ -48,14 +48,13 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(
             "--off-map-prior 0 --off-map-bag: 0 is for a robot that never leaves the map; leave one of them out"
         )
-    place_map, extractor = open_map(args)
     options = LocalizerOptions(not args.single, args.top_speed, off_map_prior=args.off_map_prior)
-    localizer = Localizer(place_map, extractor, options)
+    localizer = open_localizer(args, options)
     drives = [answer_bag(localizer, path, name, off_map, args) for path, name, off_map in asked_bags(args)]
     found = refit(localizer.calibration, labelled(drives))
     print("\n".join(["", *table_lines(table_of(found)), "", *reliability_lines(found.after.bins), ""]))
     if args.page:
-        write_page(args.page, f"How sure the localizer of {place_map.path.name} is", found)
+        write_page(args.page, f"How sure the localizer of {args.map.name} is", found)
         print(args.page)
     if found.after.log_loss >= found.before.log_loss:
         raise UserError(

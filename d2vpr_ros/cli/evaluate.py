@@ -20,7 +20,7 @@ from d2vpr_ros.cli.truth_options import (
     asked_bags,
     check_truth_arguments,
     open_asked,
-    open_map,
+    open_localizer,
 )
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation import results
     from d2vpr_ros.evaluation.player import IMAGES, MOST_IMAGES
-    from d2vpr_ros.localize import Acceptance, Localizer, LocalizerOptions
-    from d2vpr_ros.localize.types import Verify
+    from d2vpr_ros.localize import Acceptance, LocalizerOptions, Verify
     from d2vpr_ros.outfile import new_file
 
     check_truth_arguments(args)
@@ -94,8 +93,8 @@ def main(args: argparse.Namespace) -> int:
             path and written.enter_context(new_file(path, force=True, source=args.map))
             for path in (args.json, args.csv, args.page)
         )
-        place_map, extractor = open_map(args)
-        localizer = Localizer(place_map, extractor, options)
+        localizer = open_localizer(args, options)
+        place_map = localizer.map
         recordings = asked_bags(args)
         of_each = max(1, images // len(recordings)) if page_file and images else 0
         drives = [evaluate_bag(localizer, *asked, args, of_each) for asked in recordings]
@@ -106,7 +105,7 @@ def main(args: argparse.Namespace) -> int:
         if csv_file:
             results.write_csv(csv_file, evaluation)
         if page_file:
-            features = FeatureExtractor.open(device=args.device) if images else None
+            features = FeatureExtractor.open(args.features, device=args.device) if images else None
             results.write_page(page_file, evaluation, place_map, features)
     for path in filter(None, (args.json, args.csv, args.page)):
         print(path)

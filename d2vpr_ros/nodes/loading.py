@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.describe.features import FeatureExtractor
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.images.compose import decode_jpeg
-from d2vpr_ros.localize import Localizer, LocalizerOptions
+from d2vpr_ros.localize import Localizer, Verify
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.earth import Earth, earth_of
 from d2vpr_ros.mapping.search import open_search
-from d2vpr_ros.multiview.place_geometry import PlaceGeometry
+from d2vpr_ros.multiview.place_geometry import PlaceGeometry, open_geometry
 from d2vpr_ros.nodes.settings import Settings
 
 
@@ -37,28 +38,45 @@ class Loaded:
         self.localizer.search.close()
 
 
-def with_options(loaded: Loaded, options: LocalizerOptions) -> Loaded:
+def with_options(loaded: Loaded, settings: Settings) -> Loaded:
     """The same map with a localizer that has other options; it believes in nothing yet.
 
     Raises:
         UserError: images are to be compared with landmarks from now on, and the feature network cannot be opened.
     """
-    old = loaded.localizer
-    localizer = Localizer(old.map, old.extractor, options, old.cameras.mounts[0], old.search, loaded.geometry)
+    old, geometry = loaded.localizer, loaded.geometry
+    if geometry is None and settings.options.verify is not Verify.NEVER:
+        geometry = _warm_geometry(old.map, settings)
+    localizer = Localizer(old.map, old.extractor, settings.options, old.cameras.mounts[0], old.search, geometry)
     if len(old.cameras.mounts) > 1:
         localizer.use_mounts(old.cameras.mounts)
-    return replace(loaded, localizer=localizer, geometry=_warm_geometry(localizer) or loaded.geometry)
+    return replace(loaded, localizer=localizer, geometry=geometry)
 
 
-def _warm_geometry(localizer: Localizer) -> PlaceGeometry | None:
-    """What a localizer compares images with, opened now and not with the first image; None where it compares none.
+def _warm_geometry(
+    place_map: PlaceMap, settings: Settings, features: FeatureExtractor | None = None
+) -> PlaceGeometry | None:
+    """What compares images with a map, opened and run once: the first pass is slow. None where the map has no pictures.
+
+    Args:
+        features: the feature network, where it is open already.
 
     Raises:
-        UserError: the feature network cannot be opened.
+        UserError: it cannot be opened.
     """
-    geometry = localizer.geometry
+    try:
+        geometry = (
+            PlaceGeometry(place_map, features)
+            if features
+            else open_geometry(place_map, settings.features, settings.device)
+        )
+    except UserError as error:
+        raise UserError(
+            f"images cannot be compared with the landmarks of the map: {error}; name weights that this machine can run "
+            "with parameter 'features', or set verify to never"
+        ) from None
     if geometry is not None:
-        geometry.sightings(geometry.view(np.zeros((480, 640, 3), np.uint8)), [0])
+        geometry.sightings(geometry.view(np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)), [0])
     return geometry
 
 
@@ -93,11 +111,12 @@ def load(
     """
     search = open_search(settings.search_backend, settings.search_collection, place_map, say)
     try:
-        geometry = None if features is None else PlaceGeometry(place_map, features)
+        is_compared = settings.options.verify is not Verify.NEVER
+        geometry = _warm_geometry(place_map, settings, features) if is_compared else None
         localizer = Localizer(place_map, extractor, settings.options, mounts[0], search, geometry)
         if len(mounts) > 1:
             localizer.use_mounts(mounts)
-        return Loaded(localizer, earth_of(place_map), _warm_geometry(localizer))
+        return Loaded(localizer, earth_of(place_map), geometry)
     except BaseException:
         search.close()
         raise

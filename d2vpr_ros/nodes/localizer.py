@@ -213,7 +213,7 @@ class LocalizerNode(LifecycleNode):
             tf_message()
         said = ["used by the next ~/reload_map"] if "map" in given else []
         if changed.options != self._settings.options:
-            self._loaded = with_options(loaded, changed.options)
+            self._loaded = with_options(loaded, changed)
             self._belief_dropped()
             said.append("the belief is reset")
         self._settings = changed

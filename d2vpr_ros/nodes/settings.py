@@ -25,6 +25,12 @@ PARAMETERS = (
     Parameter("map", "", "Map to localize in, a .d2map file from `d2vpr map build`. Required."),
     Parameter("weights", "nano", "Model weights, a bundled name or a file. They must match the map."),
     Parameter(
+        "features",
+        "xfeat",
+        "Weights of the feature network that compares images with the landmarks of the map: xfeat, or a file of "
+        "`d2vpr export xfeat`.",
+    ),
+    Parameter(
         "projection",
         "default",
         "Projection that shortens descriptors. default: the one beside the weights; none: no projection; or a "
@@ -152,6 +158,7 @@ class Settings:
 
     map: str
     weights: str
+    features: str
     projection: str
     backend: str
     device: str
@@ -214,8 +221,8 @@ def of_values(values: Mapping[str, Any]) -> Settings:
         off_map_prior=values["off_map_prior"],
     )
     gate = GpsGate(values["gps_gate_sigmas"], values["gps_gate_least_m"], values["top_speed_mps"])
-    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport", "image_reliability",
-              "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend", "search_collection",
-              "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
+    direct = ("map", "weights", "features", "projection", "backend", "device", "precision", "image_transport",
+              "image_reliability", "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend",
+              "search_collection", "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
     cameras = robot_cameras(values)
     return Settings(**{name: values[name] for name in direct}, cameras=cameras, gps_gate=gate, options=options)
