@@ -223,6 +223,7 @@ def of_values(values: Mapping[str, Any]) -> Settings:
     gate = GpsGate(values["gps_gate_sigmas"], values["gps_gate_least_m"], values["top_speed_mps"])
     direct = ("map", "weights", "features", "projection", "backend", "device", "precision", "image_transport",
               "image_reliability", "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend",
-              "search_collection", "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
+              "search_collection", "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose",
+              "autostart")  # fmt: skip
     cameras = robot_cameras(values)
     return Settings(**{name: values[name] for name in direct}, cameras=cameras, gps_gate=gate, options=options)
