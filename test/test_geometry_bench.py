@@ -1,4 +1,4 @@
-"""The figures of models/bench/geometry.py: beside a count by hand, and once from footage to the printed table."""
+"""The figures of models/bench: beside a count by hand, and once from footage to the printed table."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from models.bench.geometry import main
 from models.bench.geometry_answers import Answer, count_within, pose_figures, right_inliers, turn_deg
 from models.bench.geometry_cost import array_bytes
 from models.bench.geometry_ranking import Ranked, answered_share, of_answers, ranking_figures
+from models.bench.half_mapped import Counts, counted
 
 TRUTH = Pose.planar(0.0, 0.0, 0.0) @ FORWARD_MOUNT
 LIMIT = 5.991  # of chi square with two degrees of freedom at 95 %
@@ -120,3 +121,20 @@ def test_footage_that_is_asked_for_must_be_given(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit):
         main(["--folder", str(tmp_path), "--only", "room", "towns"])
     assert "room: needs --footage" in capsys.readouterr().err
+
+
+def test_answers_past_the_end_of_the_map_are_late_and_those_far_off_are_wrong() -> None:
+    def image(*, answerable: bool, off: float | None) -> dict[str, str]:
+        accepted = off is not None
+        return {"answerable": str(int(answerable)), "accepted": str(int(accepted)), "off": str(off) if accepted else ""}
+
+    drive = [
+        image(answerable=True, off=0.2),
+        image(answerable=True, off=None),
+        image(answerable=False, off=1.0),
+        image(answerable=False, off=22.0),
+        image(answerable=False, off=None),
+    ]
+    found = counted(drive) + counted([image(answerable=True, off=5.5)])
+    assert found == Counts(mapped=3, answered=2, outside=3, late=2, wrong=2, worst_m=22.0)
+    assert found.line("all") == "| all | 2 of 3 | 2 of 3 | 2 | 22.0 m |"
