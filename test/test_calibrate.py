@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +40,12 @@ def answers_under(calibration: Calibration, count: int) -> Labelled:
     """Images that are right as often as this calibration says."""
     draw = np.random.default_rng(5)
     shares, log_odds = draw.uniform(0.5, 1.0, count), draw.normal(scale=4.0, size=count)
+    anywhere = BeliefSummary(
+        best=0, hypothesis=0, mass=1.0, rival=0.0, off_map=0.0, mapped=1.0, images=1.0, fit=5.0, score=5.0, real=0.0,
+        position=np.zeros(3),
+    )  # fmt: skip
     summaries = tuple(
-        BeliefSummary(0, 0, mass, 1 - mass, 0.0, 1.0, 1.0, 5.0, real, np.zeros(3))
-        for mass, real in zip(shares, log_odds, strict=True)
+        replace(anywhere, mass=mass, rival=1 - mass, real=real) for mass, real in zip(shares, log_odds, strict=True)
     )
     right = draw.random(count) < [probability(summary, calibration) for summary in summaries]
     return Labelled(summaries, right, np.arange(count) * 10 // count % 5)
