@@ -28,6 +28,7 @@ from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.mapping import Camera, MapHeader, Session
+from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.mapping.store import NewPlace, create_map
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.localizer import LocalizerNode
@@ -58,9 +59,14 @@ def view(picture: npt.NDArray[np.uint8], metres: float) -> npt.NDArray[np.uint8]
 
 
 def map_street(
-    path: Path, picture: npt.NDArray[np.uint8], origin: LocalFrame | None = ORIGIN, first_m: int = 0
+    path: Path,
+    picture: npt.NDArray[np.uint8],
+    origin: LocalFrame | None = ORIGIN,
+    first_m: int = 0,
+    *,
+    pictures: bool = False,
 ) -> Path:
-    """A map with a place every metre along the x axis, geo-tagged if it has an origin."""
+    """A map with a place every metre along the x axis, geo-tagged if it has an origin, and with pictures if asked."""
     extractor = Extractor.open("nano")
     header = MapHeader(extractor.identity, extractor.width, "map", 1.0, origin, geo_tagged=origin is not None)
     with create_map(path, header) as writer:
@@ -70,7 +76,8 @@ def map_street(
             descriptor = extractor.describe([view(picture, metres)])[0]
             pose = base @ FORWARD_MOUNT
             geo = tuple(origin.to_geo(pose.position[None])[0].tolist()) if origin else None
-            writer.add_place(session, camera, NewPlace(metres * SECOND, pose, descriptor, geo=geo))
+            jpeg = encode_picture(view(picture, metres)) if pictures else None
+            writer.add_place(session, camera, NewPlace(metres * SECOND, pose, descriptor, jpeg, geo=geo))
     return path
 
 

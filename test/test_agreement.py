@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from d2vpr_ros.localize.agreement import LEAST, MOST
+from d2vpr_ros.localize.calibration import Calibration, Calibrations
 from places import alike_along_the_way, straight_street, unit_rows
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import FORWARD_MOUNT
 from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State
-from d2vpr_ros.localize.agreement import LEAST, MOST
-from d2vpr_ros.localize.calibration import Calibration, Calibrations
-from d2vpr_ros.localize.options import Verify
+from d2vpr_ros.localize.types import Verify
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.mapping.store import NewPlace, create_map

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from d2vpr_ros.localize.likelihood import Background, Likelihood
+from d2vpr_ros.localize.measurement import look, weigh, without_light
+from d2vpr_ros.localize.transition import coast, move
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import straight_street, unit_rows
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Places, normalised
-from d2vpr_ros.localize.likelihood import Background, Likelihood
-from d2vpr_ros.localize.measurement import look, weigh, without_light
-from d2vpr_ros.localize.transition import coast, move
 
 Array = npt.NDArray[np.float64]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from d2vpr_ros.localize.change_test import follow, run_out, unknown
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -13,7 +14,6 @@ from places import alike_along_the_way, straight_street, unit_rows, write_places
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize import Estimate, Localizer, State
-from d2vpr_ros.localize.change_test import follow, run_out, unknown
 
 SECOND = 1_000_000_000
 MAPPED, STREET = 40, 60

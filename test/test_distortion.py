@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from d2vpr_ros.localize.distortion import known_distortion, undistorted
+from d2vpr_ros.localize.verification import compare, extract
 from hypothesis import given
 from hypothesis import strategies as st
 from test_verification import degrees_off, places, renderer, seen
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.distortion import known_distortion, undistorted
-from d2vpr_ros.localize.verification import compare, extract
 
 __all__ = ["places", "renderer"]  # fixtures
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rclpy
 from nav_msgs.msg import Odometry
-from places import straight_street, unit_rows, write_places
+from places import straight_street, unit_rows, write_places, write_sessions
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, NavSatFix
@@ -435,6 +435,17 @@ def test_a_map_made_by_the_weights_at_hand_fits(tmp_path: Path) -> None:
     device, found = inspect_device({}, str(path))
     assert device.describe_s > 0
     assert found == MapFacts(str(path), places=3, metric=True)
+
+
+def test_features_that_do_not_run_here_are_told_where_a_map_has_pictures(tmp_path: Path) -> None:
+    from d2vpr_ros.nodes.doctor_inspect import inspect_map
+
+    path = tmp_path / "town.d2map"
+    write_sessions(path, ["monday"], 3)
+    line = str(machine.check_map(inspect_map(str(path), None, {"features": "nowhere.onnx"}))[-1])
+    assert line.startswith("FAIL features: ") and "nowhere.onnx" in line
+    assert line.endswith("set features to weights that run here, or verify to never")
+    assert not inspect_map(str(path), None, {"features": "nowhere.onnx", "verify": "never"}).features
 
 
 def test_it_ends_cleanly_on_sigint(domain_id: int) -> None:

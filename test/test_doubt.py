@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from d2vpr_ros.localize.restart import Restart
 from places import alike_along_the_way, straight_street, unit_rows, write_places
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose, distance
 from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State, restart
-from d2vpr_ros.localize.restart import Restart
 
 SECOND = 1_000_000_000
 STREET = 80

@@ -209,6 +209,8 @@ def test_off_the_map_every_answer_is_wrong(town: Path, tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--radius", "0"], "--radius 0: expected a number above 0"),
+        (["--off-map-prior", "1"], "--off-map-prior 1: expected 0 or more, and less than 1"),
+        (["--features", "nowhere.onnx"], "nowhere.onnx"),
         (["--truth", "index", "--heading-tolerance", "20"], "--heading-tolerance with --truth index"),
         (["--truth-topic", "/odom2"], "/odom2"),
         (["nowhere.mcap"], "nowhere.mcap: no such bag"),

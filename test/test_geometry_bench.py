@@ -1,4 +1,4 @@
-"""The figures of models/bench/geometry.py: beside a count by hand, and once from footage to the printed table."""
+"""The figures of models/bench: beside a count by hand, and once from footage to the printed table."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
-from d2vpr_ros.localize.verification import Verification
 from d2vpr_ros.multiview import Sighting
 from models.bench.geometry import main
 from models.bench.geometry_answers import Answer, count_within, pose_figures, right_inliers, turn_deg
 from models.bench.geometry_cost import array_bytes
 from models.bench.geometry_ranking import Ranked, answered_share, of_answers, ranking_figures
+from models.bench.half_mapped import Counts, counted
 
 TRUTH = Pose.planar(0.0, 0.0, 0.0) @ FORWARD_MOUNT
-NOTHING = Verification()
 LIMIT = 5.991  # of chi square with two degrees of freedom at 95 %
 
 
@@ -32,9 +31,9 @@ def sighting(pose: Pose | None, inliers: int, sigma_m: float = 1.0) -> Sighting:
     return Sighting(0, (0,), inliers, pose=pose, covariance=covariance)
 
 
-def answer(*seen: tuple[Sighting, Pose], by_sift: Verification = NOTHING) -> Answer:
+def answer(*seen: tuple[Sighting, Pose]) -> Answer:
     sightings, places = zip(*seen, strict=True)
-    return Answer(TRUTH, sightings, places, by_sift, (0, 1), 10.0, ((3, 0.5),), ((0, np.inf),))
+    return Answer(TRUTH, sightings, places, (0, 1), 10.0, ((3, 0.5),), ((0, np.inf),))
 
 
 def test_an_image_is_answered_by_the_group_with_a_pose_and_most_inliers() -> None:
@@ -49,9 +48,8 @@ def test_an_image_is_answered_by_the_group_with_a_pose_and_most_inliers() -> Non
 
 def test_errors_and_ellipses_of_poses_are_those_counted_by_hand() -> None:
     place = standing(0.0, 1.5, 4.0)
-    turned = Verification(60, 80, place.rotation.inv() * TRUTH.rotation)
     answers = [
-        answer((sighting(standing(0.3, 0.4, 1.0, z=9.0), 50, 0.5), place), by_sift=turned),  # the height doesn't count
+        answer((sighting(standing(0.3, 0.4, 1.0, z=9.0), 50, 0.5), place)),  # the height doesn't count
         answer((sighting(standing(0.0, 1.0, -3.0), 50, 0.1), place)),  # ten deviations off
         answer((sighting(None, 50), place)),
     ]
@@ -60,13 +58,12 @@ def test_errors_and_ellipses_of_poses_are_those_counted_by_hand() -> None:
     assert (found.median_m, found.turn_deg) == (pytest.approx(0.75), pytest.approx(2.0))
     assert (found.place_m, found.place_deg) == (pytest.approx(1.5), pytest.approx(4.0))
     assert found.axis_ratio == pytest.approx(np.sqrt(LIMIT) * 0.3 / 0.75, rel=1e-3)
-    assert (found.sift_told, found.sift_deg) == (pytest.approx(1 / 3), pytest.approx(0.0, abs=1e-6))
     assert [count_within(answers, limit) for limit in (0.4, 0.6, 2.0)] == [0, 1, 2]
 
 
 def test_without_a_single_pose_there_is_nothing_to_count() -> None:
     found = pose_figures([answer((sighting(None, 7), standing(0.0, 1.5)))])
-    assert found.answered == 0 and np.isnan([found.median_m, found.inside, found.axis_ratio, found.sift_deg]).all()
+    assert found.answered == 0 and np.isnan([found.median_m, found.inside, found.axis_ratio]).all()
 
 
 @given(a=st.floats(-180, 180), b=st.floats(-180, 180))
@@ -124,3 +121,20 @@ def test_footage_that_is_asked_for_must_be_given(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit):
         main(["--folder", str(tmp_path), "--only", "room", "towns"])
     assert "room: needs --footage" in capsys.readouterr().err
+
+
+def test_answers_past_the_end_of_the_map_are_late_and_those_far_off_are_wrong() -> None:
+    def image(*, answerable: bool, off: float | None) -> dict[str, str]:
+        accepted = off is not None
+        return {"answerable": str(int(answerable)), "accepted": str(int(accepted)), "off": str(off) if accepted else ""}
+
+    drive = [
+        image(answerable=True, off=0.2),
+        image(answerable=True, off=None),
+        image(answerable=False, off=1.0),
+        image(answerable=False, off=22.0),
+        image(answerable=False, off=None),
+    ]
+    found = counted(drive) + counted([image(answerable=True, off=5.5)])
+    assert found == Counts(mapped=3, answered=2, outside=3, late=2, wrong=2, worst_m=22.0)
+    assert found.line("all") == "| all | 2 of 3 | 2 of 3 | 2 | 22.0 m |"

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from d2vpr_ros.localize.covariance import answer_covariance
+from d2vpr_ros.localize.reach import alike_m
+from d2vpr_ros.localize.tracker import Standing
 from hypothesis import given
 from hypothesis import strategies as st
 from places import alike_along_the_way, straight_street, unit_rows, write_places
@@ -16,11 +19,8 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, interpolate
 from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions, RejectReason, State
 from d2vpr_ros.localize.clock import StampWatch
-from d2vpr_ros.localize.covariance import answer_covariance
 from d2vpr_ros.localize.decision import Acceptance, decide
 from d2vpr_ros.localize.odometry import MotionBuffer
-from d2vpr_ros.localize.reach import alike_m
-from d2vpr_ros.localize.tracker import Standing
 from d2vpr_ros.mapping.restriction import Region, Restriction
 
 SECOND = 1_000_000_000

@@ -30,6 +30,7 @@ from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import distance
 from d2vpr_ros.mapping import read_map
+from d2vpr_ros.multiview import GeometryParams
 from d2vpr_ros.nodes import messages, spin
 from d2vpr_ros.nodes.live_run import LiveRun, run_live
 from d2vpr_ros.nodes.localizer import NEWEST_ONLY, LocalizerNode
@@ -47,7 +48,7 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drive at noon and its map, and a shorter one at dusk beside its track. In a smaller map nothing stands out."""
     folder = tmp_path_factory.mktemp("drives")
     record_drive(folder / "noon", TOWN, "noon", duration_s=45.0, rate_hz=2.5)
-    record_drive(folder / "dusk", TOWN, "dusk", duration_s=8.0, lateral_offset_m=1.0, compressed=True)
+    record_drive(folder / "dusk", TOWN, "dusk", duration_s=8.0, rate_hz=2.5, lateral_offset_m=1.0, compressed=True)
     assert d2vpr(["map", "build", str(folder / "noon"), "-o", str(folder / "town.d2map")]) == 0
     return folder
 
@@ -59,9 +60,9 @@ def run(drives: Path) -> LiveRun:
 
 
 def test_images_are_answered_with_their_candidates(run: LiveRun) -> None:
-    assert len(run.sent_ns) == 40
+    assert len(run.sent_ns) == 20
     assert set(run.matches) <= set(run.sent_ns)
-    assert len(run.matches) >= 30  # on a busy machine a newer image may overtake one that waits
+    assert len(run.matches) >= 15  # on a busy machine a newer image may overtake one that waits
     for points in run.matches.values():
         assert points["rank"].tolist() == list(range(len(points)))
         assert points["accepted"][1:].sum() == 0
@@ -71,19 +72,24 @@ def test_pose_priors_are_where_the_robot_was(run: LiveRun, drives: Path) -> None
     with open_bag(drives / "dusk") as bag:
         truth = trajectory_from_bag(bag, "/ground_truth/pose")
     assert len(run.priors) >= 10
+    off_m = []
     for stamp_ns, prior in run.priors.items():
         at = truth.at(stamp_ns, max_gap_s=1.0)
         assert at is not None
-        assert distance(prior.pose, at) < RADIUS_M
+        off_m.append(distance(prior.pose, at))
         assert prior.frame == "map"
         assert (np.linalg.eigvalsh(prior.covariance) > 0).all()
-        assert run.matches[stamp_ns]["accepted"][0] == 1
+    assert max(off_m) < RADIUS_M and np.median(off_m) < 0.5  # the robot drives 1 m beside the places
 
 
-def test_silence_is_silent(run: LiveRun) -> None:
-    silent = set(run.matches) - set(run.priors)
-    assert silent  # the first images have nothing to agree with
-    assert all(run.matches[stamp_ns]["accepted"].sum() == 0 for stamp_ns in silent)
+def test_a_pose_prior_comes_with_each_accepted_match_and_with_no_other(run: LiveRun) -> None:
+    accepted = {stamp_ns for stamp_ns, points in run.matches.items() if points["accepted"].any()}
+    assert accepted == set(run.priors)
+
+
+def test_matches_carry_the_inliers_of_landmarks(run: LiveRun) -> None:
+    of_best = [points["inliers"][0] for points in run.matches.values() if points["accepted"].any()]
+    assert sum(inliers >= GeometryParams().least_inliers for inliers in of_best) > len(of_best) / 2
 
 
 def test_the_localizer_ends_cleanly_on_sigint(run: LiveRun) -> None:
@@ -116,6 +122,7 @@ def test_the_localizer_ends_cleanly_on_sigterm(drives: Path, domain_id: int) -> 
         (["map:=3"], "parameter 'map' is 3; expected text"),
         (["min_images:=2.5"], "parameter 'min_images' is 2.5; expected a whole number"),
         (["min_images:=1000"], "parameter 'min_images' is 1000; expected 1 to 500"),
+        (["off_map_prior:=1.0"], "parameter 'off_map_prior' is 1.0; expected 0.0 to 0.9999"),
         (["map:=x.d2map", "device:=tpu"], "parameter 'device' is 'tpu'; expected one of auto, cpu, cuda"),
         (["map:=x.d2map", "camera_mount:=[1.0]"], "parameter 'camera_mount' is [1.0]; expected seven numbers"),
         (["rubbish"], "the ROS arguments cannot be read"),

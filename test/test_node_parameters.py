@@ -12,7 +12,11 @@ import pytest
 import rclpy
 from live_node import localizer, map_street, street
 from rclpy.lifecycle import TransitionCallbackReturn
+from std_srvs.srv import Trigger
 
+from d2vpr_ros.errors import UserError
+from d2vpr_ros.localize import Verify
+from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.localizer import LocalizerNode
 from d2vpr_ros.nodes.map_builder import MapBuilderNode
 
@@ -56,6 +60,56 @@ def test_a_parameter_that_is_set_is_checked_and_applied_or_refused_with_the_reas
         assert robot.set_parameter("image_transport", "raw") == ""
         robot.wait_for_listeners()
         assert robot.drive(9)[-1].width > 0  # it answers still
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory, picture: Picture) -> Path:
+    return map_street(tmp_path_factory.mktemp("maps") / "street.d2map", picture, pictures=True)
+
+
+def test_the_feature_network_is_open_before_the_first_image_and_stays_whatever_is_set_or_loaded(
+    pictured: Path, picture: Picture, domain_id: int
+) -> None:
+    with localizer(pictured, picture) as (node, robot):
+        assert node._loaded is not None and node._loaded.geometry is not None
+        geometry = node._loaded.geometry
+        assert node._loaded.localizer.geometry is geometry
+        assert robot.set_parameter("off_map_prior", 0.0) == ""
+        assert node._loaded.localizer.options.off_map_prior == 0.0
+        assert node._loaded.localizer.geometry is geometry
+        assert robot.set_parameter("verify", "never") == ""
+        assert node._loaded.localizer.geometry is None
+        robot.wait_until(lambda: robot.diagnostics().get("intrinsics", "").startswith("not used"))
+        assert robot.set_parameter("verify", "always") == ""
+        assert node._loaded.localizer.geometry is geometry
+        assert robot.call(Trigger, "~/reload_map").success
+        assert node._loaded.geometry is not geometry and node._loaded.geometry.extractor is geometry.extractor
+
+        robot.wait_for_listeners()
+        matches = messages.read_cloud(robot.look(5), messages.MATCH_POINT)
+        assert matches["inliers"][0] >= 15
+        robot.wait_until(lambda: robot.diagnostics().get("z_score", "nan") != "nan")
+        said = robot.diagnostics()
+        assert (said["off_map_prior"], said["inliers"]) == ("0", str(matches["inliers"][0]))
+        assert float(said["log_odds"]) > 0 and float(said["off_map"]) == 0.0
+
+
+def test_features_that_this_machine_cannot_run_are_told_with_the_way_out(
+    pictured: Path, town: Path, picture: Picture, domain_id: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        pytest.raises(UserError, match="could not be configured"),
+        localizer(pictured, picture, "features:=nowhere.onnx"),
+    ):
+        pass
+    said = "".join(capfd.readouterr())
+    assert "images cannot be compared with the landmarks of the map: " in said and "nowhere.onnx" in said
+    assert "name weights that this machine can run with parameter 'features', or set verify to never" in said
+    with localizer(pictured, picture, "features:=nowhere.onnx", "verify:=never") as (node, robot):
+        assert "images cannot be compared" in robot.set_parameter("verify", "when_it_decides")
+        assert node._loaded is not None and node._loaded.localizer.options.verify is Verify.NEVER
+    with localizer(town, picture, "features:=nowhere.onnx") as (node, _):  # a map without pictures needs none
+        assert node._loaded is not None and node._loaded.geometry is None
 
 
 def test_a_parameter_is_free_before_the_node_is_configured(town: Path, domain_id: int) -> None:

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.describe import Extractor, Preprocessor
+from d2vpr_ros.describe.feature_export import export_features
 from d2vpr_ros.describe.gate_pictures import gate_pictures
 from d2vpr_ros.describe.onnx_export import export
 from d2vpr_ros.describe.resample import squash
@@ -35,6 +36,13 @@ SECOND = 1_000_000_000
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported") / "nano.onnx"
     export(weights_path("nano"), path, images=list(gate_pictures(3)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "xfeat.onnx"
+    export_features(weights_path("xfeat"), path, images=list(gate_pictures(1)))
     return path
 
 
@@ -114,13 +122,14 @@ def test_what_an_exported_file_cannot_do_is_said(choice: dict[str, str], said: s
 
 
 def test_a_machine_without_torch_builds_maps_and_evaluates(
-    tmp_path: Path, exported: Path, without_torch: dict[str, str]
+    tmp_path: Path, exported: Path, features: Path, without_torch: dict[str, str]
 ) -> None:
+    nothing_kept = without_torch | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     drive, query = record_street(tmp_path / "drive", 0, STREET_M), record_street(tmp_path / "query", 4.3, 20.3)
 
     def run(*words: str | Path) -> str:
         command = [sys.executable, "-m", "d2vpr_ros.cli.main", *map(str, words)]
-        done = subprocess.run(command, env=without_torch, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=nothing_kept, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -128,18 +137,22 @@ def test_a_machine_without_torch_builds_maps_and_evaluates(
         run("export", "nano", "-o", tmp_path / "never.onnx")
     site = tmp_path / "site.d2map"
     run("map", "build", drive, "-o", site, "--weights", exported, "--spacing", "0.9")
-    said = run("evaluate", site, query, "--weights", exported, "--truth", "pose", "--radius", "2")
+    evaluate = ["evaluate", site, query, "--weights", exported, "--truth", "pose", "--radius", "2"]
+    with pytest.raises(AssertionError, match=r"weights 'xfeat' need torch.*d2vpr export xfeat -o xfeat\.onnx"):
+        run(*evaluate)
+    said = run(*evaluate, "--features", features)
     assert len(read_map(site)) == STREET_M
     assert "recall@1" in said.lower()
 
 
 def test_the_node_localizes_on_a_machine_without_torch(
-    tmp_path: Path, exported: Path, without_torch: dict[str, str], domain_id: int
+    tmp_path: Path, exported: Path, features: Path, without_torch: dict[str, str], domain_id: int
 ) -> None:
-    site = map_street(tmp_path / "street.d2map", street())
+    site = map_street(tmp_path / "street.d2map", street(), pictures=True)
     node = subprocess.Popen(
         [sys.executable, "-m", "d2vpr_ros.nodes.localizer", "--ros-args",
-         "-p", f"map:={site}", "-p", f"weights:={exported}", "-p", "min_probability:=0.8", "-p", "top_speed_mps:=5.0"],
+         "-p", f"map:={site}", "-p", f"weights:={exported}", "-p", f"features:={features}",
+         "-p", "min_probability:=0.8", "-p", "top_speed_mps:=5.0"],
         env=without_torch | {"ROS_DOMAIN_ID": str(domain_id)},
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from d2vpr_ros.localize.verification import compare, extract, extract_stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2vpr_ros.geometry import Pose, scale_camera_matrix
-from d2vpr_ros.localize.verification import compare, extract, extract_stored
 from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.sim.conditions import CONDITIONS
 from d2vpr_ros.sim.render import CAMERA_MOUNT, Renderer

@@ -66,6 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"maximum speed of the robot (with --footage {FOOTAGE_MPS:g}, in the town {TOWN_MPS:g})",
     )
     parser.add_argument(
+        "--off-map-prior", type=float, default=0.5, metavar="P",
+        help="chance that the robot is where the map shows nothing (0.5); 0: it never leaves what is mapped",
+    )  # fmt: skip
+    parser.add_argument(
         "--spacing", type=float, metavar="M", help="distance between places in metres (default: a fifth of the radius)"
     )
 
@@ -73,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
+    from d2vpr_ros.cli.truth_options import check_off_map_prior
     from d2vpr_ros.describe.extractor import weights_path
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation.drives import record_town, split_footage
@@ -82,6 +87,7 @@ def main(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and not 0 < value < 1000:
             raise UserError(f"--{name.replace('_', '-')} is {value:g}; expected a number above 0 and below 1000")
+    check_off_map_prior(args.off_map_prior)
     weights_path(args.weights)  # a wrong name is told now, not after the recording
     out = prepare_folder(args.out)
     if args.footage:
@@ -100,7 +106,11 @@ def main(args: argparse.Namespace) -> int:
     with open_bag(drives.query_bag) as bag:
         drive = open_drive(bag, pose_topic=TRUTH)
         top_speed_mps = args.top_speed or (FOOTAGE_MPS if args.footage else TOWN_MPS)
-        parameters = [f"weights:={args.weights}", f"top_speed_mps:={top_speed_mps}"]
+        parameters = [
+            f"weights:={args.weights}",
+            f"top_speed_mps:={top_speed_mps}",
+            f"off_map_prior:={args.off_map_prior}",
+        ]
         queries, dropped = localize(bag, drive.image_topic, drives, place_map, parameters, args.radius, out)
         say(4, "scoring the answers")
         summary = write_results(bag, drive.image_topic, queries, dropped, place_map, drives.facts, args.radius, out)

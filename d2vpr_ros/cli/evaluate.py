@@ -20,7 +20,7 @@ from d2vpr_ros.cli.truth_options import (
     asked_bags,
     check_truth_arguments,
     open_asked,
-    open_map,
+    open_localizer,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--verify", choices=["never", "when_it_decides", "always"], default="when_it_decides",
-        help="when to compare images with the pictures of their places (default: when_it_decides)",
+        help="when to compare images with the landmarks of the map (default: when_it_decides)",
     )  # fmt: skip
     parser.add_argument(
         "--min-probability", type=float, metavar="P", help="minimum probability of an answer (default: as the node)"
@@ -68,8 +68,7 @@ def main(args: argparse.Namespace) -> int:
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.evaluation import results
     from d2vpr_ros.evaluation.player import IMAGES, MOST_IMAGES
-    from d2vpr_ros.localize import Acceptance, Localizer, LocalizerOptions
-    from d2vpr_ros.localize.options import Verify
+    from d2vpr_ros.localize import Acceptance, LocalizerOptions, Verify
     from d2vpr_ros.outfile import new_file
 
     check_truth_arguments(args)
@@ -88,14 +87,14 @@ def main(args: argparse.Namespace) -> int:
     if not 0 <= images <= MOST_IMAGES:
         raise UserError(f"--player {images}: expected 0 to {MOST_IMAGES} images")
     acceptance = Acceptance() if args.min_probability is None else Acceptance(args.min_probability)
-    options = LocalizerOptions(not args.single, args.top_speed, Verify(args.verify), acceptance)
+    options = LocalizerOptions(not args.single, args.top_speed, Verify(args.verify), acceptance, args.off_map_prior)
     with ExitStack() as written:
         json_file, csv_file, page_file = (
             path and written.enter_context(new_file(path, force=True, source=args.map))
             for path in (args.json, args.csv, args.page)
         )
-        place_map, extractor = open_map(args)
-        localizer = Localizer(place_map, extractor, options)
+        localizer = open_localizer(args, options)
+        place_map = localizer.map
         recordings = asked_bags(args)
         of_each = max(1, images // len(recordings)) if page_file and images else 0
         drives = [evaluate_bag(localizer, *asked, args, of_each) for asked in recordings]
@@ -106,7 +105,7 @@ def main(args: argparse.Namespace) -> int:
         if csv_file:
             results.write_csv(csv_file, evaluation)
         if page_file:
-            features = FeatureExtractor.open(device=args.device) if images else None
+            features = FeatureExtractor.open(args.features, device=args.device) if images else None
             results.write_page(page_file, evaluation, place_map, features)
     for path in filter(None, (args.json, args.csv, args.page)):
         print(path)

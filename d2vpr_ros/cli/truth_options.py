@@ -14,11 +14,9 @@ from d2vpr_ros.cli.drive_options import add_camera_arguments, add_part_arguments
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.stream import Drive
-    from d2vpr_ros.describe import Extractor
     from d2vpr_ros.evaluation.offline import Answered, Described, Gps
     from d2vpr_ros.evaluation.truth import Judge
-    from d2vpr_ros.localize import Localizer
-    from d2vpr_ros.mapping import PlaceMap
+    from d2vpr_ros.localize import Localizer, LocalizerOptions
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +95,15 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-speed", type=float, default=2.0, metavar="M/S",
         help="maximum speed of the robot (2): limits its motion without odometry and after a GPS fix",
     )  # fmt: skip
+    drive.add_argument(
+        "--off-map-prior", type=float, default=0.5, metavar="P",
+        help="parameter off_map_prior of the node (0.5): chance that the robot is where the map shows nothing",
+    )  # fmt: skip
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
+    model.add_argument(
+        "--features", default="xfeat", help="local features: xfeat, or a file of `d2vpr export xfeat` (default: xfeat)"
+    )
     model.add_argument("--projection", default="default", help="default, none, or a file; must match the map")
     model.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
@@ -116,6 +121,7 @@ def check_truth_arguments(args: argparse.Namespace) -> None:
         least = option == "radius" and args.truth == "index"  # 0 frames: the very same one
         if value is not None and not (0 < value < float("inf") or (least and value == 0)):
             raise UserError(f"--{option.replace('_', '-')} {value:g}: expected a number above 0")
+    check_off_map_prior(args.off_map_prior)
     for option, given, truth in (
         ("--heading-tolerance", args.heading_tolerance, "pose"),
         ("--truth-topic", args.truth_topic, "pose"),
@@ -125,18 +131,37 @@ def check_truth_arguments(args: argparse.Namespace) -> None:
             raise UserError(f"{option} with --truth {args.truth}: it needs --truth {truth}; leave one of them out")
 
 
-def open_map(args: argparse.Namespace) -> tuple[PlaceMap, Extractor]:
-    """The map and the model, which has described an image already: the first pass is slow."""
+def check_off_map_prior(prior: float) -> None:
+    """
+    Raises:
+        UserError: it is no chance.
+    """
+    from d2vpr_ros.errors import UserError
+
+    if not 0 <= prior < 1:
+        raise UserError(f"--off-map-prior {prior:g}: expected 0 or more, and less than 1")
+
+
+def open_localizer(args: argparse.Namespace, options: LocalizerOptions) -> Localizer:
+    """The map, with a model that has described an image already (the first pass is slow), and what compares images.
+
+    Raises:
+        UserError: one of them cannot be opened, or another model made the map.
+    """
     import numpy as np
 
     from d2vpr_ros.describe import Extractor
+    from d2vpr_ros.localize import Localizer, Verify
     from d2vpr_ros.mapping import check_model, read_map
+    from d2vpr_ros.multiview import open_geometry
 
     place_map = read_map(args.map)
     extractor = Extractor.open(args.weights, device=args.device, projection=args.projection)
     check_model(place_map, extractor.identity)
     extractor.describe([np.zeros((480, 640, 3), np.uint8)])
-    return place_map, extractor
+    is_compared = options.verify is not Verify.NEVER
+    geometry = open_geometry(place_map, args.features, args.device) if is_compared else None
+    return Localizer(place_map, extractor, options, geometry=geometry)
 
 
 def asked_bags(args: argparse.Namespace) -> list[tuple[Path, str, bool]]:

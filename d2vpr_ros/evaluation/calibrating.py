@@ -1,4 +1,4 @@
-"""Fit the localizer's calibration on labelled drives, and measure it on images that had no part in the fit."""
+"""Fit a map's calibration on labelled drives, and measure it on images that had no part in the fit."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.offline import Answered
-from d2vpr_ros.localize.calibration import (
-    Calibration,
-    ReliabilityBin,
-    calibration_error,
-    features,
-    fit_calibration,
-    reliability,
-    share,
-)
-from d2vpr_ros.mapping import PlaceMap
-
-Array = npt.NDArray[np.float64]
+from d2vpr_ros.evaluation.reliability import ReliabilityBin, calibration_error, reliability
+from d2vpr_ros.geometry import Array
+from d2vpr_ros.localize.decision import Calibration, probability, share
+from d2vpr_ros.localize.types import BeliefSummary
 
 LEAST_OF_EACH = 25
 """Right images and wrong ones without which a fit says nothing."""
@@ -35,19 +29,23 @@ class Labelled:
     """What N answers rest on, given or not, and whether they are right.
 
     Attributes:
-        rows, shares: (N, F), (N,) what a calibration makes a probability of (`features`, `share`).
+        summaries: of the belief after each image.
         right: (N,).
         folds: (N,) each of them is every fifth tenth of each drive.
     """
 
-    rows: Array
-    shares: Array
+    summaries: tuple[BeliefSummary, ...]
     right: npt.NDArray[np.bool_]
     folds: npt.NDArray[np.int64]
 
     def of(self, which: npt.NDArray[np.bool_]) -> Labelled:
         """Some of them."""
-        return Labelled(self.rows[which], self.shares[which], self.right[which], self.folds[which])
+        chosen = tuple(self.summaries[number] for number in np.flatnonzero(which))
+        return Labelled(chosen, self.right[which], self.folds[which])
+
+    def probabilities(self, calibration: Calibration) -> Array:
+        """(N,) of the answers, under a calibration."""
+        return np.array([probability(summary, calibration) for summary in self.summaries])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,28 +64,21 @@ class Quality:
     bins: list[ReliabilityBin]
 
 
-def labelled(drives: Iterable[Iterable[Answered]], place_map: PlaceMap, *, compared: bool) -> Labelled:
-    """Of all drives, the images whose truth is known.
-
-    Args:
-        compared: those whose picture was compared with their place's, and with what that told; else all, without it.
-    """
-    rows, shares, right, folds = [], [], [], []
+def labelled(drives: Iterable[Iterable[Answered]]) -> Labelled:
+    """Of all drives, the images whose truth is known."""
+    summaries, right, folds = [], [], []
     for drive in drives:
         known = [(answered.estimate, answered.query.right) for answered in drive if answered.query]
         for number, (estimate, is_right) in enumerate(known):
             assert estimate.standing is not None, "an image that was looked at has a standing"
-            if not compared or estimate.agreement is not None:
-                agreement = estimate.agreement if compared else None
-                rows.append(features(estimate.standing, place_map, agreement or 0.0))
-                shares.append(share(estimate.standing))
-                right.append(is_right)
-                folds.append(number * _STRETCHES // len(known) % _FOLDS)
-    return Labelled(np.array(rows), np.array(shares), np.array(right, bool), np.array(folds))
+            summaries.append(estimate.standing)
+            right.append(is_right)
+            folds.append(number * _STRETCHES // len(known) % _FOLDS)
+    return Labelled(tuple(summaries), np.array(right, bool), np.array(folds))
 
 
 def fit(images: Labelled) -> Calibration:
-    """The calibration of these images.
+    """The calibration under which these images are likeliest (Platt scaling), a little drawn towards none at all.
 
     Raises:
         UserError: too few of them are right, or wrong.
@@ -99,7 +90,21 @@ def fit(images: Labelled) -> Calibration:
             f"the {len(images.right)} images for the fit have {right} right and {wrong} wrong answers; a calibration "
             f"needs {LEAST_OF_EACH} of each; add longer drives, and drives of other places with --off-map-bag"
         )
-    return fit_calibration(images.rows, images.shares, images.right)
+    real = np.array([summary.real for summary in images.summaries])
+    shares = np.array([share(summary) for summary in images.summaries])
+    untouched = np.array([Calibration().slope, Calibration().offset])
+
+    def loss(chosen: Array) -> tuple[float, Array]:
+        fits = np.clip(expit(chosen[0] * real + chosen[1]), 1e-9, 1 - 1e-9)
+        chance = np.clip(fits * shares, 1e-9, 1 - 1e-9)
+        value = -np.log(np.where(images.right, chance, 1 - chance)).sum()
+        by_log_odds = np.where(images.right, fits - 1, (1 - fits) * chance / (1 - chance))
+        slope = np.array([by_log_odds @ real, by_log_odds.sum()])
+        return float(value + ((chosen - untouched) ** 2).sum() / 2), slope + chosen - untouched
+
+    # Evidence never speaks against an answer, whatever the data at hand show.
+    found = minimize(loss, untouched, jac=True, method="L-BFGS-B", bounds=[(0.0, None), (None, None)])
+    return Calibration(*(float(number) for number in found.x))
 
 
 def held_out(images: Labelled) -> Array:
@@ -111,7 +116,7 @@ def held_out(images: Labelled) -> Array:
     probabilities = np.empty(len(images.right))
     for fold in range(_FOLDS):
         inside = images.folds == fold
-        probabilities[inside] = fit(images.of(~inside)).probabilities(images.rows[inside], images.shares[inside])
+        probabilities[inside] = images.of(inside).probabilities(fit(images.of(~inside)))
     return probabilities
 
 
@@ -129,30 +134,23 @@ def quality(probabilities: Array, right: npt.NDArray[np.bool_]) -> Quality:
 
 @dataclass(frozen=True, eq=False)
 class Refit:
-    """A way to localize, calibrated anew.
+    """A map, calibrated anew.
 
     Attributes:
-        name: of the way (`calibration.way`).
         before, after: of the calibration there was, and of calibrations fitted as this one on other images.
     """
 
-    name: str
     calibration: Calibration
     before: Quality
     after: Quality
 
-    @property
-    def title(self) -> str:
-        """The way's name for people."""
-        return self.name.replace("_", " ")
 
-
-def refit(name: str, known: Calibration, images: Labelled) -> Refit:
-    """Calibrate a way to localize on these images.
+def refit(known: Calibration, images: Labelled) -> Refit:
+    """Calibrate a map on these images.
 
     Raises:
         UserError: as `fit`.
     """
-    before = quality(known.probabilities(images.rows, images.shares), images.right)
+    before = quality(images.probabilities(known), images.right)
     after = quality(held_out(images), images.right)
-    return Refit(name, fit(images), before, after)
+    return Refit(fit(images), before, after)

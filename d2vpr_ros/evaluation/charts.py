@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from d2vpr_ros.evaluation.curve import Curve
-from d2vpr_ros.localize.calibration import ReliabilityBin
+from d2vpr_ros.evaluation.reliability import ReliabilityBin
 
 _SIDE, _LEFT, _TOP, _BELOW, _RIGHT = 300.0, 54.0, 12.0, 44.0, 12.0
 _INK, _GRID, _LINE = "#222", "#dde3e9", "#1f5fd0"

@@ -15,9 +15,9 @@ from d2vpr_ros.evaluation import counting
 from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precision
 from d2vpr_ros.evaluation.kidnapping import Kidnapping
 from d2vpr_ros.evaluation.moments import Moment
+from d2vpr_ros.evaluation.reliability import calibration_error
 from d2vpr_ros.evaluation.scoring import ScoredQuery, in_ellipse, metres_between, semi_axis_m, turn_in_ellipsoid
 from d2vpr_ros.evaluation.table import rows
-from d2vpr_ros.localize.calibration import calibration_error
 
 STAGES = ("decode", "describe", "match")
 

@@ -36,8 +36,8 @@ class Moment:
         number, of: of the image among those of the drive, from 1, and how many they are.
         seconds: since the drive's first image.
         off_map, rival: belief of being off the map, and of the likeliest neighbourhood elsewhere; images: how many are
-            behind the best match (`Standing`); None where no place came into question.
-        inliers: that the localizer counted with the picture of the best place; 0 where it did not compare them.
+            behind the best match (`BeliefSummary`); None where no place came into question.
+        inliers: that the localizer counted with the best place; 0 where it did not compare them.
     """
 
     query: ScoredQuery

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from d2vpr_ros.evaluation.moments import Moment
 from d2vpr_ros.evaluation.scoring import ScoredQuery, semi_axis_m
-from d2vpr_ros.localize.estimate import RejectReason
+from d2vpr_ros.localize.types import RejectReason
 
 WHY = {
     RejectReason.NO_MATCH: "No place looks more like the image than other places do.",
@@ -59,7 +59,7 @@ def facts(moment: Moment, unit: str) -> list[tuple[str, str]]:
         measures = f"similarity {query.similarity:.3f}, belief {believed.beliefs[0]:.3f}"
         rows.append(("Best match", f"place {query.place_id}, {measures}"))
     if moment.inliers:
-        rows.append(("Compared", f"{moment.inliers} inliers with its picture, by the localizer"))
+        rows.append(("Compared", f"{moment.inliers} inliers with its landmarks, by the localizer"))
     if moment.off_map is not None and moment.rival is not None:
         around = f"{sum(believed.beliefs):.3f} in the {len(believed.rows)} likeliest places"
         elsewhere = f"{moment.rival:.3f} around the best place elsewhere, {moment.off_map:.3f} off the map"

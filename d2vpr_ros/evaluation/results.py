@@ -22,9 +22,9 @@ from d2vpr_ros.evaluation.measures import STAGES, Measures, ScoredDrive, measure
 from d2vpr_ros.evaluation.offline import pictures
 from d2vpr_ros.evaluation.player import make_player
 from d2vpr_ros.evaluation.plot import trajectory_svg, widest_axes
+from d2vpr_ros.evaluation.reliability import ReliabilityBin, reliability
 from d2vpr_ros.evaluation.report import Drawing, Group, Table, write_report
 from d2vpr_ros.evaluation.scoring import ScoredQuery
-from d2vpr_ros.localize.calibration import ReliabilityBin, reliability
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.summary import facts
 

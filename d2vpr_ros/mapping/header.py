@@ -63,7 +63,8 @@ class MapHeader:
     metric: False for a sequence of places without poses: a place's x is its number in the session.
     image_range: of 16-bit images, the values that become black and white, for the map's and the robot's alike
         (`images.deep`); None is all of 16 bits.
-    calibrations: of the localizer, fitted on a drive through this map: weights by name, for each way to localize.
+    calibrations: of the localizer, fitted on drives through this map: weights by name, by the calibration's name. Maps
+        of older versions have others, and several.
     """
 
     model: ModelIdentity

@@ -264,7 +264,7 @@ def _header(path: Path, meta: Mapping[str, str]) -> MapHeader:
 
 
 def _calibrations(meta: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Weights by name, for each way to localize.
+    """Weights by name, by the calibration's name.
 
     Raises:
         ValueError: something else is written there.

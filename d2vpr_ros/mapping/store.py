@@ -144,14 +144,15 @@ class MapWriter:
         self.stored += 1
         return number
 
-    def set_calibration(self, way: str, weights: Mapping[str, float]) -> None:
-        """Store what a localizer of this map calibrates one way to localize with, in place of what was stored before.
+    def set_calibration(self, name: str, weights: Mapping[str, float]) -> None:
+        """Store what a localizer of this map is calibrated with, in place of all that was stored before.
 
         Raises:
             ValueError: a weight is not finite.
         """
-        row = (f"{CALIBRATION_KEY}{way}", json.dumps(dict(weights), allow_nan=False))
+        row = (f"{CALIBRATION_KEY}{name}", json.dumps(dict(weights), allow_nan=False))
         with transaction(self.connection):
+            self.connection.execute("DELETE FROM d2vpr_meta WHERE key GLOB ?", (f"{CALIBRATION_KEY}*",))
             self.connection.execute("INSERT OR REPLACE INTO d2vpr_meta VALUES (?, ?)", row)
 
     def checkpoint(self) -> None:

@@ -265,3 +265,18 @@ class PlaceGeometry:
     @cached_property
     def _most_tilt(self) -> float:
         return float(np.radians(self.params.ground_most_tilt_deg))
+
+
+def open_geometry(place_map: PlaceMap, features: str = "xfeat", device: str = "auto") -> PlaceGeometry | None:
+    """What compares images with a map; None where the map has no pictures.
+
+    Args:
+        features: weights of the feature network, and device: as `FeatureExtractor.open`; tensorrt, for networks of one
+            picture size, counts as auto.
+
+    Raises:
+        UserError: as `FeatureExtractor.open`.
+    """
+    if not place_map.picture_sizes().any():
+        return None
+    return PlaceGeometry(place_map, FeatureExtractor.open(features, device="auto" if device == "tensorrt" else device))

@@ -157,6 +157,7 @@ class MapFacts:
         trouble: why it cannot be opened.
         mismatch: what is wrong between it and the weights; empty if they fit.
         pictures: places with a picture.
+        features: why images cannot be compared with those; empty if they can, or none are to be.
     """
 
     path: str
@@ -166,6 +167,7 @@ class MapFacts:
     metric: bool = True
     geo_tagged: bool = False
     pictures: int = 0
+    features: str = ""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def inspect_device(parameters: Mapping[str, object], map_path: str) -> tuple[Dev
     try:
         extractor = Extractor.open(**chosen)
     except UserError as error:
-        return DeviceFacts(trouble=str(error)), inspect_map(map_path, None) if map_path else None
+        return DeviceFacts(trouble=str(error)), inspect_map(map_path, None, parameters) if map_path else None
     network = extractor.network
     describe_s = _described_s(extractor)
     one_thread_s = 0.0
@@ -87,12 +87,14 @@ def inspect_device(parameters: Mapping[str, object], map_path: str) -> tuple[Dev
         describe_s=describe_s,
         one_thread_s=one_thread_s,
     )
-    return device, inspect_map(map_path, extractor) if map_path else None
+    return device, inspect_map(map_path, extractor, parameters) if map_path else None
 
 
-def inspect_map(path: str, extractor: Extractor | None) -> MapFacts:
-    """Open a map and hold it against what describes images, if there is that."""
+def inspect_map(path: str, extractor: Extractor | None, parameters: Mapping[str, object]) -> MapFacts:
+    """Open a map, hold it against what describes images, if there is that, and open what compares images with it."""
+    from d2vpr_ros.localize import Verify
     from d2vpr_ros.mapping import check_model, read_map
+    from d2vpr_ros.multiview import open_geometry
 
     try:
         place_map = read_map(path)
@@ -105,8 +107,13 @@ def inspect_map(path: str, extractor: Extractor | None) -> MapFacts:
         except UserError as error:
             mismatch = str(error)
     header = place_map.header
-    pictures = int(np.count_nonzero(place_map.picture_sizes()))
-    return MapFacts(path, "", mismatch, len(place_map), header.metric, header.geo_tagged, pictures)
+    pictures, features = int(np.count_nonzero(place_map.picture_sizes())), ""
+    if parameters.get("verify") != Verify.NEVER.value:
+        try:
+            open_geometry(place_map, str(parameters.get("features", "xfeat")), str(parameters.get("device", "auto")))
+        except UserError as error:
+            features = str(error)
+    return MapFacts(path, "", mismatch, len(place_map), header.metric, header.geo_tagged, pictures, features)
 
 
 def metres_to_map(path: str, fix: GpsFix) -> float | None:

@@ -103,6 +103,10 @@ def check_map(found: MapFacts | None) -> list[Line]:
                 "build it without --no-pictures",
             )
         )
+    if found.features:
+        lines.append(
+            _from_error("features", f"{found.features}; set features to weights that run here, or verify to never")
+        )
     return lines
 
 

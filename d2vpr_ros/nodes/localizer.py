@@ -195,8 +195,9 @@ class LocalizerNode(LifecycleNode):
         if answering is None or old is None:
             raise UserError("the node is not active; activate it first")
         path = str(self.get_parameter("map").value)
-        mounts = old.localizer.cameras.mounts
-        self._loaded = load(read_map(path), self._extractor, self._settings, mounts, self.get_logger().warning)
+        mounts, features = old.localizer.cameras.mounts, old.geometry.extractor if old.geometry else None
+        say = self.get_logger().warning
+        self._loaded = load(read_map(path), self._extractor, self._settings, mounts, say, features)
         answering.use(self._loaded)
         self._belief_dropped()
         old.close()
@@ -212,7 +213,7 @@ class LocalizerNode(LifecycleNode):
             tf_message()
         said = ["used by the next ~/reload_map"] if "map" in given else []
         if changed.options != self._settings.options:
-            self._loaded = with_options(loaded, changed.options)
+            self._loaded = with_options(loaded, changed)
             self._belief_dropped()
             said.append("the belief is reset")
         self._settings = changed

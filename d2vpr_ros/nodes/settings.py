@@ -10,9 +10,8 @@ from rclpy.node import Node
 
 from d2vpr_ros.describe.extractor import BACKENDS, DEVICES, PRECISIONS
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.localize import Acceptance, LocalizerOptions
+from d2vpr_ros.localize import Acceptance, LocalizerOptions, Verify
 from d2vpr_ros.localize.gps import LEAST_RADIUS_M, SIGMAS, GpsGate
-from d2vpr_ros.localize.options import Verify
 from d2vpr_ros.mapping.search import LOCAL
 from d2vpr_ros.nodes.initial_pose import MODES, NEVER
 from d2vpr_ros.nodes.parameters import Parameter
@@ -25,6 +24,12 @@ _ACCEPTANCE = _DEFAULTS.acceptance
 PARAMETERS = (
     Parameter("map", "", "Map to localize in, a .d2map file from `d2vpr map build`. Required."),
     Parameter("weights", "nano", "Model weights, a bundled name or a file. They must match the map."),
+    Parameter(
+        "features",
+        "xfeat",
+        "Weights of the feature network that compares images with the landmarks of the map: xfeat, or a file of "
+        "`d2vpr export xfeat`.",
+    ),
     Parameter(
         "projection",
         "default",
@@ -73,7 +78,8 @@ PARAMETERS = (
     Parameter(
         "verify",
         _DEFAULTS.verify.value,
-        "When to compare an image with the stored picture of its place. always takes about 40 ms per image.",
+        "When to compare images with the landmarks of the map. when_it_decides: every image until the robot is "
+        "localized, then a few times between two places. always: every image. never: poses are less exact.",
         choices=tuple(choice.value for choice in Verify),
     ),
     Parameter(
@@ -84,6 +90,14 @@ PARAMETERS = (
         0.9999,
     ),
     Parameter("min_images", _ACCEPTANCE.images, "Minimum number of images for an answer.", 1, 500),
+    Parameter(
+        "off_map_prior",
+        _DEFAULTS.off_map_prior,
+        "Chance that the robot starts where the map shows nothing, perhaps at a place that looks the same. 0: it never "
+        "leaves the mapped area.",
+        0.0,
+        0.9999,
+    ),
     Parameter("top_speed_mps", _DEFAULTS.top_speed_mps, "Maximum speed without odometry, in m/s.", 0.0, 100.0),
     Parameter(
         "search_backend",
@@ -132,8 +146,8 @@ PARAMETERS = (
 
 APPLIED = (
     "image_transport", "image_reliability", "odom_frame", "sequence", "verify", "min_probability", "min_images",
-    "top_speed_mps", "use_gps", "gps_gate_sigmas", "gps_gate_least_m", "max_age_s", "publish_tf", "tf_tolerance_s",
-    "publish_initialpose",
+    "off_map_prior", "top_speed_mps", "use_gps", "gps_gate_sigmas", "gps_gate_least_m", "max_age_s", "publish_tf",
+    "tf_tolerance_s", "publish_initialpose",
 )  # fmt: skip
 """Parameters that take effect at once when they are set while the node is configured."""
 
@@ -144,6 +158,7 @@ class Settings:
 
     map: str
     weights: str
+    features: str
     projection: str
     backend: str
     device: str
@@ -203,10 +218,12 @@ def of_values(values: Mapping[str, Any]) -> Settings:
         verify=Verify(values["verify"]),
         top_speed_mps=values["top_speed_mps"],
         acceptance=Acceptance(values["min_probability"], images=values["min_images"]),
+        off_map_prior=values["off_map_prior"],
     )
     gate = GpsGate(values["gps_gate_sigmas"], values["gps_gate_least_m"], values["top_speed_mps"])
-    direct = ("map", "weights", "projection", "backend", "device", "precision", "image_transport", "image_reliability",
-              "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend", "search_collection",
-              "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose", "autostart")  # fmt: skip
+    direct = ("map", "weights", "features", "projection", "backend", "device", "precision", "image_transport",
+              "image_reliability", "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend",
+              "search_collection", "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose",
+              "autostart")  # fmt: skip
     cameras = robot_cameras(values)
     return Settings(**{name: values[name] for name in direct}, cameras=cameras, gps_gate=gate, options=options)

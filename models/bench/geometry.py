@@ -162,7 +162,7 @@ def by_group(answers: Answers) -> dict[str, list[Answer]]:
 def pose_table(answers: Answers) -> list[str]:
     heads = [
         "images", "answered", "position 50 %", "95 %", "turn 50 %", "in the 95 % ellipse", "semi-axis / error",
-        "place's own position", "turn", "RootSIFT: inliers", "rotation told", "turn",
+        "place's own position", "turn",
     ]  # fmt: skip
     return table(heads, {name: pose_cells(pose_figures(list(of))) for name, of in answers.items()})
 
@@ -178,9 +178,6 @@ def pose_cells(found: PoseFigures) -> list[str]:
         NOTHING if np.isnan(found.axis_ratio) else f"{found.axis_ratio:.1f}",
         metres(found.place_m),
         degrees(found.place_deg),
-        f"{found.sift_inliers:.0f}",
-        percent(found.sift_told),
-        degrees(found.sift_deg),
     ]
 
 

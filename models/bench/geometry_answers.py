@@ -10,7 +10,6 @@ import numpy.typing as npt
 from scipy.stats import chi2
 
 from d2vpr_ros.geometry import Array, Pose, optical_heading, turn
-from d2vpr_ros.localize.verification import Verification, compare, extract, extract_stored
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.multiview import PlaceGeometry, Sighting, View
 from models.bench.geometry_scenes import Query, Scene
@@ -31,7 +30,6 @@ class Answer:
         truth: T_map_cameraOptical.
         sightings: of the groups among the first candidates, the first candidate's first.
         places: T_map_cameraOptical of each sighting's place.
-        by_sift: RootSIFT's comparison with the first candidate.
         axes, near_m: as in `Scene`.
         far, foreign: of the groups of the best candidates among the map's places over 15 m away, and among another
             town's: inliers with a pose, 0 where there is none, and the error of that pose in metres (infinite). The far
@@ -41,7 +39,6 @@ class Answer:
     truth: Pose
     sightings: tuple[Sighting, ...]
     places: tuple[Pose, ...]
-    by_sift: Verification
     axes: tuple[int, ...]
     near_m: float
     far: tuple[tuple[int, float], ...]
@@ -70,8 +67,6 @@ class PoseFigures:
         place_m, place_deg: medians of the first candidate's own pose, over all images.
         inside: share of truths inside the ellipse of 95 %.
         axis_ratio: median larger semi-axis of that ellipse over the median error.
-        sift_told, sift_deg: share of images where RootSIFT tells a rotation, and its median error.
-        sift_inliers: median with the first candidate.
     """
 
     images: int
@@ -83,9 +78,6 @@ class PoseFigures:
     place_deg: float
     inside: float
     axis_ratio: float
-    sift_told: float
-    sift_deg: float
-    sift_inliers: float
 
 
 def ask(geometry: PlaceGeometry, query: Query, scene: Scene, foreign: PlaceGeometry | None = None) -> Answer:
@@ -98,7 +90,6 @@ def ask(geometry: PlaceGeometry, query: Query, scene: Scene, foreign: PlaceGeome
         query.truth,
         sightings,
         tuple(place_map.camera_pose(sighting.row) for sighting in sightings),
-        by_sift(place_map, int(best[0]), query),
         scene.axes,
         scene.near_m,
         tuple(off(one, query.truth, scene.axes) for one in rivals(geometry, view, best[away > ELSEWHERE_M])),
@@ -121,16 +112,6 @@ def off(sighting: Sighting, truth: Pose, axes: Sequence[int]) -> tuple[int, floa
 def best_rows(place_map: PlaceMap, query: Query) -> npt.NDArray[np.int64]:
     """All rows of the map, the most alike first."""
     return np.argsort(-(place_map.descriptors @ query.descriptor), kind="stable")
-
-
-def by_sift(place_map: PlaceMap, row: int, query: Query) -> Verification:
-    """RootSIFT's comparison of an image with a place's picture."""
-    camera, jpeg = place_map.camera_table[int(place_map.cameras[row])], place_map.picture(row)
-    if jpeg is None:
-        return Verification()
-    k = None if camera.k is None else np.reshape(camera.k, (3, 3))
-    own = None if query.lens is None else query.lens.k
-    return compare(extract(query.rgb, own), extract_stored(jpeg, k))
 
 
 def posed_inliers(sighting: Sighting) -> int:
@@ -166,11 +147,6 @@ def pose_figures(answers: Sequence[Answer]) -> PoseFigures:
     posed = [(one, found, found.pose) for one in answers if (found := one.chosen) is not None and found.pose]
     errors = [error_m(pose, one.truth, one.axes) for one, _, pose in posed]
     ellipses = np.array([ellipse(found, one.truth, one.axes) for one, found, _ in posed]).reshape(-1, 2)
-    told = [(one, one.by_sift.rotation) for one in answers if one.by_sift.rotation is not None]
-    by_sift = [
-        turn_deg(one.truth, Pose(one.truth.position, (one.places[0].rotation * rotation).as_quat()), one.axes)
-        for one, rotation in told
-    ]
     return PoseFigures(
         len(answers),
         len(posed) / max(1, len(answers)),
@@ -181,9 +157,6 @@ def pose_figures(answers: Sequence[Answer]) -> PoseFigures:
         quantile([turn_deg(one.places[0], one.truth, one.axes) for one in answers], 0.5),
         float(ellipses[:, 0].mean()) if len(posed) else np.nan,
         quantile(ellipses[:, 1], 0.5) / quantile(errors, 0.5),
-        len(told) / max(1, len(answers)),
-        quantile(by_sift, 0.5),
-        quantile([one.by_sift.inliers for one in answers], 0.5),
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from d2vpr_ros.describe import Extractor
-from d2vpr_ros.localize.verification import compare, extract, extract_stored
 from d2vpr_ros.multiview import PlaceGeometry
 from models.bench.geometry_answers import best_rows
 from models.bench.geometry_scenes import Query
@@ -46,8 +45,6 @@ def cost(geometry: PlaceGeometry, query: Query, extractor: Extractor, rounds: in
     view = geometry.view(query.rgb, query.lens)
     geometry.sightings(view, rows)
     cold = PlaceGeometry(geometry.map, geometry.extractor, geometry.params)
-    own_k = None if query.lens is None else query.lens.k
-    jpeg = geometry.map.picture(rows[0])
 
     def from_nothing() -> None:
         empty = PlaceGeometry(geometry.map, geometry.extractor, geometry.params)
@@ -64,7 +61,6 @@ def cost(geometry: PlaceGeometry, query: Query, extractor: Extractor, rounds: in
         "all of it, three candidates in cache": lambda: geometry.sightings(geometry.view(query.rgb, query.lens), rows),
         "landmarks of a place, pictures in cache": from_views,
         "matching and pose, nothing in cache": from_nothing,
-        "RootSIFT, image and place": lambda: compare(extract(query.rgb, own_k), extract_stored(jpeg or b"", own_k)),
     }
     return race(contenders, rounds)
 

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.describe.features import FeatureExtractor
-from d2vpr_ros.localize.verification import Picture
+from d2vpr_ros.images.decode import decode_compressed
+from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.multiview import View, view_of
 from d2vpr_ros.multiview.two_view import two_view_inliers
+from d2vpr_ros.multiview.view import Picture
 from models.bench.geometry_answers import CANDIDATES, ELSEWHERE_M, Answer, posed_inliers
-from models.bench.picture_pairs import through_jpeg
 from models.benchmarks import Benchmark
 from models.data import read_rgb, tower_pictures
 
@@ -122,6 +123,11 @@ class Looked:
     def of(self, chosen: npt.NDArray[np.bool_]) -> Looked:
         """Some of them."""
         return Looked(self.descriptors[chosen], tuple(self.views[row] for row in np.flatnonzero(chosen)))
+
+
+def through_jpeg(rgb: Picture) -> Picture:
+    """A picture as a map stores it."""
+    return decode_compressed(np.frombuffer(encode_picture(rgb), np.uint8))
 
 
 def look(pictures: Sequence[Picture], extractor: Extractor, features: FeatureExtractor, stored: bool) -> Looked:

@@ -18,9 +18,9 @@ from d2vpr_ros.bags.drive import open_drive
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.verification import Picture
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.multiview import Lens, lens_of
+from d2vpr_ros.multiview.view import Picture
 from models.bench.town import ASIDE_M, build_map, command, is_whole
 from models.bench.town import drive as town_drive
 from models.data import read_rows

@@ -28,8 +28,8 @@ from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.describe.resample import squash
 from d2vpr_ros.describe.weights import file_sha256, projection_of, weights_path
 from d2vpr_ros.evaluation.recall import recall_at
-from d2vpr_ros.localize.verification import Picture
 from d2vpr_ros.model import D2VPR, FusedD2VPR, fuse, load_checkpoint
+from d2vpr_ros.multiview.view import Picture
 from models import benchmarks
 from models.bench.timing import ROUNDS, median_ms, processor, race
 

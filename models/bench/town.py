@@ -43,12 +43,22 @@ def main() -> None:
         command("evaluate", place_map, *elsewhere, "--no-gps", "--off-map")
 
 
-def drive(folder: Path, seed: int, condition: str, aside_m: float = 0.0, rate_hz: float = RATE_HZ) -> Path:
+def drive(
+    folder: Path,
+    seed: int,
+    condition: str,
+    aside_m: float = 0.0,
+    rate_hz: float = RATE_HZ,
+    route: int = 0,
+    duration_s: float | None = None,
+) -> Path:
     """A drive through a town, recorded if it is not there."""
     bag = folder / f"{seed}_{condition}_{aside_m:g}{'' if rate_hz == RATE_HZ else f'_{rate_hz:g}Hz'}"
+    bag = bag.with_name(bag.name + (f"_loop{route}" if route else "") + (f"_{duration_s:g}s" if duration_s else ""))
     if not is_whole(bag):
         asked = ("--condition", condition, "--lateral-offset", aside_m, "--rate", rate_hz, "--compressed")
-        command("sim", "drive", "-o", bag, "--seed", seed, *asked)
+        part = () if duration_s is None else ("--duration", duration_s)
+        command("sim", "drive", "-o", bag, "--seed", seed, "--route", route, *asked, *part)
     return bag
 
 
