@@ -158,7 +158,7 @@ class Localizer:
         self._last_of: dict[int, Image] = {}
         self._since_compared = 1.0
         self._next_id = 0
-        self._answered: tuple[int, int, Pose] | None = None
+        self._interval_ns = 0
         self._held: int | None = None
         self._speed_mps = 0.0
 
@@ -235,6 +235,7 @@ class Localizer:
         """
         params, last, before = self.params, self._last, self._last_of.get(image.camera)
         belief, new, hazard = self.belief, 1.0, 0.0
+        self._interval_ns = 0 if last is None else image.stamp_ns - last.stamp_ns
         if last is not None and last.odometry is not None and image.odometry is not None:
             motion = last.odometry.inverse() @ image.odometry
             self._learn_speed(distance(last.odometry, image.odometry), image.stamp_ns - last.stamp_ns)
@@ -268,7 +269,10 @@ class Localizer:
         places, evidence, belief = self._places[image.camera], self.evidence, self.belief
         of = belief.of
         if len(of):
-            of = weigh_places(of, places, self._resembles(of, image), new, evidence.likeness, self.params)
+            seen = self._resembles(of, image)
+            if image.odometry is None:
+                self._learn_speed_by_sight(of, seen, places)
+            of = weigh_places(of, places, seen, new, evidence.likeness, self.params)
             if fix is not None:
                 of = replace(of, log_mass=of.log_mass + new * log_likelihood(fix, of.positions))
         scores = evidence.scores(similarities, image.ordinary)
@@ -340,7 +344,6 @@ class Localizer:
             return replace(answer, reject_reason=RejectReason.NO_METRES)
         best = int(np.flatnonzero(of.ids == summary.hypothesis)[0])
         pose = Pose(of.positions[best], Rotation.from_matrix(of.rotations[best]).as_quat())
-        self._learn_from(pose, summary.hypothesis, image)
         of_map = at_arm(self._around.noise(summary.best), pose.position - self.map.positions[summary.best])
         return replace(answer, state=State.LOCALIZED, pose=pose, covariance=of.covariances[best] + of_map)
 
@@ -360,12 +363,12 @@ class Localizer:
             for rank, row in enumerate(shown)
         )
 
-    def _learn_from(self, pose: Pose, hypothesis: int, image: Image) -> None:
-        """Two answers in a row tell how fast this robot goes, if odometry does not."""
-        if self._answered is not None and image.odometry is None:
-            _, stamp_ns, before = self._answered
-            self._learn_speed(distance(before, pose), image.stamp_ns - stamp_ns)
-        self._answered = hypothesis, image.stamp_ns, pose
+    def _learn_speed_by_sight(self, of: Hypotheses, seen: Resembles, places: Places) -> None:
+        """Where images lead away from where the robot was, it is as fast as that (noise adapts to the innovation)."""
+        best = int(np.argmax(of.log_mass))
+        row = seen.near.rows[best, np.argmax(seen.weights[best])]
+        if of.log_mass[best] > np.log(0.5) and self._interval_ns > 0:
+            self._learn_speed(float(np.linalg.norm(places.positions[row] - of.positions[best])), self._interval_ns)
 
     def _learn_speed(self, metres: float, nanoseconds: int) -> None:
         """That bounds the motion where nothing is known of it, beside the parameter."""
