@@ -44,7 +44,7 @@ CALIBRATION = "log_odds"
 
 def share(summary: BeliefSummary) -> float:
     """Of the mass that is at the answer and not elsewhere, where the map shows what is seen."""
-    return summary.mass / (summary.mass + summary.rival + summary.off_map) * summary.mapped
+    return summary.mass * summary.mapped
 
 
 def probability(summary: BeliefSummary, calibration: Calibration, odds: float = 1.0) -> float:

@@ -42,11 +42,18 @@ def moved(of: Hypotheses, motion: Pose, params: LocalizerParams) -> Hypotheses:
     )
 
 
-def drifted(of: Hypotheses, seconds: float, top_speed_mps: float, params: LocalizerParams) -> Hypotheses:
-    """Spread as far as a robot may have come of whose motion nothing is known."""
+def drifted(
+    of: Hypotheses, velocity: Array, seconds: float, top_speed_mps: float, params: LocalizerParams
+) -> Hypotheses:
+    """Moved on as before, and spread as far as the motion may have been another: nothing tells it.
+
+    Args:
+        velocity: (3,) of the base, in its own frame, metres a second.
+    """
     position = params.speed_sigma * top_speed_mps * seconds
     heading = np.radians(min(params.turn_rate_deg * seconds, params.view_turn_deg))
-    return replace(of, covariances=of.covariances + np.diag([position**2] * 3 + [heading**2] * 3))
+    noise = np.diag([position**2] * 3 + [heading**2] * 3)
+    return replace(of, positions=of.positions + of.rotations @ (velocity * seconds), covariances=of.covariances + noise)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PUBLISHED = 20
-_NEAR, _FAR = 3.0, 6.0  # spacings; hypotheses within the one are the answer's, beyond the other its rivals
+_NEAR, _SIGMAS = 3.0, 4.0  # spacings, deviations of a place; so far about the best hypothesis the answer is right
 _NO_IDEA = (RejectReason.NO_MATCH, RejectReason.OFF_MAP)
 _SHORTEST_S = 1e-3  # between two images
 _CALMS = 0.9  # share of the fastest that odometry and answers told, which is expected an image later
@@ -158,9 +158,10 @@ class Localizer:
         self._last_of: dict[int, Image] = {}
         self._since_compared = 1.0
         self._next_id = 0
-        self._interval_ns = 0
         self._held: int | None = None
         self._speed_mps = 0.0
+        self._velocity = np.zeros(3)  # of the base, in its own frame, metres a second
+        self._led_to: tuple[Hypotheses, float] | None = None
 
     def locate(self, frame: Frame, odometry: Pose | None = None, restriction: Restriction = UNRESTRICTED) -> Estimate:
         """Describe one image and say where the robot is.
@@ -225,6 +226,7 @@ class Localizer:
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
         self._since_compared += new
         seen = self._compare(image, rgb, new) if rgb is not None and self._is_worth_comparing() else {}
+        self._learn_velocity()
         return replace(self._report(image, seen, odds_by_fix, fix), far_fix_m=far_fix_m)
 
     def _predict(self, image: Image) -> float:
@@ -235,7 +237,7 @@ class Localizer:
         """
         params, last, before = self.params, self._last, self._last_of.get(image.camera)
         belief, new, hazard = self.belief, 1.0, 0.0
-        self._interval_ns = 0 if last is None else image.stamp_ns - last.stamp_ns
+        self._led_to = None
         if last is not None and last.odometry is not None and image.odometry is not None:
             motion = last.odometry.inverse() @ image.odometry
             self._learn_speed(distance(last.odometry, image.odometry), image.stamp_ns - last.stamp_ns)
@@ -248,10 +250,13 @@ class Localizer:
             breaks = (last.odometry is None) != (image.odometry is None)
             change = 1.0 if before is None else (1 - float(before.descriptor @ image.descriptor)) / self._changes
             if change < params.least_change and not breaks:
+                self._velocity[:] = 0.0  # the robot stands
                 return 0.0
             seconds = max(abs(image.stamp_ns - last.stamp_ns) / NANOSECONDS, _SHORTEST_S)
             top_speed = self.options.top_speed_mps / (1.0 if self.map.header.metric else self.map.interval_s)
-            belief = replace(belief, of=drifted(belief.of, seconds, max(top_speed, self._speed_mps), params))
+            speed = max(top_speed, self._speed_mps)
+            belief = replace(belief, of=drifted(belief.of, self._velocity, seconds, speed, params))
+            self._led_to = belief.of, seconds
             hazard = params.hazard_anew if breaks else params.hazard_by_sight
         self.belief = anywhere(belief, hazard, self.options.off_map_prior)
         self._last = self._last_of[image.camera] = image
@@ -269,10 +274,7 @@ class Localizer:
         places, evidence, belief = self._places[image.camera], self.evidence, self.belief
         of = belief.of
         if len(of):
-            seen = self._resembles(of, image)
-            if image.odometry is None:
-                self._learn_speed_by_sight(of, seen, places)
-            of = weigh_places(of, places, seen, new, evidence.likeness, self.params)
+            of = weigh_places(of, places, self._resembles(of, image), new, evidence.likeness, self.params)
             if fix is not None:
                 of = replace(of, log_mass=of.log_mass + new * log_likelihood(fix, of.positions))
         scores = evidence.scores(similarities, image.ordinary)
@@ -363,12 +365,18 @@ class Localizer:
             for rank, row in enumerate(shown)
         )
 
-    def _learn_speed_by_sight(self, of: Hypotheses, seen: Resembles, places: Places) -> None:
-        """Where images lead away from where the robot was, it is as fast as that (noise adapts to the innovation)."""
+    def _learn_velocity(self) -> None:
+        """By sight: by how far the image moved the heaviest hypothesis from where motion led (alpha-beta filter)."""
+        of, led_to = self.belief.of, self._led_to
+        if led_to is None or not len(of):
+            return
+        before, seconds = led_to
         best = int(np.argmax(of.log_mass))
-        row = seen.near.rows[best, np.argmax(seen.weights[best])]
-        if of.log_mass[best] > np.log(0.5) and self._interval_ns > 0:
-            self._learn_speed(float(np.linalg.norm(places.positions[row] - of.positions[best])), self._interval_ns)
+        same = np.flatnonzero(before.ids == of.ids[best])
+        if len(same) and of.log_mass[best] > np.log(0.5):
+            change = of.rotations[best].T @ (of.positions[best] - before.positions[same[0]])
+            self._velocity = self._velocity + self.params.velocity_gain * change / seconds
+            self._speed_mps = max(float(np.linalg.norm(self._velocity)), _CALMS * self._speed_mps)
 
     def _learn_speed(self, metres: float, nanoseconds: int) -> None:
         """That bounds the motion where nothing is known of it, beside the parameter."""
@@ -382,14 +390,17 @@ def summarised(
     """What a belief comes down to, and (A,) the row of the place that each hypothesis is nearest to."""
     of = belief.of
     near = nearby(of, places, params)
+    radius_m = max(_NEAR * spacing_m, _SIGMAS * places.sigma_m)
     rows = near.rows[np.arange(len(of)), np.argmax(near.chances, axis=1)]
     best = int(np.argmax(of.log_mass))
     gaps = np.linalg.norm(of.positions - of.positions[best], axis=1)
-    others = of.log_mass[gaps > _FAR * spacing_m]
+    others = of.log_mass[gaps > 2 * radius_m]
+    variance = float(np.linalg.eigvalsh(of.covariances[best, :3, :3])[-1])
+    within = 1 - np.exp(-(radius_m**2) / (2 * variance))  # of a Gaussian on the plane
     return BeliefSummary(
         best=int(rows[best]),
         hypothesis=int(of.ids[best]),
-        mass=float(np.exp(np.logaddexp.reduce(of.log_mass[gaps <= _NEAR * spacing_m]))),
+        mass=float(within * np.exp(np.logaddexp.reduce(of.log_mass[gaps <= radius_m]))),
         rival=float(np.exp(others.max(initial=-np.inf))),
         off_map=float(np.exp(belief.off_map)),
         mapped=float(of.mapped[best]),

@@ -30,6 +30,7 @@ class LocalizerParams:
         drift, drift_turn: deviation of odometry, as a share of a motion's length and of its turn: wheels on a floor.
         drift_deg: of the heading on a straight way, degrees for the first metre, growing with its root.
         speed_sigma: deviation of the position by sight, over what the top speed allows.
+        velocity_gain: share of a correction by sight that is taken for a change of the velocity (alpha-beta filter).
         turn_rate_deg: of the heading by sight, degrees a second.
         new_turn_deg: a turn that shows as much new as a spacing: half of a usual field of view.
         least_change: share of a neighbouring place's change from which an image is a new one, by sight.
@@ -63,6 +64,7 @@ class LocalizerParams:
     drift_turn: float = 0.05
     drift_deg: float = 0.2
     speed_sigma: float = 0.5
+    velocity_gain: float = 0.3
     turn_rate_deg: float = 30.0
     new_turn_deg: float = 40.0
     least_change: float = 0.3

@@ -111,7 +111,8 @@ class BeliefSummary:
 
     Attributes:
         best: row of the place nearest to the best hypothesis, and `hypothesis`, its number.
-        mass: of the hypotheses about the best; rival: of the heaviest elsewhere; off_map: of being off the map.
+        mass: of the hypotheses about the best, as far as its covariance lies there, too; rival: of the heaviest
+            elsewhere; off_map: of being off the map. All masses add up to one.
         mapped: chance that the map shows what is seen there.
         images, fit: how many images are behind it, and their mean z-score.
         real: log-odds that it is the place itself and not one that looks like it.
