@@ -107,7 +107,7 @@ def test_several_sessions_of_a_street_share_one_hypothesis() -> None:
 
 
 def test_without_odometry_the_pose_spreads_as_far_as_the_robot_can_have_come() -> None:
-    of = drifted(hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), 2.0, 4.0, DEFAULT_PARAMS)
+    of = drifted(hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), np.zeros(3), 2.0, 4.0, DEFAULT_PARAMS)
     spread = np.sqrt(of.covariances[0, 0, 0])
     assert spread == pytest.approx(np.hypot(SIGMA_M, DEFAULT_PARAMS.speed_sigma * 8.0))
     ahead = weigh_places(
@@ -187,3 +187,10 @@ def test_an_image_that_says_the_same_of_every_place_shares_the_mass_as_before() 
     after = begin(nothing_known(EVEN), STREET, image, 1.0, 0, 0.0, likeness, DEFAULT_PARAMS)
     assert np.exp(after.of.log_mass - ratio) == pytest.approx([EVEN / len(STREET)] * 3)
     assert np.exp(after.rest - ratio[0]) == pytest.approx(EVEN * (1 - 3 / len(STREET)))
+
+
+def test_without_odometry_a_robot_that_drives_on_is_expected_further_on() -> None:
+    northward = hypotheses_at(Pose.planar(30.0, 0.0, np.pi / 2))
+    assert drifted(northward, np.array([2.0, 0.0, 0.0]), 1.5, 4.0, DEFAULT_PARAMS).positions[0] == pytest.approx(
+        [30, 3, 0]
+    )

@@ -100,7 +100,7 @@ def test_whatever_happens_masses_add_up_to_one_and_covariances_are_ones(
         if kind == "move":
             belief = replace(belief, of=moved(belief.of, Pose.planar(a, b, b), params))
         elif kind == "drift":
-            belief = replace(belief, of=drifted(belief.of, a, abs(b), params))
+            belief = replace(belief, of=drifted(belief.of, np.array([b, 0.0, 0.0]), a, abs(b), params))
         elif kind == "see":
             belief = seen(belief, {int(a) % count: b, int(3 * a) % count: b / 2}, places, share, first_id=100 * number)
         elif kind == "anywhere":
