@@ -58,6 +58,7 @@ class Hypotheses:
     mapped: (A,) chance that the map shows what is seen from there: 0 past the end of a mapped street.
     real: (A,) log-odds that it is the place itself, not one that looks like it.
     images, fit: (A,) how many images speak for it, and their mean z-score, older ones counting less.
+    score: (A,) z-score of the newest.
     """
 
     ids: Rows
@@ -69,6 +70,7 @@ class Hypotheses:
     real: Array
     images: Array
     fit: Array
+    score: Array
 
     def __len__(self) -> int:
         return len(self.log_mass)
@@ -85,7 +87,7 @@ class Hypotheses:
 
 
 NONE = Hypotheses(
-    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 6, 6)), *(np.empty(0) for _ in range(5))
+    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 6, 6)), *(np.empty(0) for _ in range(6))
 )
 
 

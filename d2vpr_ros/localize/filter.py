@@ -130,6 +130,7 @@ def weigh_places(
         real=of.real + new * likeness(score),
         images=kept + new,
         fit=(kept * of.fit + new * score) / (kept + new),
+        score=score,
     )
     shares = np.exp(weights - shown[:, None])
     towards = np.einsum("ak,aki->ai", shares, places.positions[seen.near.rows]) - of.positions
@@ -205,6 +206,7 @@ def begin(
         "real": prior + new * likeness(seen.scores[begun]),
         "images": np.full(len(begun), new),
         "fit": seen.scores[begun],
+        "score": seen.scores[begun],
     }
     return replace(belief, of=of.and_more(fresh), rest=rest)
 
@@ -272,6 +274,7 @@ def begin_at(
         "real": np.array([real]),
         "images": np.ones(1),
         "fit": np.array([score]),
+        "score": np.array([score]),
     }
     return replace(belief, of=belief.of.and_more(fresh))
 

@@ -359,7 +359,7 @@ class Localizer:
             beliefs[int(rows[number])] = beliefs.get(int(rows[number]), 0.0) + float(masses[number])
         shown = list(beliefs)[:_PUBLISHED]
         similar = self.map.descriptors[shown] @ image.descriptor
-        inliers = {row: one.inliers for row, one in seen.items()}
+        inliers = {row: one.inliers for first, one in seen.items() for row in (first, *one.rows)}
         return tuple(
             Match(rank, row, float(similar[rank]), min(beliefs[row], 1.0), accepted and rank == 0, inliers.get(row, 0))
             for rank, row in enumerate(shown)
@@ -407,5 +407,6 @@ def summarised(
         real=float(of.real[best]),
         images=float(of.images[best]),
         fit=float(of.fit[best]),
+        score=float(of.score[best]),
         position=of.positions[best],
     ), rows

@@ -114,7 +114,7 @@ class BeliefSummary:
         mass: of the hypotheses about the best, as far as its covariance lies there, too; rival: of the heaviest
             elsewhere; off_map: of being off the map. All masses add up to one.
         mapped: chance that the map shows what is seen there.
-        images, fit: how many images are behind it, and their mean z-score.
+        images, fit: how many images are behind it, and their mean z-score; score: of the newest.
         real: log-odds that it is the place itself and not one that looks like it.
         position: (3,) of the base.
     """
@@ -127,6 +127,7 @@ class BeliefSummary:
     mapped: float
     images: float
     fit: float
+    score: float
     real: float
     position: npt.NDArray[np.float64]
 
