@@ -49,6 +49,7 @@ def hypotheses_at(*poses: Pose, position: float = SIGMA_M, heading: float = TURN
         np.zeros(number),
         np.ones(number),
         np.full(number, 4.0),
+        np.full(number, 4.0),
     )
 
 

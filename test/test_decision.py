@@ -16,7 +16,7 @@ from d2vpr_ros.localize.decision import CALIBRATION, Calibration, decide, probab
 from d2vpr_ros.localize.types import Acceptance, BeliefSummary, RejectReason
 
 SURE = BeliefSummary(
-    best=3, hypothesis=7, mass=0.97, rival=0.01, off_map=0.02, mapped=1.0, images=4.0, fit=5.0, real=6.0,
+    best=3, hypothesis=7, mass=0.97, rival=0.01, off_map=0.02, mapped=1.0, images=4.0, fit=5.0, score=5.0, real=6.0,
     position=np.zeros(3),
 )  # fmt: skip
 AS_IT_IS = Calibration()
