@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from d2vpr_ros.localize.calibration import Calibration, Calibrations
 from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, write_places
 from scipy.special import expit
 
@@ -16,6 +15,7 @@ from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.calibrating import LEAST_OF_EACH, Labelled, fit, held_out, refit
 from d2vpr_ros.localize import Localizer
+from d2vpr_ros.localize.calibration import Calibration, Calibrations
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.store import open_writable
 from d2vpr_ros.sim.drive import record_drive

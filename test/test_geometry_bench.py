@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from d2vpr_ros.localize.verification import Verification
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
+from d2vpr_ros.localize.verification import Verification
 from d2vpr_ros.multiview import Sighting
 from models.bench.geometry import main
 from models.bench.geometry_answers import Answer, count_within, pose_figures, right_inliers, turn_deg

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 from browser import Tab, browser, find_browser
-from d2vpr_ros.localize.estimate import Match, RejectReason, State
 from hypothesis import given
 from hypothesis import strategies as st
 from places import IDENTITY, WIDTH, unit_rows
@@ -26,6 +25,7 @@ from d2vpr_ros.evaluation.report import Table, write_report
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.localize import Estimate
+from d2vpr_ros.localize.estimate import Match, RejectReason, State
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.mapping.store import NewPlace, create_map
