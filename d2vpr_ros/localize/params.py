@@ -73,12 +73,12 @@ class LocalizerParams:
     forgets: float = 0.05
     geometry_groups: int = 3
     geometry_every: float = 0.25
-    inlier_tail: float = 4.0
-    most_inlier_ratio: float = 8.0
+    inlier_tail: float = 3.4
+    most_inlier_ratio: float = 6.4
     absent_ratio: float = -2.2
     inlier_weight: float = 0.7
-    likeness: float = 1.0
-    likeness_from: float = 1.0
+    likeness: float = 1.26
+    likeness_from: float = 1.99
     most_likeness: float = 2.0
 
 
