@@ -104,7 +104,7 @@ def drive(
     *,
     odometry: bool = True,
     first_s: int = 0,
-    much: float = 0.7,
+    much: float = 0.5,
 ) -> list[Estimate]:
     """A metre and a second an image.
 

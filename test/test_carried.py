@@ -116,7 +116,6 @@ def test_who_comes_back_onto_the_map_is_found_again(tmp_path: Path, odometry: bo
     assert max(off_m for _, off_m in answers) < 2.0
 
 
-@pytest.mark.xfail(strict=True, reason="begun anew at the last place")
 def test_a_street_that_goes_on_looking_like_its_last_place_is_not_answered_there(tmp_path: Path) -> None:
     """Where the map ends in a corridor that goes on: the odometry knows that the places have run out."""
     localizer, looks = half_mapped(tmp_path)

@@ -34,7 +34,7 @@ def drive(
     localizer: Localizer, metres: range, restrictions: list[Restriction], with_odometry: bool = True
 ) -> list[Estimate]:
     """One image a metre and a second, each much changed, with what GPS says at it."""
-    seen = localizer.map.descriptors[list(metres)] + 0.7 * unit_rows(len(metres), seed=metres.start + 9)
+    seen = localizer.map.descriptors[list(metres)] + 0.3 * unit_rows(len(metres), seed=metres.start + 9)
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
     return [
         localizer.match(image, at * SECOND, Pose.planar(float(at), 0.0, 0.0) if with_odometry else None, restriction)

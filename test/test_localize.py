@@ -66,7 +66,7 @@ def test_a_robot_that_never_leaves_its_map_is_found_by_one_image(localizer: Loca
 
 def test_odometry_that_fails_leaves_its_speed_behind(localizer: Localizer) -> None:
     rows = [5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53]  # 4 m/s, twice the default top speed
-    images = changed(localizer.map.descriptors[rows], 0.7)
+    images = changed(localizer.map.descriptors[rows], 0.5)
     answers = [
         localizer.match(image, number * SECOND, Pose.planar(float(row), 0.0, 0.0) if number < 8 else None)
         for number, (row, image) in enumerate(zip(rows, images, strict=True))
@@ -225,7 +225,7 @@ def test_a_map_may_show_many_headings_at_each_spot(tmp_path: Path, odometry: boo
     for first in (0, 220):  # ahead, and a little to the right of it
         localizer.reset()
         heading = poses[first].rotation
-        images = changed(looks[first + 2 : first + 18], 0.7)
+        images = changed(looks[first + 2 : first + 18], 0.5)
         motion = Pose(np.zeros(3), heading.as_quat())
         estimates = [
             localizer.match(image, n * SECOND, Pose.planar(float(n), 0.0, 0.0) @ motion if odometry else None)

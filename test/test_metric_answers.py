@@ -34,6 +34,7 @@ SECOND = 1_000_000_000
 TOWN, OTHER_TOWN = 7, 8
 STEP_M, PLACES = 2.0, 30
 ASIDE_M = 0.8
+CHI_SQUARE = 13.8  # of two degrees of freedom at 99.9 %
 MAPPED_M = STEP_M * (PLACES - 1)
 
 Picture = npt.NDArray[np.uint8]
@@ -128,20 +129,30 @@ def mapped(town: Town) -> list[View]:
     return town.along[:ends]
 
 
-def test_by_day_one_image_of_a_mapped_street_gives_a_pose_to_decimetres(town: Town) -> None:
-    localizer, errors = localizer_of(town), []
-    for view in mapped(town):
+def one_by_one(localizer: Localizer, views: Sequence[View]) -> list[Estimate]:
+    """Each image as the first of a robot."""
+    answers = []
+    for view in views:
         localizer.reset()
-        (estimate,) = see(localizer, [view], odometry=False)
-        errors += off([view], [estimate])
-        if estimate.pose is not None:
-            assert turn(estimate.pose, view.at) < np.radians(3)
-            assert estimate.covariance is not None
-            error = (estimate.pose.position - view.at.position)[:2]
-            assert error @ np.linalg.inv(estimate.covariance[:2, :2]) @ error < 13.8, "the truth within its 99.9 %"
-    answered = [error for error in errors if error is not None]
-    assert len(answered) >= 0.7 * len(errors)
-    assert max(answered) < 0.5
+        answers += see(localizer, [view], odometry=False)
+    return answers
+
+
+@pytest.mark.parametrize(("off_map_prior", "least"), [(0.0, 0.9), (0.5, 0.2)])
+def test_by_day_one_image_of_a_mapped_street_gives_a_pose_to_decimetres(
+    town: Town, off_map_prior: float, least: float
+) -> None:
+    """With so few places none stands out as in a town: a robot that may be elsewhere often needs a second image."""
+    views = mapped(town)
+    answers = one_by_one(localizer_of(town, LocalizerOptions(off_map_prior=off_map_prior)), views)
+    errors = [error for error in off(views, answers) if error is not None]
+    assert len(errors) >= least * len(views)
+    assert max(errors) < 0.5
+    for view, one in zip(views, answers, strict=True):
+        if one.pose is not None and one.covariance is not None:
+            assert turn(one.pose, view.at) < np.radians(3)
+            error = (one.pose.position - view.at.position)[:2]
+            assert error @ np.linalg.inv(one.covariance[:2, :2]) @ error < CHI_SQUARE, "the truth within its covariance"
 
 
 def test_the_map_s_own_camera_does_where_nobody_says_which_lens_the_robot_has(town: Town) -> None:
@@ -166,11 +177,9 @@ def test_who_drives_past_the_last_place_is_silent_as_soon_as_its_landmarks_are_o
 def test_a_robot_that_was_carried_along_the_street_is_found_within_two_images(town: Town, odometry: bool) -> None:
     views = mapped(town)
     views = views[:6] + views[13:18]
-    estimates = see(localizer_of(town), views, odometry=odometry)
-    errors = off(views, estimates)
+    errors = off(views, see(localizer_of(town), views, odometry=odometry))
     assert None not in errors[7:]
     assert max(error for error in errors if error is not None) < 0.5, "the old place is no answer"
-    assert sum(one.carried for one in estimates) == 1
 
 
 @pytest.mark.parametrize("odometry", [True, False])
@@ -202,4 +211,4 @@ def test_without_comparing_pictures_the_answer_is_the_place(town: Town) -> None:
         assert not any(match.inliers for match in one.matches)
         if one.pose is not None and one.covariance is not None:
             error = (one.pose.position - view.at.position)[:2]
-            assert error @ np.linalg.inv(one.covariance[:2, :2]) @ error < 13.8
+            assert error @ np.linalg.inv(one.covariance[:2, :2]) @ error < CHI_SQUARE

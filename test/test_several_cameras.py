@@ -48,7 +48,7 @@ def localizer(place_map: PlaceMap) -> Localizer:
 
 def drive(localizer: Localizer, images: list[tuple[int, int, float]], with_odometry: bool = True) -> list[Estimate]:
     """Images as (camera, row of the place it sees, metres down the street), half a second apart."""
-    seen = changed(localizer.map.descriptors[[row for _, row, _ in images]], 0.7)
+    seen = changed(localizer.map.descriptors[[row for _, row, _ in images]], 0.5)
     return [
         localizer.match(
             descriptor,
@@ -78,7 +78,7 @@ def test_the_images_of_both_cameras_are_answered_with_the_same_base(localizer: L
 
 
 def test_a_robot_that_stands_across_the_street_sees_ahead_what_was_mapped_aside(localizer: Localizer) -> None:
-    seen = changed(localizer.map.descriptors[[STREET + metre for metre in range(40, 20, -1)]], 0.7)
+    seen = changed(localizer.map.descriptors[[STREET + metre for metre in range(40, 20, -1)]], 0.5)
     wheels = [Pose.planar(0.0, float(metre), 1.0) for metre in range(20)]
     estimates = [localizer.match(d, number * SECOND, wheels[0], camera=0) for number, d in enumerate(seen)]
     assert all(estimate.state is not State.LOCALIZED for estimate in estimates)  # contradicts the wheels
@@ -122,7 +122,7 @@ def test_a_camera_that_sees_nothing_of_the_map_does_not_disturb_the_one_that_doe
     localizer = Localizer(street(tmp_path / "m.d2map", "front"), Describes())
     localizer.use_mounts((FRONT, LEFT))
     assert localizer.cameras.coverage == (1.0, 0.0)
-    seen, aside = changed(localizer.map.descriptors, 0.7), unit_rows(STREET, seed=77)
+    seen, aside = changed(localizer.map.descriptors, 0.5), unit_rows(STREET, seed=77)
     ahead: list[Estimate] = []
     for metre in range(10, 40):
         pose = Pose.planar(float(metre), 3.0, 0.0) if with_odometry else None
@@ -140,7 +140,7 @@ def test_it_hardly_matters_which_of_two_images_of_one_time_comes_first(
     last = []
     for order in (images, [pair for at in range(0, len(images), 2) for pair in (images[at + 1], images[at])]):
         localizer.reset()
-        seen = changed(localizer.map.descriptors[[row for _, row, _ in images]], 0.7)
+        seen = changed(localizer.map.descriptors[[row for _, row, _ in images]], 0.5)
         looks = dict(zip(images, seen, strict=True))
         for camera, row, metres in order:
             pose = Pose.planar(metres, 0.0, 0.0) if with_odometry else None
