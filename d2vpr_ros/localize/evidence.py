@@ -169,10 +169,16 @@ class Evidence:
         return np.where(scores > most, most + slope * (scores - most), scores)
 
     def likeness(self, scores: Array) -> Array:
-        """Log-likelihood ratios of the place itself against one that looks like it."""
-        p = self.params
-        ratio = p.likeness * (scores - self.by_chance - p.likeness_from)
-        return np.asarray(np.clip(ratio, -p.most_likeness, p.most_likeness))
+        """Log-likelihood ratios of the place itself against one that looks like it, where scores chose the place."""
+        return self._likeness(scores, self.params.likeness_from)
+
+    def likeness_held(self, scores: Array) -> Array:
+        """The same of places where earlier images and motion expect the robot: no best of many."""
+        return self._likeness(scores, self.params.likeness_held_from)
+
+    def _likeness(self, scores: Array, least: float) -> Array:
+        most = self.params.most_likeness
+        return np.asarray(np.clip(self.params.likeness * (scores - self.by_chance - least), -most, most))
 
     def of_pose(self, inliers: int) -> float:
         """Log-likelihood ratio of a pose with so many inliers at the place of the image, against elsewhere.

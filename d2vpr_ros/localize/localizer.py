@@ -274,7 +274,7 @@ class Localizer:
         places, evidence, belief = self._places[image.camera], self.evidence, self.belief
         of = belief.of
         if len(of):
-            of = weigh_places(of, places, self._resembles(of, image), new, evidence.likeness, self.params)
+            of = weigh_places(of, places, self._resembles(of, image), new, evidence.likeness_held, self.params)
             if fix is not None:
                 of = replace(of, log_mass=of.log_mass + new * log_likelihood(fix, of.positions))
         scores = evidence.scores(similarities, image.ordinary)

@@ -44,6 +44,7 @@ class LocalizerParams:
         inlier_weight: share of that ratio which tells the place itself from one built alike; fitted.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
+        likeness_held_from: the same for a place where the robot is expected, not chosen as the most alike; fitted.
         most_likeness: of one image; fitted.
     """
 
@@ -79,6 +80,7 @@ class LocalizerParams:
     inlier_weight: float = 0.7
     likeness: float = 1.26
     likeness_from: float = 1.99
+    likeness_held_from: float = 0.5
     most_likeness: float = 2.0
 
 
