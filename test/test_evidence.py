@@ -99,6 +99,12 @@ def test_an_image_that_is_as_like_as_the_best_by_chance_speaks_against_the_place
     assert evidence.likeness(by_chance)[0] < 0 < evidence.likeness(by_chance + 2 * DEFAULT_PARAMS.likeness_from)[0]
 
 
+@given(score=st.floats(-30, 60))
+def test_a_place_where_the_robot_is_expected_need_not_stand_out_as_much(evidence: Evidence, score: float) -> None:
+    """The most similar of many places is similar by choice; one that motion leads to is not."""
+    assert evidence.likeness_held(np.array(score)) >= evidence.likeness(np.array(score))
+
+
 def test_the_best_by_chance_is_about_what_random_images_reach(evidence: Evidence) -> None:
     best = np.random.default_rng(1).standard_normal((2000, PLACES)).max(axis=1)
     assert np.mean(best < evidence.by_chance) > 0.75
