@@ -1,7 +1,8 @@
-"""Small maps with known descriptors, for tests that need no pictures."""
+"""Small maps with known descriptors, and drives past their places, for tests that need no pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,21 @@ from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.compose import encode_jpeg
+from d2vpr_ros.localize import Estimate, Localizer, LocalizerOptions
+from d2vpr_ros.localize.types import DEFAULT_OPTIONS
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.store import NewPlace, create_map
 
 IDENTITY = ModelIdentity("nano", "0" * 64, "preprocessing", "")
 WIDTH = 64
+SECOND = 1_000_000_000
+
+
+class Describes:
+    """What a localizer asks of an extractor that is never given a picture."""
+
+    identity = IDENTITY
+    width = WIDTH
 
 
 def unit_rows(count: int, seed: int, width: int = WIDTH) -> npt.NDArray[np.float32]:
@@ -73,3 +84,37 @@ def write_sessions(
                 for number in numbers:
                     writer.add_place(session, number, NewPlace(stamp, base @ FORWARD_MOUNT, descriptors[step], jpeg))
     return read_map(path)
+
+
+def street_localizer(folder: Path, count: int, options: LocalizerOptions = DEFAULT_OPTIONS) -> Localizer:
+    """Of a straight street with a place a metre."""
+    looks = alike_along_the_way(count, seed=4, width=WIDTH)
+    return Localizer(write_places(folder / "street.d2map", straight_street(count), looks), Describes(), options)
+
+
+def changed(looks: npt.NDArray[np.float32], much: float, seed: int = 9) -> npt.NDArray[np.float32]:
+    """(N, D) descriptors of the same in another light; much is the length of what is added to each."""
+    seen = looks + much * unit_rows(len(looks), seed, looks.shape[1])
+    return np.asarray(seen / np.linalg.norm(seen, axis=1, keepdims=True), np.float32)
+
+
+def drive(
+    localizer: Localizer,
+    seen: Sequence[int] | npt.NDArray[np.float32],
+    *,
+    odometry: bool = True,
+    first_s: int = 0,
+    much: float = 0.5,
+) -> list[Estimate]:
+    """A metre and a second an image.
+
+    Args:
+        seen: rows of places of the map, or (N, D) descriptors of what is seen.
+        odometry: whether the robot has any; it goes on from `first_s` metres whatever is seen.
+        much: as `changed` has it.
+    """
+    looks = seen if isinstance(seen, np.ndarray) else localizer.map.descriptors[list(seen)]
+    return [
+        localizer.match(image, number * SECOND, Pose.planar(float(number), 3.0, 0.0) if odometry else None)
+        for number, image in enumerate(changed(looks, much), start=first_s)
+    ]

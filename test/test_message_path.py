@@ -173,7 +173,7 @@ def check(estimate: Estimate) -> None:
     if estimate.standing is not None:
         standing = estimate.standing
         assert np.isfinite([standing.mass, standing.rival, standing.off_map, standing.fit, standing.images]).all()
-        assert np.isfinite(standing.position).all() and np.isfinite(standing.scatter).all()
+        assert np.isfinite(standing.position).all() and np.isfinite(standing.real)
         assert standing.mass + standing.off_map <= 1.0 + 1e-6
     if estimate.pose is not None:
         assert np.isfinite(estimate.pose.numbers).all()

@@ -39,7 +39,7 @@ def write_sequences(path: Path, extractor: CheapExtractor, seeds: list[int], int
 
 
 def much_changed(descriptors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    seen = descriptors + 1.5 * unit_rows(len(descriptors), seed=9, width=descriptors.shape[1])
+    seen = descriptors + 0.5 * unit_rows(len(descriptors), seed=9, width=descriptors.shape[1])
     return np.asarray(seen / np.linalg.norm(seen, axis=1, keepdims=True), np.float32)
 
 
