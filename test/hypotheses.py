@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from places import straight_street
-from scipy.spatial import cKDTree
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, nothing_known, tidied
@@ -26,7 +25,7 @@ EVEN = 0.5
 def places_at(poses: Sequence[Pose], reach_m: float = 1.5) -> Places:
     positions = np.array([pose.position for pose in poses])
     rotations = np.array([pose.rotation.as_matrix() for pose in poses])
-    return Places(positions, rotations, SIGMA_M, TURN_RAD, reach_m, cKDTree(positions))
+    return Places.of(positions, rotations, SIGMA_M, TURN_RAD, reach_m)
 
 
 STREET = places_at(straight_street(60))
@@ -67,12 +66,12 @@ def seen(
     of = belief.of
     if len(of):
         near = resembling(of, np.vectorize(lambda row: scores.get(int(row), 0.0), otypes=[float]), places)
-        of = weigh_places(of, places, near, new, likeness, params)
+        of = weigh_places(of, places, near, new, likeness, params, fresh=True, witnessed=True)
     rows = np.array(sorted(scores, key=lambda row: -scores[row]), np.int64)
     given_scores = np.array([scores[row] for row in rows.tolist()])
     others = float(LIKELIHOOD.log_ratio(np.zeros(())))
     candidates = Candidates(rows, given_scores, LIKELIHOOD.log_ratio(given_scores), others)
-    belief = begin(replace(belief, of=of), places, candidates, new, first_id, 0.0, likeness, params)
+    belief = begin(replace(belief, of=of), places, candidates, new, first_id, likeness, params)
     return tidied(belief, places, params)
 
 

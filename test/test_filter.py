@@ -111,7 +111,14 @@ def test_without_odometry_the_pose_spreads_as_far_as_the_robot_can_have_come() -
     spread = np.sqrt(of.covariances[0, 0, 0])
     assert spread == pytest.approx(np.hypot(SIGMA_M, DEFAULT_PARAMS.speed_sigma * 8.0))
     ahead = weigh_places(
-        of, STREET, resembling(of, lambda rows: np.where(rows == 33, 6.0, 0.0), STREET), 1.0, likeness, DEFAULT_PARAMS
+        of,
+        STREET,
+        resembling(of, lambda rows: np.where(rows == 33, 6.0, 0.0), STREET),
+        1.0,
+        likeness,
+        DEFAULT_PARAMS,
+        fresh=True,
+        witnessed=True,
     )
     assert ahead.positions[0, 0] == pytest.approx(33.0, abs=0.3)
 
@@ -121,7 +128,7 @@ def test_a_descriptor_corrects_a_pose_no_further_than_places_look_different() ->
     for _ in range(50):
         of = weigh_places(
             of, STREET, resembling(of, lambda rows: np.where(rows == 20, 8.0, 0.0), STREET), 1.0, likeness,
-            DEFAULT_PARAMS,
+            DEFAULT_PARAMS, fresh=True, witnessed=True,
         )  # fmt: skip
     values = np.linalg.eigvalsh(of.covariances[0])
     assert values == pytest.approx([TURN_RAD**2] * 3 + [SIGMA_M**2] * 3, rel=1e-6)
@@ -130,7 +137,14 @@ def test_a_descriptor_corrects_a_pose_no_further_than_places_look_different() ->
 def test_a_pose_that_is_more_exact_than_places_look_different_stays_where_it_is() -> None:
     exact = hypotheses_at(Pose.planar(20.4, 0.3, 0.1), position=0.1, heading=0.02)
     after = weigh_places(
-        exact, STREET, resembling(exact, lambda rows: np.full(rows.shape, 5.0), STREET), 1.0, likeness, DEFAULT_PARAMS
+        exact,
+        STREET,
+        resembling(exact, lambda rows: np.full(rows.shape, 5.0), STREET),
+        1.0,
+        likeness,
+        DEFAULT_PARAMS,
+        fresh=True,
+        witnessed=True,
     )
     assert np.allclose(after.positions, exact.positions) and np.allclose(after.rotations, exact.rotations)
     assert np.allclose(after.covariances, exact.covariances)
@@ -156,7 +170,7 @@ def test_landmarks_draw_a_hypothesis_to_the_pose_that_they_prove() -> None:
     proof = proof_at(Pose.planar(20.4, 0.8, 0.1))
     which = agreeing(of, proof)
     assert which.tolist() == [True, False]
-    after = corrected(weigh_proof(of, which, proof.log_ratio, 1.0, DEFAULT_PARAMS), which, proof, 1.0)
+    after = corrected(weigh_proof(of, which, proof.log_ratio, 1.0, DEFAULT_PARAMS, posed=True), which, proof, 1.0)
     assert after.positions[0] == pytest.approx([20.4, 0.8, 0.0], abs=0.06)
     assert np.sqrt(np.linalg.eigvalsh(after.covariances[0])[-1]) < 0.1
     assert after.log_mass[0] - after.log_mass[1] == pytest.approx(6.0)
@@ -166,7 +180,7 @@ def test_landmarks_draw_a_hypothesis_to_the_pose_that_they_prove() -> None:
 def test_what_landmarks_do_not_speak_of_stays_as_it_is() -> None:
     of, proof = hypotheses_at(Pose.planar(20.0, 0.0, 0.0)), proof_at(Pose.planar(50.0, 0.0, 0.0))
     nowhere = agreeing(of, proof)
-    after = corrected(weigh_proof(of, nowhere, proof.log_ratio, 1.0, DEFAULT_PARAMS), nowhere, proof, 1.0)
+    after = corrected(weigh_proof(of, nowhere, proof.log_ratio, 1.0, DEFAULT_PARAMS, posed=True), nowhere, proof, 1.0)
     for name in ("positions", "rotations", "covariances", "log_mass", "real", "mapped"):
         assert np.array_equal(getattr(after, name), getattr(of, name)), name
     assert not agreeing(of, Proof(-2.2, -2.2)).any()
@@ -184,7 +198,7 @@ def test_an_image_that_says_the_same_of_every_place_shares_the_mass_as_before() 
     rows, scores = np.array([10, 25, 40]), np.zeros(3)
     ratio = LIKELIHOOD.log_ratio(scores)
     image = Candidates(rows, scores, ratio, float(ratio[0]))
-    after = begin(nothing_known(EVEN), STREET, image, 1.0, 0, 0.0, likeness, DEFAULT_PARAMS)
+    after = begin(nothing_known(EVEN), STREET, image, 1.0, 0, likeness, DEFAULT_PARAMS)
     assert np.exp(after.of.log_mass - ratio) == pytest.approx([EVEN / len(STREET)] * 3)
     assert np.exp(after.rest - ratio[0]) == pytest.approx(EVEN * (1 - 3 / len(STREET)))
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from scipy.special import expit
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import NONE, Belief, anywhere, log_odds, normalised, nothing_known, tidied
+from d2vpr_ros.localize.belief import NONE, Belief, anywhere, normalised, nothing_known, tidied, unseen
 from d2vpr_ros.localize.filter import agreeing, begin_at, corrected, drifted, moved, weigh_proof
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
 
@@ -71,8 +71,8 @@ def test_no_log_odds_outlast_the_hazard(off_map: float, hazard: float, real: flo
 
 
 def test_the_prior_of_a_robot_that_never_leaves_the_map_is_sure_and_finite() -> None:
-    assert np.isfinite([log_odds(0.0), log_odds(1.0)]).all()
-    assert log_odds(EVEN) == pytest.approx(0.0)
+    assert np.isfinite([unseen(nothing_known(0.0)), unseen(nothing_known(1.0))]).all()
+    assert unseen(nothing_known(EVEN)) == pytest.approx(0.0)
     assert np.exp(nothing_known(0.0).off_map) == 0.0
 
 
@@ -108,7 +108,7 @@ def test_whatever_happens_masses_add_up_to_one_and_covariances_are_ones(
         else:
             proof = proof_at(Pose.planar(a, b, 0.1 * b), log_ratio=b)
             which = agreeing(belief.of, proof)
-            of = weigh_proof(belief.of, which, b, share, params)
+            of = weigh_proof(belief.of, which, b, share, params, posed=False)
             belief = replace(belief, of=corrected(of, which, proof, share))
             if not which.any():
                 belief = begin_at(belief, proof, b, 0.0, 4.0, count, 100 * number)
