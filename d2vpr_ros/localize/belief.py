@@ -113,43 +113,45 @@ class Belief:
     """Attributes:
     of: the hypotheses.
     rest, off_map: log masses of all other places together, and of being off the map.
+    prior: chance of being off the map, before anything is seen.
     """
 
     of: Hypotheses
     rest: float
     off_map: float
+    prior: float = 0.5
 
 
 def nothing_known(off_map_prior: float) -> Belief:
     """Somewhere on the map, or off it."""
     on, off = _log_prior(off_map_prior)
-    return Belief(NONE, on, off)
+    return Belief(NONE, on, off, off_map_prior)
 
 
 def normalised(belief: Belief) -> Belief:
     """The same with masses that add up to one."""
     total = float(np.logaddexp.reduce(np.append(belief.of.log_mass, [belief.rest, belief.off_map])))
     of = replace(belief.of, log_mass=belief.of.log_mass - total)
-    return Belief(of, belief.rest - total, belief.off_map - total)
+    return replace(belief, of=of, rest=belief.rest - total, off_map=belief.off_map - total)
 
 
-def anywhere(belief: Belief, hazard: float, off_map_prior: float) -> Belief:
+def anywhere(belief: Belief, hazard: float) -> Belief:
     """So large a share of every mass goes anywhere: onto the map or off it, as the prior has it (change-point hazard).
 
     With the same chance a hypothesis that was the place itself is so no more, as past the end of a mapped street.
     """
     if hazard <= 0:
         return belief
-    on, off = _log_prior(off_map_prior)
+    on, off = _log_prior(belief.prior)
     stays, goes = float(np.log1p(-hazard)), float(np.log(hazard))
-    real = (1 - hazard) * expit(belief.of.real) + hazard * (1 - off_map_prior)
+    real = (1 - hazard) * expit(belief.of.real) + hazard * (1 - belief.prior)
     of = replace(
         belief.of,
         log_mass=belief.of.log_mass + stays,
         real=logit(np.clip(real, _LEAST_CHANCE, 1 - _LEAST_CHANCE)),
     )
     rest = float(np.logaddexp(belief.rest + stays, goes + on))
-    return Belief(of, rest, float(np.logaddexp(belief.off_map + stays, goes + off)))
+    return replace(belief, of=of, rest=rest, off_map=float(np.logaddexp(belief.off_map + stays, goes + off)))
 
 
 def tidied(belief: Belief, places: Places, params: LocalizerParams) -> Belief:
@@ -174,18 +176,19 @@ def tidied(belief: Belief, places: Places, params: LocalizerParams) -> Belief:
     heavy = kept & (log_mass >= log_mass.max() + _LIGHT)
     heavy &= np.cumsum(heavy) <= params.hypotheses
     rest = float(np.logaddexp.reduce(np.append(log_mass[kept & ~heavy], belief.rest)))
-    return normalised(Belief(replace(of, log_mass=log_mass).of(heavy), rest, belief.off_map))
+    return normalised(replace(belief, of=replace(of, log_mass=log_mass).of(heavy), rest=rest))
 
 
 def unseen(belief: Belief) -> float:
     """Log-odds that a robot is at a place without a hypothesis, against off the map or where it only looks the same.
 
-    After images of elsewhere that is unlikely, however much one of them resembles a place.
+    After images of elsewhere that is unlikely, however much one of them resembles a place; never is it likelier than
+    before anything was seen.
     """
     alike = belief.of.log_mass + log_expit(-belief.of.real)
     elsewhere = float(np.logaddexp.reduce(np.append(alike, belief.off_map)))
-    most = float(logit(1 - _LEAST_CHANCE))
-    return float(np.clip(belief.rest - elsewhere, -most, most))
+    most = float(logit(np.clip(1 - belief.prior, _LEAST_CHANCE, 1 - _LEAST_CHANCE)))
+    return min(most, belief.rest - elsewhere)
 
 
 def _log_prior(off_map_prior: float) -> tuple[float, float]:

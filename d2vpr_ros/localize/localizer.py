@@ -262,7 +262,7 @@ class Localizer:
             belief = replace(belief, of=drifted(belief.of, self._velocity, seconds, speed, params))
             self._led_to = belief.of, seconds
             hazard = params.hazard_anew if breaks else params.hazard_by_sight * new
-        self.belief = anywhere(belief, hazard, self.options.off_map_prior)
+        self.belief = anywhere(belief, hazard)
         self._last = self._last_of[image.camera] = image
         return float(new) / len(self.cameras.mounts)
 
