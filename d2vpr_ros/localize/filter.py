@@ -17,7 +17,8 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Mask, Places, Rows, unseen
 from d2vpr_ros.localize.params import LocalizerParams
 
-_AGREES = float(chi2.ppf(0.999, 6))  # squared Mahalanobis distance of two poses that may be one
+_DEGREES = 6  # of freedom: the mean squared Mahalanobis distance of two poses that are one
+_AGREES = float(chi2.ppf(0.999, _DEGREES))  # squared Mahalanobis distance of two poses that may be one
 _EXPLAINED = 3.0  # deviations about a hypothesis within which a place begins no other
 _TINY = 1e-300  # a chance whose logarithm is finite
 _LEAST_NEW = 0.01  # an image from the same spot corrects next to nothing
@@ -253,25 +254,42 @@ class Proof:
     covariance: Array | None = None
 
 
-def agreeing(of: Hypotheses, proof: Proof) -> Mask:
-    """(A,) which hypotheses expect the robot at the pose that landmarks prove."""
+def surprise(of: Hypotheses, proof: Proof) -> Array:
+    """(A,) squared Mahalanobis distances from where hypotheses expect the robot to the pose that landmarks prove."""
     if proof.pose is None or proof.covariance is None:
-        return np.zeros(len(of), bool)
+        return np.full(len(of), np.inf)
     error = _errors(of, proof.pose)
     total = np.linalg.inv(of.covariances + proof.covariance)
-    return np.asarray(np.einsum("ai,aij,aj->a", error, total, error) <= _AGREES)
+    return np.asarray(np.einsum("ai,aij,aj->a", error, total, error))
+
+
+def agreeing(of: Hypotheses, proof: Proof) -> Mask:
+    """(A,) which hypotheses expect the robot there."""
+    return surprise(of, proof) <= _AGREES
 
 
 def weigh_proof(
-    of: Hypotheses, which: Mask, log_ratio: float, new: float, params: LocalizerParams, *, posed: bool
+    of: Hypotheses, which: Mask, log_ratio: Array | float, new: float, params: LocalizerParams, *, posed: bool
 ) -> Hypotheses:
     """Some hypotheses weighed by landmarks that speak for them, or against.
 
     A pose is no matter of looks: chance scatters wrong ones, so each counts in full.
+
+    Args:
+        log_ratio: of all, or (A,).
     """
     ratio = np.where(which, log_ratio, 0.0)
-    told = new * ratio if posed else _tempered(ratio, np.maximum(of.images - new, 0.0), new)
-    return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + params.inlier_weight * told)
+    before = np.maximum(of.images - new, 0.0)
+    told = new * ratio if posed else _tempered(ratio, before, new)
+    weight = np.where(before > 0, params.inlier_weight_held, params.inlier_weight)
+    return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + weight * told)
+
+
+def weigh_pose(of: Hypotheses, which: Mask, proof: Proof, new: float, params: LocalizerParams) -> Hypotheses:
+    """Those weighed by the inliers of a pose, and by how far it is from where they expect the robot."""
+    beyond = np.maximum(surprise(of, proof) - _DEGREES, 0.0) / 2
+    ratio = np.maximum(proof.log_ratio - np.where(which, beyond, 0.0), proof.absent)
+    return weigh_proof(of, which, ratio, new, params, posed=True)
 
 
 def corrected(of: Hypotheses, which: Mask, proof: Proof, new: float) -> Hypotheses:

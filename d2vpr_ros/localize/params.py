@@ -45,6 +45,8 @@ class LocalizerParams:
         most_inlier_ratio: log-likelihood ratio that no number of inliers exceeds: streets are built alike. Fitted.
         absent_ratio: of an image without a pose at a place that has landmarks: 1 of 8 by night, 7 of 8 elsewhere.
         inlier_weight: share of that ratio which tells the place itself from one built alike; fitted.
+        inlier_weight_held: the same of a hypothesis from earlier images: where facades repeat, wrong poses do, too.
+            Chosen by the log score of whole drives, and so that a robot that leaves the map is silent.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
         likeness_held_from: the same for a place where the robot is expected, not chosen as the most alike; fitted.
@@ -79,12 +81,13 @@ class LocalizerParams:
     forgets: float = 0.05
     geometry_groups: int = 3
     geometry_every: float = 0.25
-    inlier_tail: float = 3.4
-    most_inlier_ratio: float = 6.4
+    inlier_tail: float = 3.95
+    most_inlier_ratio: float = 7.3
     absent_ratio: float = -2.2
-    inlier_weight: float = 0.7
-    likeness: float = 1.26
-    likeness_from: float = 1.99
+    inlier_weight: float = 0.69
+    inlier_weight_held: float = 0.35
+    likeness: float = 1.36
+    likeness_from: float = 1.94
     likeness_held_from: float = 0.5
     most_likeness: float = 3.0
 

@@ -11,7 +11,7 @@ from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, normalised, tidied, unseen
 from d2vpr_ros.localize.evidence import Evidence
-from d2vpr_ros.localize.filter import Proof, Resembles, agreeing, begin_at, corrected, weigh_proof
+from d2vpr_ros.localize.filter import Proof, Resembles, agreeing, begin_at, corrected, weigh_pose, weigh_proof
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.multiview.place_geometry import PlaceGeometry, Sighting
 from d2vpr_ros.multiview.view import View
@@ -69,12 +69,7 @@ def prove(
         tested = belief.of.ids == belief.of.ids[number]
         of = belief.of
         if (agree & fresh).any():
-            of = corrected(
-                weigh_proof(of, agree & fresh, proof.log_ratio, query.new, params, posed=True),
-                agree & fresh,
-                proof,
-                query.new,
-            )
+            of = corrected(weigh_pose(of, agree & fresh, proof, query.new, params), agree & fresh, proof, query.new)
         if not agree[number]:
             against = proof.log_ratio if proof.pose is None else proof.absent
             of = weigh_proof(of, tested & fresh, against, query.new, params, posed=False)
