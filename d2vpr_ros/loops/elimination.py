@@ -55,11 +55,7 @@ def merged(size: int, first: Rows, second: Rows, beside: Array) -> tuple[Rows, R
     beside = np.where(turned[:, None, None], beside.transpose(0, 2, 1), beside)
     low, high = np.minimum(first, second), np.maximum(first, second)
     keys, place = np.unique(low * size + high, return_inverse=True)
-    if len(keys) == len(beside):
-        total = beside[np.argsort(place)]
-    else:
-        total = summed(place, beside, len(keys))
-    return keys // size, keys % size, total
+    return keys // size, keys % size, summed(place, beside, len(keys))
 
 
 def summed(rows: Rows, blocks: Array, size: int) -> Array:

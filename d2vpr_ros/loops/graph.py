@@ -1,8 +1,8 @@
 """A pose graph: the poses that measured relative poses agree on best (Levenberg-Marquardt over SE(3)).
 
 Minimises half the sum of r' W r with r = Log(Z^-1 Ti^-1 Tj), Z the measured T_i_j and W the inverse of its covariance:
-the cost of GTSAM's BetweenFactor. Tangents are (x, y, z, rotation about x, y, z) in the axes of the pose's own body, and
-a pose moves by T Exp(tangent). Derivatives: Sola, Deray and Atchuthan, "A micro Lie theory" (2018), eq. 163 to 179.
+the cost of GTSAM's BetweenFactor. Tangents are (x, y, z, rotation about x, y, z) in the axes of the pose's own body,
+and a pose moves by T Exp(tangent). Derivatives: Sola, Deray and Atchuthan, "A micro Lie theory" (2018), eq. 163 to 179.
 """
 
 from __future__ import annotations

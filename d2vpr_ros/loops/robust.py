@@ -25,11 +25,10 @@ PLANAR_SIGMA_M, PLANAR_SIGMA_RAD = 1e-3, 3e-4
 """Of height and of tilt, from place to place, of a robot on the ground whose odometry is planar."""
 
 _STEP = 1.4  # by which the cost becomes less convex; the paper's
-_ROUNDS = 60  # of that, at most
-_STEPS_A_ROUND = 2  # of the solver
+_ROUNDS = 120  # of that, at most
+_STEPS_A_ROUND = 4  # of the solver, from the first poses: those of the round before may lie in a wrong valley
 _CERTAIN = 1e-3  # a weight so near to 0 or 1 has settled
 _LEAST_SIGMA_M, _LEAST_SIGMA_RAD = 1e-4, 1e-5  # stated covariances may be singular
-_FAR_BEYOND = 1e3  # distances over the threshold; steeper starts change no decision, only the number of rounds
 
 
 def solve(
@@ -47,11 +46,11 @@ def solve(
         UserError: an id of an edge or a closure is not among `ids`, or a covariance is none.
     """
     start = Poses(np.asarray(positions, dtype=np.float64), np.asarray(rotations, dtype=np.float64))
-    steps = _measured(ids, edges, "edge of odometry", planar)
-    seen = _measured(ids, closures, "closure", planar=False)
+    steps = measured_of(ids, edges, "edge of odometry", planar)
+    seen = measured_of(ids, closures, "closure", planar=False)
     runs = np.unique([one.run for one in closures], return_inverse=True)[1].astype(np.int64)
     poses, weights = _graduated(start, steps, seen, runs, held)
-    both = _joined(steps, seen.weighted(weights))
+    both = joined(steps, seen.weighted(weights))
     poses, cost = optimum(poses, both, held)
     if (weights < 0.5).any():  # wrong closures may have bent the graph into another valley
         other, other_cost = optimum(start, both, held)
@@ -64,21 +63,21 @@ def _graduated(
     start: Poses, steps: Measured, seen: Measured, runs: Rows, held: npt.NDArray[np.bool_]
 ) -> tuple[Poses, Array]:
     """Poses near the optimum, and the closures' weights."""
-    weights = np.ones(len(runs))
+    weights: Array = np.ones(len(runs))
     if not len(runs):
         return start, weights
     thresholds = chi2.ppf(INLIER_PROBABILITY, 6 * np.bincount(runs))
-    poses, _ = optimum(start, _joined(steps, seen), held)
+    poses, _ = optimum(start, joined(steps, seen), held)
     ratios = np.bincount(runs, distances(poses, seen)) / thresholds
     if ratios.max() <= 1.0:
         return poses, weights
-    convexity = 1.0 / (2.0 * min(float(ratios.max()), _FAR_BEYOND) - 1.0)
+    convexity = 1.0 / (2.0 * float(ratios.max()) - 1.0)
     for _ in range(_ROUNDS):
         of_runs = _weights(ratios, convexity)
         weights = of_runs[runs]
         if ((of_runs < _CERTAIN) | (of_runs > 1.0 - _CERTAIN)).all():
             break
-        poses, _ = optimum(poses, _joined(steps, seen.weighted(weights)), held, _STEPS_A_ROUND)
+        poses, _ = optimum(start, joined(steps, seen.weighted(weights)), held, _STEPS_A_ROUND)
         ratios = np.bincount(runs, distances(poses, seen)) / thresholds
         convexity *= _STEP
     return poses, (weights > 0.5).astype(np.float64)
@@ -92,18 +91,28 @@ def _weights(ratios: Array, convexity: float) -> Array:
     return np.asarray(np.where(ratios >= (convexity + 1.0) / convexity, 0.0, np.clip(between, 0.0, 1.0)))
 
 
-def _measured(ids: npt.NDArray[np.int64], edges: Sequence[Edge | Closure], what: str, planar: bool) -> Measured:
+def measured_of(ids: npt.NDArray[np.int64], edges: Sequence[Edge | Closure], what: str, planar: bool) -> Measured:
+    """Edges as arrays.
+
+    Args:
+        ids: (N,) ascending.
+        what: what they are, for messages.
+
+    Raises:
+        UserError: as `solve` says.
+    """
     ends = np.array([(edge.old, edge.new) for edge in edges], dtype=np.int64).reshape(-1, 2)
     unknown = ~np.isin(ends, ids)
     if unknown.any():
         raise UserError(f"a {what} names place {ends[unknown][0]}, which is not among the places of the map")
-    covariances = np.array([edge.covariance for edge in edges], dtype=np.float64).reshape(-1, 6, 6)
+    covariances: Array = np.array([edge.covariance for edge in edges], dtype=np.float64).reshape(-1, 6, 6)
     rotations = np.array([edge.pose.rotation.as_matrix() for edge in edges], dtype=np.float64).reshape(-1, 3, 3)
     covariances = covariances + np.diag([_LEAST_SIGMA_M**2] * 3 + [_LEAST_SIGMA_RAD**2] * 3)
     if planar:
         covariances = _stiff(covariances)
-    wrong = ~np.isfinite(covariances).all((1, 2))
-    wrong[~wrong] = np.linalg.eigvalsh(covariances[~wrong])[:, 0] <= 0
+    finite = np.nan_to_num(covariances)
+    wrong = np.linalg.eigvalsh(finite)[:, 0] <= 0
+    wrong |= (finite != covariances).reshape(-1, 36).any(axis=1)
     if wrong.any():
         one = edges[int(np.flatnonzero(wrong)[0])]
         raise UserError(
@@ -125,7 +134,8 @@ def _stiff(covariances: Array) -> Array:
     return stiff
 
 
-def _joined(steps: Measured, seen: Measured) -> Measured:
+def joined(steps: Measured, seen: Measured) -> Measured:
+    """Both, the steps first."""
     return Measured(
         np.concatenate([steps.first, seen.first]),
         np.concatenate([steps.second, seen.second]),
