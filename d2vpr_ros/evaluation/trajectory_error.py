@@ -32,7 +32,7 @@ class Trajectory:
         return Trajectory((back @ away[:, :, None])[:, :, 0], back @ self.rotations[second])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AbsoluteError:
     """Root mean square distance of positions to the true ones, metres, after the alignment that makes it least.
 
@@ -40,18 +40,20 @@ class AbsoluteError:
         rigid_m: with rotation and translation (SE(3)).
         scaled_m: with scale, too (Sim(3)): what is left beside the odometry's scale, which loops cannot show.
         scale: of that alignment.
+        rigid: (N, 3) the positions after the first alignment.
     """
 
     rigid_m: float
     scaled_m: float
     scale: float
+    rigid: Array
 
 
 def absolute_error(estimate: Array, truth: Array) -> AbsoluteError:
     """Of positions (N, 3), N at least 1, in any two frames."""
     rigid, _ = _aligned(estimate, truth, with_scale=False)
     scaled, scale = _aligned(estimate, truth, with_scale=True)
-    return AbsoluteError(_rms(rigid - truth), _rms(scaled - truth), scale)
+    return AbsoluteError(_rms(rigid - truth), _rms(scaled - truth), scale, rigid)
 
 
 def relative_errors(estimate: Trajectory, truth: Trajectory) -> tuple[Array, Array]:
