@@ -63,8 +63,12 @@ class Neighbourhood:
         return Priors(sigma_m, np.radians(self.params.rotation_sigma_deg))
 
     def noise(self, row: int) -> Array:
-        """(6, 6) covariance of the map's own pose at a place: as stated, else as it was assumed for the landmarks."""
-        stated = self.map.covariance(row) if self.way is None else None
+        """(6, 6) covariance of the map's own pose at a place: as stated, else as it was assumed for the landmarks.
+
+        Zero for odometry's poses: there one asks how an image stands to the place, and landmarks are relative to it."""
+        if self.way is not None:
+            return np.zeros((6, 6))
+        stated = self.map.covariance(row)
         if stated is not None and stated.any():
             return stated
         priors = self.priors(row)
