@@ -28,6 +28,7 @@ VERBS = {
     ("demo",): "d2vpr_ros.cli.demo",
     ("doctor",): "d2vpr_ros.cli.doctor",
     ("evaluate",): "d2vpr_ros.cli.evaluate",
+    ("evaluate-loops",): "d2vpr_ros.cli.evaluate_loops",
     ("explain",): "d2vpr_ros.cli.explain",
     ("export",): "d2vpr_ros.cli.export",
     ("map", "append"): "d2vpr_ros.cli.map_append",

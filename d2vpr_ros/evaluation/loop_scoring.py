@@ -11,11 +11,9 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from d2vpr_ros.evaluation.counting import quantile, share
-from d2vpr_ros.evaluation.trajectory_error import Trajectory, absolute_error, relative_errors, step_error
+from d2vpr_ros.evaluation.trajectory_error import Rows, Trajectory, absolute_error, relative_errors, step_error
 from d2vpr_ros.geometry import Array
 from d2vpr_ros.loops.closure import Closure
-
-Rows = npt.NDArray[np.int64]
 
 REVISIT_SPACINGS = 1.1
 """Spacings within which a place was visited before: its nearest earlier place may be half a spacing ahead, and the
@@ -46,20 +44,20 @@ class Revisits:
     visit_m: Array
 
     @staticmethod
-    def of(truth: Trajectory, spacing_m: float, least_way_m: float) -> Revisits:
+    def of(truth: Trajectory, sights: Array, spacing_m: float, least_way_m: float) -> Revisits:
         """Of the places of a drive, in order.
 
         Args:
+            sights: (N, 3, 3) rotations of the cameras that saw them, in the frame of the truth.
             least_way_m: way between a place and an earlier one that counts.
         """
         steps = np.linalg.norm(np.diff(truth.positions, axis=0, prepend=truth.positions[:1]), axis=1)
         way = np.cumsum(steps)
         earlier = np.full(len(way), -1, dtype=np.int64)
-        axes = truth.rotations
         for row in range(len(way)):
             count = int(np.searchsorted(way, way[row] - least_way_m, side="right"))
             away = np.linalg.norm(truth.positions[:count] - truth.positions[row], axis=1)
-            cosines = (np.einsum("nij,ij->n", axes[:count], axes[row]) - 1) / 2
+            cosines = (np.einsum("nij,ij->n", sights[:count], sights[row]) - 1) / 2
             away[cosines < np.cos(np.radians(REVISIT_DEG))] = np.inf
             if count and away.min() <= REVISIT_SPACINGS * spacing_m:
                 earlier[row] = int(away.argmin())
@@ -172,6 +170,7 @@ class LoopScores:
 def score(
     ids: Rows,
     truth: Trajectory,
+    sights: Array,
     before: Trajectory,
     after: Trajectory,
     closures: Sequence[Closure],
@@ -185,7 +184,7 @@ def score(
     Args:
         closures: with the weights of the graph.
         closed: ids of the places of which a closure was accepted, published or thinned out.
-        least_way_m: see `Revisits.of`.
+        sights, least_way_m: see `Revisits.of`.
     """
     rows = {int(place): row for row, place in enumerate(ids)}
     scored = [_scored(one, rows, truth, spacing_m) for one in closures if one.old in rows and one.new in rows]
@@ -193,7 +192,7 @@ def score(
     for run in {one.closure.run for one in scored if not (one.right and one.kept)}:
         new = [rows[one.closure.new] for one in scored if one.closure.run == run]
         is_closed[min(new) : max(new) + 1] = False
-    revisits = Revisits.of(truth, spacing_m, least_way_m)
+    revisits = Revisits.of(truth, sights, spacing_m, least_way_m)
     return LoopScores(ids, truth, before, after, revisits, scored, is_closed, spacing_m, seconds)
 
 

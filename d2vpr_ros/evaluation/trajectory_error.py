@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import Array
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,7 @@ class Trajectory:
     positions: Array
     rotations: Array
 
-    def between(self, first: Array, second: Array) -> Trajectory:
+    def between(self, first: Rows, second: Rows) -> Trajectory:
         """T_first_second of rows (M,)."""
         back = self.rotations[first].transpose(0, 2, 1)
         away = self.positions[second] - self.positions[first]

@@ -29,7 +29,7 @@ class Closing:
 
     Attributes:
         places: that were looked at.
-        closed: of those, how many were seen before.
+        closed: ids of those that were seen before.
         closures: accepted, with the weights of the solution.
         refused: candidates that became no closure, by reason.
         stated: whether the odometry's own covariances were used.
@@ -39,7 +39,7 @@ class Closing:
     """
 
     places: int
-    closed: int
+    closed: frozenset[int]
     closures: tuple[Closure, ...]
     refused: Mapping[str, int]
     stated: bool
@@ -56,8 +56,8 @@ class Closing:
             kinds = Counter(closure.kind for closure in self.closures)
             by_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
             lines.append(
-                f"{len(self.closures)} closures ({by_kind}) at {runs} revisits; {self.closed} of {self.places} places "
-                f"were seen before; the largest correction is {self.largest_m:.2f} m"
+                f"{len(self.closures)} closures ({by_kind}) at {runs} revisits; {len(self.closed)} of {self.places} "
+                f"places were seen before; the largest correction is {self.largest_m:.2f} m"
             )
             out = {closure.run for closure in self.closures if closure.weight < 0.5}
             if out:
@@ -65,9 +65,7 @@ class Closing:
             source = "as stated by the odometry" if self.stated else "by the model for wheel odometry"
             lines.append(f"uncertainty of the steps: {source}")
         if self.pieces > 1:
-            lines.append(
-                f"{self.pieces} parts share no loop: how they lie to each other is not known"
-            )
+            lines.append(f"{self.pieces} parts share no loop: how they lie to each other is not known")
         lines += [f"refused: {count} candidates, {reason}" for reason, count in sorted(self.refused.items())]
         return "\n".join(lines)
 
@@ -128,7 +126,7 @@ def find_closing(
     looked_at = int((~stays).sum())
     edges, stated = closer.edges()
     pieces = Pieces.of(place_map, edges, closer.closures, stays)
-    nothing = Closing(looked_at, len(closer.closed), (), closer.refused, stated, pieces.count, 0.0, None)
+    nothing = Closing(looked_at, frozenset(closer.closed), (), closer.refused, stated, pieces.count, 0.0, None)
     if not closer.closures:
         return nothing
     positions, rotations = pieces.start({number: one.pose for number, one in odometry.items()})
