@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.loop_scoring import LoopScores, score
-from d2vpr_ros.evaluation.trajectory_error import Trajectory
+from d2vpr_ros.evaluation.trajectory_error import Rows, Trajectory
 from d2vpr_ros.loops.closing import Closing, close_map
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.mapping import PlaceMap, read_map
@@ -40,10 +39,10 @@ def close_and_score(
     """
     built = read_map(path)
     truth = _true_poses(built, true_drive)
-    known = np.isfinite(truth.positions).all(axis=1)
-    if known.sum() < _LEAST_PLACES:
+    known = np.flatnonzero(np.isfinite(truth.positions).all(axis=1))
+    if len(known) < _LEAST_PLACES:
         raise UserError(
-            f"{true_drive.bag.path}: {known.sum()} of {len(built)} places have a true pose "
+            f"{true_drive.bag.path}: {len(known)} of {len(built)} places have a true pose "
             f"({true_drive.pose_source}); choose another topic with --truth-topic, or raise --max-gap"
         )
     began_s = time.perf_counter()
@@ -67,7 +66,7 @@ def close_and_score(
     return scores, closing
 
 
-def _bases(place_map: PlaceMap, rows: npt.NDArray[np.bool_]) -> Trajectory:
+def _bases(place_map: PlaceMap, rows: Rows) -> Trajectory:
     positions, rotations = place_map.base_poses()
     return Trajectory(positions[rows], rotations[rows])
 
