@@ -65,9 +65,7 @@ class Closing:
             source = "as stated by the odometry" if self.stated else "by the model for wheel odometry"
             lines.append(f"uncertainty of the steps: {source}")
         if self.pieces > 1:
-            lines.append(
-                f"{self.pieces} parts share no loop: how they lie to each other is not known"
-            )
+            lines.append(f"{self.pieces} parts share no loop: how they lie to each other is not known")
         lines += [f"refused: {count} candidates, {reason}" for reason, count in sorted(self.refused.items())]
         return "\n".join(lines)
 
