@@ -34,6 +34,7 @@ VERBS = {
     ("map", "append"): "d2vpr_ros.cli.map_append",
     ("map", "build"): "d2vpr_ros.cli.map_build",
     ("map", "check"): "d2vpr_ros.cli.map_check",
+    ("map", "close"): "d2vpr_ros.cli.map_close",
     ("map", "export"): "d2vpr_ros.cli.map_export",
     ("map", "info"): "d2vpr_ros.cli.map_info",
     ("map", "landmarks"): "d2vpr_ros.cli.map_landmarks",

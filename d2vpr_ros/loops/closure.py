@@ -9,19 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.geometry import Array, Pose
+from d2vpr_ros.mapping.loop_table import KINDS, Closure, Kind
 
-Kind = Literal["metric", "rotation", "place"]
-"""How much a closure knows: a metric pose from landmarks; the heading from two pictures, and the position that both
-stand about one place; that alone, with a loose heading. In this order a closure helps less, and its covariance says
-so."""
-
-KINDS: tuple[Kind, ...] = ("metric", "rotation", "place")
+__all__ = ["KINDS", "Closure", "Edge", "Kind", "Solution", "Solver"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,32 +34,6 @@ class Edge:
     new: int
     pose: Pose
     covariance: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Closure:
-    """A place that was seen before.
-
-    Attributes:
-        old, new: ids of the places; the new one was seen later.
-        pose: T_old_new of the robot's base.
-        covariance: (6, 6); see the module.
-        kind: what it rests on.
-        probability: that both are the same place, 0 to 1.
-        inliers: points that fit the metric pose; 0 without one.
-        run: number of the run of agreeing closures that it came with; a solver keeps or refuses a run as a whole.
-        weight: 0 to 1, how much the last solution believed it; 1 before the first.
-    """
-
-    old: int
-    new: int
-    pose: Pose
-    covariance: Array
-    kind: Kind
-    probability: float
-    inliers: int
-    run: int
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,14 @@ from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.database import transaction
+from d2vpr_ros.mapping.frames import ODOMETRY_FRAME
 from d2vpr_ros.mapping.landmark_table import has_landmarks
-from d2vpr_ros.mapping.loop_table import StoredClosure, StoredOdometry, has_table, write_closures, write_odometry
+from d2vpr_ros.mapping.loop_table import StoredOdometry, has_table, write_closures, write_odometry
 from d2vpr_ros.mapping.schema import point
 from d2vpr_ros.mapping.store import MapWriter, open_writable
+
+MAP_FRAME = "map"
+"""REP-105: the frame of poses that do not drift."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,8 @@ def write_correction(
     """Write a correction to the map's file.
 
     The stated covariances of corrected poses are dropped: they were the odometry's drift, which is gone. Landmarks that
-    the map holds are dropped, too, for they were made from poses that have changed.
+    the map holds are dropped, too, for they were made from poses that have changed. A map in the frame of odometry is
+    in one of its own from then on: no odometry has these poses.
 
     Args:
         on_place: called for each place, within the transaction.
@@ -65,6 +70,8 @@ def write_correction(
                 on_place()
             if has_landmarks(connection):
                 connection.execute("DELETE FROM landmarks")
+            if place_map.header.frame == ODOMETRY_FRAME:
+                connection.execute("UPDATE d2vpr_meta SET value = ? WHERE key = 'frame'", (MAP_FRAME,))
             writer.set_extent()
 
 
@@ -74,21 +81,14 @@ def _replace_closures(connection: sqlite3.Connection, ids: npt.NDArray[np.int64]
         earlier = connection.execute("SELECT id, old, new FROM closures").fetchall()
         gone = [(number,) for number, old, new in earlier if new in moved or old in moved]
         connection.executemany("DELETE FROM closures WHERE id = ?", gone)
-    write_closures(
-        connection,
-        (
-            StoredClosure(
-                one.old, one.new, one.pose, one.covariance, one.kind, one.probability, one.inliers, one.run, one.weight
-            )
-            for one in closures
-        ),
-    )
+    write_closures(connection, closures)
 
 
 def _move(writer: MapWriter, place: int, pose: Pose) -> None:
     header = writer.header
     writer.connection.execute(
-        "UPDATE places SET (x, y, z, qx, qy, qz, qw, heading) = (?, ?, ?, ?, ?, ?, ?, ?), covariance = NULL WHERE id = ?",
+        "UPDATE places SET (x, y, z, qx, qy, qz, qw, heading, covariance) = (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL) "
+        "WHERE id = ?9",
         (*pose.numbers, header.heading_deg(pose), place),
     )
     if not header.geo_tagged:

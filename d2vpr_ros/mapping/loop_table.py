@@ -7,9 +7,9 @@ are corrected already, and take the first one's errors for the odometry's.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,29 +24,47 @@ CLOSURES_TABLE = (
     "pose BLOB NOT NULL, covariance BLOB NOT NULL, kind TEXT NOT NULL, probability DOUBLE NOT NULL, "
     "inliers INTEGER NOT NULL, run INTEGER NOT NULL, weight DOUBLE NOT NULL)"
 )
-"""T_old_new of the base, seven float64, and its (6, 6) covariance (`loops.closure.Closure`)."""
+"""T_old_new of the base, seven float64, and its (6, 6) covariance."""
 
 LOOP_TABLES: Mapping[str, str] = {"odometry": ODOMETRY_TABLE, "closures": CLOSURES_TABLE}
 
-KINDS = ("metric", "rotation", "place")
+Kind = Literal["metric", "rotation", "place"]
+"""How much a closure knows: a metric pose from landmarks; the heading from two pictures, and the position that both
+stand about one place; that alone, with a loose heading. In this order a closure helps less, and its covariance says
+so."""
+
+KINDS: tuple[Kind, ...] = ("metric", "rotation", "place")
+
 _POSE_BYTES, _COVARIANCE_BYTES = 7 * 8, 36 * 8
 _FARTHEST_M = 1e8
 _LARGEST_SIGMA = 1e4  # metres or radians; beyond, a covariance says nothing
 
 
 @dataclass(frozen=True, eq=False)
-class StoredClosure:
-    """A row of the table `closures`; see `loops.closure.Closure`."""
+class Closure:
+    """A place that was seen before.
+
+    Attributes:
+        old, new: ids of the places; the new one was seen later.
+        pose: T_old_new of the robot's base.
+        covariance: (6, 6) over (x, y, z, rotation about x, y, z), metres and radians, in the axes of the old place's
+            base (geometry_msgs/PoseWithCovariance with that base as its frame).
+        kind: what it rests on.
+        probability: that both are the same place, 0 to 1.
+        inliers: points that fit the metric pose; 0 without one.
+        run: number of the run of agreeing closures that it came with; a solver keeps or refuses a run as a whole.
+        weight: 0 to 1, how much the last solution believed it; 1 before the first.
+    """
 
     old: int
     new: int
     pose: Pose
     covariance: Array
-    kind: str
+    kind: Kind
     probability: float
     inliers: int
     run: int
-    weight: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +100,7 @@ def read_odometry(connection: sqlite3.Connection, named: object) -> dict[int, St
     return found
 
 
-def read_closures(connection: sqlite3.Connection, named: object) -> list[StoredClosure]:
+def read_closures(connection: sqlite3.Connection, named: object) -> list[Closure]:
     """The closures of a map, in order.
 
     Raises:
@@ -96,7 +114,7 @@ def read_closures(connection: sqlite3.Connection, named: object) -> list[StoredC
         if problem := closure_problem(row, places):
             raise _damaged(named, f"closure {number}", problem)
         old, new, pose, covariance, *rest = row
-        found.append(StoredClosure(int(old), int(new), _pose(pose), _covariance(covariance), *rest))
+        found.append(Closure(int(old), int(new), _pose(pose), _covariance(covariance), *rest))
     return found
 
 
@@ -112,7 +130,7 @@ def write_odometry(connection: sqlite3.Connection, rows: Mapping[int, StoredOdom
     )
 
 
-def write_closures(connection: sqlite3.Connection, closures: Iterable[StoredClosure]) -> None:
+def write_closures(connection: sqlite3.Connection, closures: Iterable[Closure]) -> None:
     """Keep closures beside those that are there; in a transaction."""
     _make(connection, "closures")
     connection.executemany(
@@ -149,8 +167,8 @@ def closure_problem(row: Any, places: set[int]) -> str | None:
     return _pose_problem(pose) or _covariance_problem(covariance, strict=True)
 
 
-def problems(connection: sqlite3.Connection) -> Iterable[tuple[str, int]]:
-    """What is wrong with the rows of both tables, in words, and the place that each is of."""
+def problems(connection: sqlite3.Connection) -> Iterator[tuple[str, int | None]]:
+    """What is wrong with the rows of both tables, in words, and the place, if the map has it, that each is of."""
     places = {number for (number,) in connection.execute("SELECT id FROM places")}
     if has_table(connection, "odometry"):
         for place, pose, covariance in connection.execute(_ODOMETRY_ROWS):
@@ -161,7 +179,7 @@ def problems(connection: sqlite3.Connection) -> Iterable[tuple[str, int]]:
     if has_table(connection, "closures"):
         for number, *row in connection.execute(_CLOSURE_ROWS):
             if problem := closure_problem(row, places):
-                yield f"closure {number}: {problem}", row[1]
+                yield f"closure {number}: {problem}", row[1] if row[1] in places else None
 
 
 # What is longer than it may be is not even read.
@@ -175,6 +193,35 @@ _CLOSURE_ROWS = (
     f"CASE WHEN length(covariance) = {_COVARIANCE_BYTES} THEN covariance END, "
     "substr(kind, 1, 20), probability, inliers, run, weight FROM closures ORDER BY id"
 )
+
+
+def drop_places(connection: sqlite3.Connection, places: Iterable[int]) -> None:
+    """Forget what is kept of places that the map loses; in a transaction."""
+    gone = [(place,) for place in places]
+    if has_table(connection, "odometry"):
+        connection.executemany("DELETE FROM odometry WHERE place = ?", gone)
+    if has_table(connection, "closures"):
+        connection.executemany("DELETE FROM closures WHERE old = ?1 OR new = ?1", gone)
+
+
+def take_over(
+    reading: sqlite3.Connection, named: object, connection: sqlite3.Connection, taken: Mapping[int, int]
+) -> None:
+    """Copy what another map keeps of places that came from it; in a transaction.
+
+    Args:
+        named: the other map, for messages.
+        taken: ids of the places in this map, by those in the other.
+
+    Raises:
+        UserError: a row of the other map holds something else.
+    """
+    odometry = {taken[place]: one for place, one in read_odometry(reading, named).items() if place in taken}
+    if odometry:
+        write_odometry(connection, odometry)
+    closures = [one for one in read_closures(reading, named) if one.old in taken and one.new in taken]
+    if closures:
+        write_closures(connection, (replace(one, old=taken[one.old], new=taken[one.new]) for one in closures))
 
 
 def _make(connection: sqlite3.Connection, name: str) -> None:
