@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.errors import UserError
@@ -116,13 +117,26 @@ def find_closing(
         number = int(place_map.ids[row])
         as_stored = StoredOdometry(place_map.camera_pose(row), place_map.covariance(row))
         odometry[number] = as_stored if stays[row] else measured.get(number, as_stored)
-        place = _place(place_map, row, odometry[number])
+        place = place_of(place_map, row, odometry[number])
         if stays[row]:
             closer.know(place)
         else:
             closer.take(place)
             on_place()
     closer.finish()
+    return solve_closing(place_map, closer, odometry, stays)
+
+
+def solve_closing(
+    place_map: PlaceMap, closer: LoopCloser, odometry: Mapping[int, StoredOdometry], stays: npt.NDArray[np.bool_]
+) -> Closing:
+    """The poses that the closures found so far lead to.
+
+    Args:
+        place_map: the places that the closer took; places that stay have the poses of the map there.
+        odometry: of each place, as measured.
+        stays: (N,) rows of the map whose poses stay.
+    """
     looked_at = int((~stays).sum())
     edges, stated = closer.edges()
     pieces = Pieces.of(place_map, edges, closer.closures, stays)
@@ -152,7 +166,8 @@ def _check(place_map: PlaceMap) -> None:
         )
 
 
-def _place(place_map: PlaceMap, row: int, odometry: StoredOdometry) -> Place:
+def place_of(place_map: PlaceMap, row: int, odometry: StoredOdometry) -> Place:
+    """A row of a map as the closer takes it."""
     camera = int(place_map.cameras[row])
     return Place(
         int(place_map.ids[row]),
