@@ -1,4 +1,4 @@
-"""Closing loops in a map that is being built: takes places as they are stored, and corrects them all again and again."""
+"""Closing loops in a map that is being built: takes places as they are stored, and corrects them again and again."""
 
 from __future__ import annotations
 
