@@ -1,4 +1,4 @@
-"""Closing loops in a map that is being built: takes places as they are stored, and corrects them all again and again."""
+"""Closing loops in a map that is being built: places are taken as they are stored, and all corrected now and then."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from d2vpr_ros.loops.closing import Closing, place_of, solve_closing
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.correct import write_correction
 from d2vpr_ros.loops.elimination import Rows
+from d2vpr_ros.loops.g2o import write_g2o
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.loops.past import Place
 from d2vpr_ros.mapping.loop_table import StoredOdometry
 from d2vpr_ros.mapping.place_map import PlaceMap, read_new_places
+from d2vpr_ros.outfile import new_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,19 @@ class LiveLoops:
             poses=[*corrected.poses, *(map_odom @ place.base for place in new)],
             map_odom=map_odom,
         )
+
+    def write_g2o(self, path: Path, corrected: Corrected) -> None:
+        """Write the graph with its odometry and its closures, poses as they are corrected.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        assert self.closer is not None
+        poses = {place.id: place.base for place in self.closer.past.places}
+        poses.update(zip(corrected.ids.tolist(), corrected.poses, strict=True))
+        edges, _ = self.closer.edges()
+        with new_file(path, force=True, source=self._path) as partial:
+            write_g2o(partial, poses, [*edges, *corrected.closing.closures])
 
     def write(self, closing: Closing) -> None:
         """Write the corrected poses into the map, while nobody else writes to it; without closures nothing.

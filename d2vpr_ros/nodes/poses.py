@@ -51,6 +51,11 @@ class PoseWindow:
         self._samples.insert(at, (pose, known))
         del self._stamps[:-_KEPT], self._samples[:-_KEPT]
 
+    @property
+    def newest_ns(self) -> int | None:
+        """The newest stamp; None before the first pose."""
+        return self._stamps[-1] if self._stamps else None
+
     def is_settled(self, stamp_ns: int) -> bool:
         return bool(self._stamps) and self._stamps[-1] >= stamp_ns
 
