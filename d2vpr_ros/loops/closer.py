@@ -30,7 +30,7 @@ class LoopCloser:
     Attributes:
         past: all places so far.
         closures: all that were accepted, thinned; a run has one number.
-        closed: ids of the places that a closure of an accepted run is of, thinned or not.
+        closed: run by id of the new place of every closure of an accepted run, thinned or not.
         refused: candidates that became no closure, by reason.
     """
 
@@ -44,7 +44,7 @@ class LoopCloser:
         """
         self.past = Past(path, header, params)
         self.closures: list[Closure] = []
-        self.closed: set[int] = set()
+        self.closed: dict[int, int] = {}
         self.refused: Counter[str] = Counter()
         self._params, self._features = params, features
         self._rows: dict[int, int] = {}
@@ -82,19 +82,12 @@ class LoopCloser:
 
     def edges(self) -> tuple[list[Edge], bool]:
         """The odometry's steps between the places so far, and whether their covariances are the stated ones."""
-        places = self.past.places
-        return edges_of(
-            [place.id for place in places],
-            [place.base for place in places],
-            self.past.begins,
-            [place.covariance for place in places],
-            self._params,
-        )
+        return edges_of(self.past, self._params)
 
     @property
     def is_planar(self) -> bool:
         """Whether the odometry is of a robot on the ground."""
-        return is_planar([place.base for place in self.past.places], self.past.begins)
+        return is_planar(self.past)
 
     def _add(self, place: Place) -> int:
         row = self.past.add(place)
@@ -114,8 +107,8 @@ class LoopCloser:
                 return []
             self._accepted += 1
             run.number = self._accepted
-            self.closed.update(closure.new for closure in run.closures)
-        self.closed.add(run.last.new)
+            self.closed.update((closure.new, run.number) for closure in run.closures)
+        self.closed[run.last.new] = run.number
         self._gate.accept(old, new, run.last)
         given = [replace(closure, run=run.number) for closure in self._runs.thinned(run)]
         run.kept += given

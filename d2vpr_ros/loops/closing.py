@@ -13,7 +13,7 @@ import numpy.typing as npt
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.loops.closer import LoopCloser
-from d2vpr_ros.loops.closure import Closure
+from d2vpr_ros.loops.closure import BELIEVED, Closure
 from d2vpr_ros.loops.correct import Correction, write_correction
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.loops.past import Place
@@ -35,7 +35,7 @@ class Closing:
         refused: candidates that became no closure, by reason.
         stated: whether the odometry's own covariances were used.
         pieces: drives, or parts of drives between which the odometry began anew, that no closure joins to the rest.
-        largest_m: the farthest that a place was moved, against where it would be by odometry alone.
+        largest_m: the farthest that a place is moved from where the map had it.
         correction: None where no closure was found.
     """
 
@@ -60,7 +60,7 @@ class Closing:
                 f"{len(self.closures)} closures ({by_kind}) at {runs} revisits; {len(self.closed)} of {self.places} "
                 f"places were seen before; the largest correction is {self.largest_m:.2f} m"
             )
-            out = {closure.run for closure in self.closures if closure.weight < 0.5}
+            out = {closure.run for closure in self.closures if closure.weight < BELIEVED}
             if out:
                 lines.append(f"refused by the pose graph: {len(out)} of the revisits, which contradict the others")
             source = "as stated by the odometry" if self.stated else "by the model for wheel odometry"
@@ -107,17 +107,11 @@ def find_closing(
         UserError: a map without metres, or with the poses of GPS; its odometry cannot be read.
     """
     _check(place_map)
-    with connect(place_map.path) as connection:
-        measured = read_odometry(connection, place_map.path)
-    order = np.lexsort((place_map.ids, place_map.sessions))
     stays = np.isin(place_map.sessions, list(held))
+    odometry = odometry_of(place_map, stays)
     closer = LoopCloser(place_map.path, place_map.header, features, params)
-    odometry: dict[int, StoredOdometry] = {}
-    for row in order.tolist():
-        number = int(place_map.ids[row])
-        as_stored = StoredOdometry(place_map.camera_pose(row), place_map.covariance(row))
-        odometry[number] = as_stored if stays[row] else measured.get(number, as_stored)
-        place = place_of(place_map, row, odometry[number])
+    for row in in_order(place_map):
+        place = place_of(place_map, row, odometry[int(place_map.ids[row])])
         if stays[row]:
             closer.know(place)
         else:
@@ -140,7 +134,7 @@ def solve_closing(
     looked_at = int((~stays).sum())
     edges, stated = closer.edges()
     pieces = Pieces.of(place_map, edges, closer.closures, stays)
-    nothing = Closing(looked_at, frozenset(closer.closed), (), closer.refused, stated, pieces.count, 0.0, None)
+    nothing = Closing(looked_at, frozenset(), (), closer.refused, stated, pieces.count, 0.0, None)
     if not closer.closures:
         return nothing
     positions, rotations = pieces.start({number: one.pose for number, one in odometry.items()})
@@ -149,11 +143,13 @@ def solve_closing(
         replace(closure, weight=float(weight))
         for closure, weight in zip(closer.closures, solution.weights, strict=True)
     )
+    believed = {closure.run for closure in closures if closure.weight >= BELIEVED}
+    closed = frozenset(place for place, run in closer.closed.items() if run in believed)
     moving = np.flatnonzero(~stays)
     largest = np.linalg.norm(solution.positions[moving] - place_map.base_poses()[0][moving], axis=1).max()
     kept = {number: odometry[number] for number in place_map.ids[moving].tolist()}
     correction = Correction(moving, solution.positions[moving], solution.rotations[moving], kept, closures)
-    return replace(nothing, closures=closures, largest_m=float(largest), correction=correction)
+    return replace(nothing, closed=closed, closures=closures, largest_m=float(largest), correction=correction)
 
 
 def _check(place_map: PlaceMap) -> None:
@@ -164,6 +160,29 @@ def _check(place_map: PlaceMap) -> None:
             f"map {place_map.path} has its poses from GPS, which does not drift: closing loops would bend it; build it "
             "from odometry with --pose-topic to close its loops"
         )
+
+
+def in_order(place_map: PlaceMap) -> list[int]:
+    """The rows of a map as its drives went: one session after the other."""
+    return [int(row) for row in np.lexsort((place_map.ids, place_map.sessions))]
+
+
+def odometry_of(place_map: PlaceMap, stays: npt.NDArray[np.bool_]) -> dict[int, StoredOdometry]:
+    """By id of the place, its pose as measured: what the map keeps of it, else its pose in the map.
+
+    Args:
+        stays: (N,) rows whose pose in the map counts in any case.
+
+    Raises:
+        UserError: what the map keeps is no odometry.
+    """
+    with connect(place_map.path) as connection:
+        measured = read_odometry(connection, place_map.path)
+    odometry = {}
+    for row, number in enumerate(place_map.ids.tolist()):
+        in_map = StoredOdometry(place_map.camera_pose(row), place_map.covariance(row))
+        odometry[number] = in_map if stays[row] else measured.get(number, in_map)
+    return odometry
 
 
 def place_of(place_map: PlaceMap, row: int, odometry: StoredOdometry) -> Place:

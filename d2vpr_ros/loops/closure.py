@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.geometry import Array, Pose
-from d2vpr_ros.mapping.loop_table import KINDS, Closure, Kind
+from d2vpr_ros.mapping.loop_table import BELIEVED, KINDS, Closure, Kind
 
-__all__ = ["KINDS", "Closure", "Edge", "Kind", "Solution", "Solver"]
+__all__ = ["BELIEVED", "KINDS", "Closure", "Edge", "Kind", "Solution", "Solver"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from d2vpr_ros.loops.g2o import write_g2o
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.loops.past import Place
 from d2vpr_ros.mapping.loop_table import StoredOdometry
-from d2vpr_ros.mapping.place_map import PlaceMap, read_new_places
+from d2vpr_ros.mapping.place_map import PlaceMap, read_map, read_new_places
 from d2vpr_ros.outfile import new_file
 
 
@@ -121,24 +121,15 @@ class LiveLoops:
             map_odom=map_odom,
         )
 
-    def write_g2o(self, path: Path, corrected: Corrected) -> None:
-        """Write the graph with its odometry and its closures, poses as they are corrected.
+    def write(self, closing: Closing, g2o: Path) -> None:
+        """Write the corrected poses into the map, where there are closures, and its graph to a g2o file.
+
+        Nobody else may write to the map meanwhile.
 
         Raises:
-            UserError: the file cannot be written.
-        """
-        assert self.closer is not None
-        poses = {place.id: place.base for place in self.closer.past.places}
-        poses.update(zip(corrected.ids.tolist(), corrected.poses, strict=True))
-        edges, _ = self.closer.edges()
-        with new_file(path, force=True, source=self._path) as partial:
-            write_g2o(partial, poses, [*edges, *corrected.closing.closures])
-
-    def write(self, closing: Closing) -> None:
-        """Write the corrected poses into the map, while nobody else writes to it; without closures nothing.
-
-        Raises:
-            UserError: it cannot be written; it is as it was then.
+            UserError: one cannot be written; it is as it was then.
         """
         if closing.correction is not None and self.closer is not None:
             write_correction(self.closer.past.map(), closing.correction)
+        with new_file(g2o, force=True, source=self._path) as partial:
+            write_g2o(read_map(self._path), partial)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.loops.closure import Edge
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
+from d2vpr_ros.loops.past import Past, Place
 
 _LEAST_SIGMA_M, _LEAST_SIGMA_RAD = 1e-3, 1e-4  # of a step of no length
 _PLANAR_M, _PLANAR_RAD = 1e-3, 1e-3  # a step of planar odometry rises and tilts by no more
@@ -17,37 +18,24 @@ _STATED_SHARE = 0.9  # of the steps whose stated covariance has to be usable
 _STATED_SIGMA = (0.002, 0.2)  # of a step's length: what a stated position sigma may be
 
 
-def edges_of(
-    ids: Sequence[int],
-    bases: Sequence[Pose],
-    begins: Sequence[bool],
-    covariances: Sequence[Array | None],
-    params: LoopParams = DEFAULT_PARAMS,
-) -> tuple[list[Edge], bool]:
+def edges_of(past: Past, params: LoopParams = DEFAULT_PARAMS) -> tuple[list[Edge], bool]:
     """One edge a step.
 
     A stated covariance is that of a pose since the drive began. A step's is what it grew by, if it grew like that of
     a random walk; else it says nothing about a step (many are constant, zero, or grow with the way itself), and a
     model takes its place: `params.along`, `params.aside_m`, `params.yaw_deg`.
 
-    Args:
-        bases: T_odom_base by place, in the order of the drive.
-        begins: whether the odometry begins anew there: no step leads to it.
-        covariances: (6, 6) of each pose in the frame of its odometry.
-
     Returns:
         The edges, and whether their covariances are the stated ones.
     """
-    steps = [row for row in range(1, len(ids)) if not begins[row]]
-    poses = [bases[row - 1].inverse() @ bases[row] for row in steps]
-    modelled = [step_covariance(pose, params) for pose in poses]
-    stated = [_growth(bases[row - 1], covariances[row - 1], covariances[row]) for row in steps]
-    usable = [one is not None and _is_plausible(one, pose) for one, pose in zip(stated, poses, strict=True)]
+    steps = list(_steps(past))
+    stated = [_growth(old.base, old.covariance, new.covariance) for old, new, _ in steps]
+    usable = [one is not None and _is_plausible(one, step) for one, (_, _, step) in zip(stated, steps, strict=True)]
     trusted = bool(steps) and float(np.mean(usable)) >= _STATED_SHARE
-    edges = [
-        Edge(ids[row - 1], ids[row], pose, one if trusted and good and one is not None else model)
-        for row, pose, model, one, good in zip(steps, poses, modelled, stated, usable, strict=True)
-    ]
+    edges = []
+    for (old, new, step), one, good in zip(steps, stated, usable, strict=True):
+        covariance = one if trusted and good and one is not None else step_covariance(step, params)
+        edges.append(Edge(old.id, new.id, step, covariance))
     return edges, trusted
 
 
@@ -64,15 +52,20 @@ def step_covariance(step: Pose, params: LoopParams = DEFAULT_PARAMS) -> Array:
     return covariance
 
 
-def is_planar(bases: Sequence[Pose], begins: Sequence[bool]) -> bool:
+def is_planar(past: Past) -> bool:
     """Whether the odometry is of a robot on the ground: its steps have no height and no tilt."""
-    for row, (before, after) in enumerate(pairwise(bases), 1):
-        if not begins[row]:
-            step = before.inverse() @ after
-            tilt = np.arccos(np.clip(step.rotation.as_matrix()[2, 2], -1.0, 1.0))
-            if abs(step.position[2]) > _PLANAR_M or tilt > _PLANAR_RAD:
-                return False
+    for _, _, step in _steps(past):
+        tilt = np.arccos(np.clip(step.rotation.as_matrix()[2, 2], -1.0, 1.0))
+        if abs(step.position[2]) > _PLANAR_M or tilt > _PLANAR_RAD:
+            return False
     return True
+
+
+def _steps(past: Past) -> Iterator[tuple[Place, Place, Pose]]:
+    """The places that odometry leads from and to, and T_old_new of the base."""
+    for (old, new), begins in zip(pairwise(past.places), past.begins[1:], strict=True):
+        if not begins:
+            yield old, new, old.base.inverse() @ new.base
 
 
 def _growth(old: Pose, before: Array | None, after: Array | None) -> Array | None:

@@ -96,6 +96,8 @@ class Past:
             name: np.empty((_FIRST_ROWS, *shape), kind)
             for name, shape, kind in (*_COLUMNS, ("descriptors", (header.descriptor_width,), np.float32))
         }
+        self._sessions: dict[int, Session] = {}
+        self._cameras: dict[int, Camera] = {}
         self._index: Index | None = None
         self._motion = MotionBuffer()
 
@@ -125,6 +127,8 @@ class Past:
         way = step_m + (float(self.way[-1]) if row else 0.0)
         self.places.append(place)
         self.begins.append(begins)
+        self._sessions.setdefault(place.session, Session(""))
+        self._cameras.setdefault(place.camera_id, place.camera)
         self._write(
             row,
             ids=place.id, sessions=place.session, cameras=place.camera_id, stamps_ns=place.stamp_ns,
@@ -156,9 +160,8 @@ class Past:
         """All places so far as a map with the poses of odometry; pictures are read from the file."""
         count = len(self)
         columns = {name: column[:count] for name, column in self._columns.items() if name != "way"}
-        sessions = {place.session: Session("") for place in self.places}
-        cameras = {place.camera_id: place.camera for place in self.places}
-        return PlaceMap(self.path, self.header, sessions, cameras, geo=np.full((count, 3), np.nan), **columns)
+        geo = np.broadcast_to(np.nan, (count, 3))
+        return PlaceMap(self.path, self.header, self._sessions, self._cameras, geo=geo, **columns)
 
     def _begins(self, place: Place, before: Place | None) -> bool:
         """Whether the odometry begins anew with a place."""

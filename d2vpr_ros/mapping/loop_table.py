@@ -35,6 +35,9 @@ so."""
 
 KINDS: tuple[Kind, ...] = ("metric", "rotation", "place")
 
+BELIEVED = 0.5
+"""Weight below which the pose graph refused a closure."""
+
 _POSE_BYTES, _COVARIANCE_BYTES = 7 * 8, 36 * 8
 _FARTHEST_M = 1e8
 _LARGEST_SIGMA = 1e4  # metres or radians; beyond, a covariance says nothing

@@ -68,8 +68,7 @@ class LoopWorker:
         self.catch_up()
         with self._using:
             if self._corrected is not None:
-                self._live.write(self._corrected.closing)
-                self._live.write_g2o(self._g2o, self._corrected)
+                self._live.write(self._corrected.closing, self._g2o)
 
     def stop(self) -> None:
         """End after the place in hand."""
