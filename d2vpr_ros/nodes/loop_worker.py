@@ -65,8 +65,10 @@ class LoopWorker:
         Raises:
             UserError: one of them cannot be written.
         """
-        self.catch_up()
         with self._using:
+            self._take_new(to_the_end=True)
+            self._solve_is_due = True  # what goes on by odometry alone is not in the last solution
+            self._solve()
             if self._corrected is not None:
                 self._live.write(self._corrected.closing, self._g2o)
 
@@ -111,7 +113,7 @@ class LoopWorker:
                 return
 
     def _solve(self) -> None:
-        if not self._has_gone_on:
+        if not self._has_gone_on and not self._solve_is_due:
             return
         if self._solve_is_due or self._corrected is None or self._corrected.map_odom is None:
             self._corrected = self._live.correct()
