@@ -82,6 +82,9 @@ def _verb(words: list[str]) -> str | None:
 
 def _launch(file: str, arguments: list[str]) -> str | None:
     source = (ROOT / "launch" / file).read_text(encoding="utf-8")
+    for included in re.findall(r'with_name\("([\w.]+)"\)', source):
+        source += (ROOT / "launch" / included).read_text(encoding="utf-8")
+        file = included
     parameters = node_parameters(ROOT / "config" / file.replace(".launch.py", ".yaml"))
     known = {*_DECLARED.findall(source), *(one.name for one in parameters)}
     given = dict(argument.split(":=", 1) for argument in arguments if ":=" in argument)
