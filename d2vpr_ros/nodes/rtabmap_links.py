@@ -6,6 +6,7 @@ RTAB-Map names its nodes on `info`. A closure goes to the nodes nearest to its t
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from typing import Any
@@ -142,11 +143,9 @@ def _rtabmap_types() -> tuple[Any, Any, Any]:
             "rtabmap_msgs is not installed here; it comes with RTAB-Map: apt install ros-$ROS_DISTRO-rtabmap-msgs, and "
             "source /opt/ros/$ROS_DISTRO/setup.bash"
         )
-    from rtabmap_msgs.msg import Info
-    from rtabmap_msgs.msg import Link as LinkMessage
-    from rtabmap_msgs.srv import AddLink
-
-    return Info, AddLink, LinkMessage
+    # Not a dependency of the package: who has no RTAB-Map needs none of it.
+    messages, services = (importlib.import_module(f"rtabmap_msgs.{part}") for part in ("msg", "srv"))
+    return messages.Info, services.AddLink, messages.Link
 
 
 def main() -> None:
