@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +84,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     way = min(loops(build_town(7)), key=length)
     speed = {"speed_mps": 20.0, "rate_hz": 20.0 / SPACING * 0.99}
     record_drive(folder / "drive", 7, way=way, laps=1.25, compressed=True, **speed)
-    words = ["map", "build", str(folder / "drive"), "-o", str(folder / "verb.d2map"), "--pose-topic", ODOM]
-    assert d2vpr([*words, "--spacing", str(SPACING), "--close-loops"]) == 0
+    words = ["evaluate-loops", str(folder / "drive"), "-o", str(folder / "verb.d2map"), "--spacing", str(SPACING)]
+    for option, name in (("--json", "loops.json"), ("--csv", "closures.csv"), ("--page", "loops.html")):
+        words += [option, str(folder / name)]
+    assert d2vpr(words) == 0  # builds and closes as `map build --close-loops` does
     path = folder / "live.d2map"
     with pytest.MonkeyPatch.context() as patch, own_domain(patch), open_bag(folder / "drive") as bag:
         rclpy.init(args=arguments(path))
@@ -154,6 +158,23 @@ def test_the_cloud_the_path_and_the_markers_show_the_corrected_drive(both: Both)
     assert np.allclose(positions, both.live.base_poses()[0][: len(positions)], atol=1e-3)
     lines = both.heard["markers"][-1].markers[0]
     assert lines.type == Marker.LINE_LIST and len(lines.points) == 2 * len(closures)
+
+
+def test_the_command_finds_the_visit_and_says_what_it_was_worth(both: Both) -> None:
+    folder = both.verb.path.parent
+    numbers = json.loads((folder / "loops.json").read_text(encoding="utf-8"))
+    assert (numbers["visits"], numbers["visits_found"], numbers["wrong_closures"]) == (1, 1, 0)
+    assert numbers["long_visits"] == 1 and numbers["revisited_closed"] > 0.85
+    assert numbers["closure_error_m"] < 0.1 and numbers["revisit_error_p95_m"] < 0.2
+    assert numbers["trajectory_error_after_m"] < 0.6 * numbers["trajectory_error_before_m"]
+    with (folder / "closures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["old_place"]), int(row["new_place"])) for row in rows] == [
+        (one.old, one.new) for one in closures_of(both.verb)
+    ]
+    assert all(row["right"] == row["kept"] == "1" for row in rows)
+    page = (folder / "loops.html").read_text(encoding="utf-8")
+    assert "1 of 1 visits found, 0 of" in page and page.count("<polyline") == 3
 
 
 def test_closing_and_its_transform_are_refused_where_they_cannot_be(tmp_path: Path, domain_id: int) -> None:
