@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,9 +47,7 @@ def scores(closures: list[Closure], closed: set[int]) -> LoopScores:
 def test_a_place_is_seen_before_if_an_earlier_one_shows_the_same_some_way_ago() -> None:
     truth = circle()
     revisits = Revisits.of(truth, truth.rotations, spacing_m=1.0, least_way_m=30.0)
-    assert (
-        np.flatnonzero(revisits.earlier >= 0) == np.arange(99, PLACES)
-    ).all()  # of 99, the first is 1 m ahead
+    assert (np.flatnonzero(revisits.earlier >= 0) == np.arange(99, PLACES)).all()  # of 99, the first is 1 m ahead
     assert revisits.earlier[120] == 20
     assert len(revisits.visits) == 1 and revisits.visit_m[0] == pytest.approx(50, abs=1)
     turned = truth.rotations.copy()
@@ -127,5 +127,10 @@ def test_a_drive_without_loops_is_judged_and_one_without_truth_is_refused(
     assert "0 of 0 visits found" in (tmp_path / "loops.html").read_text(encoding="utf-8")
     assert len((tmp_path / "loops.csv").read_text(encoding="utf-8").splitlines()) == 1
     assert not list(tmp_path.glob("*.d2map"))
+    reference = (Path(__file__).parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
+    section = reference.split("### The JSON of `d2vpr evaluate-loops`")[1].split("\n### ")[0]
+    assert set(json.loads((tmp_path / "loops.json").read_text(encoding="utf-8"))) <= set(
+        re.findall(r"`(\w+)`", section)
+    )
     assert d2vpr([*words, "--truth-topic", "/rtk"]) == 2
     assert "has no topic /rtk with true poses; name one with --truth-topic (there are: " in capsys.readouterr().err
