@@ -15,23 +15,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-ENDINGS = {
-    ".geojson": "geojson",
-    ".json": "geojson",
-    ".csv": "csv",
-    ".tum": "tum",
-    ".txt": "tum",
-    ".g2o": "g2o",
-    ".gpkg": "gpkg",
-}
+FORMATS = ("geojson", "csv", "tum", "g2o", "gpkg")
+ENDINGS = {f".{form}": form for form in FORMATS} | {".json": "geojson", ".txt": "tum"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("map", type=Path, help=".d2map file")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="file to write")
-    parser.add_argument(
-        "--format", choices=["geojson", "csv", "tum", "g2o", "gpkg"], help="default: by the ending of FILE"
-    )
+    parser.add_argument("--format", choices=FORMATS, help="default: by the ending of FILE")
     parser.add_argument(
         "--session",
         action="append",

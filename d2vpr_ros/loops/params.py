@@ -44,8 +44,8 @@ class LoopParams:
     most_apart_spacings: float = 8.0
     closure_factor: float = 1.5
     closure_scale: float = 0.02
-    least_sigma_m: float = 0.03
-    least_sigma_deg: float = 0.15
+    least_sigma_m: float = 0.01
+    least_sigma_deg: float = 0.05
     place_sigma_spacings: float = 1.5
     place_sigma_deg: float = 10.0
     rotation_sigma_deg: float = 1.0
