@@ -38,7 +38,7 @@ def close_and_score(
         UserError: as `close_map`; the truth of hardly any place is known.
     """
     built = read_map(path)
-    truth = _true_poses(built, true_drive)
+    truth = true_poses(built, true_drive)
     known = np.flatnonzero(np.isfinite(truth.positions).all(axis=1))
     if len(known) < _LEAST_PLACES:
         raise UserError(
@@ -71,7 +71,7 @@ def _bases(place_map: PlaceMap, rows: Rows) -> Trajectory:
     return Trajectory(positions[rows], rotations[rows])
 
 
-def _true_poses(place_map: PlaceMap, drive: Drive) -> Trajectory:
+def true_poses(place_map: PlaceMap, drive: Drive) -> Trajectory:
     """T_frame_base of every place by the drive's poses; NaN where they do not say it."""
     positions, rotations = np.full((len(place_map), 3), np.nan), np.full((len(place_map), 3, 3), np.nan)
     for row, camera in enumerate(place_map.cameras):

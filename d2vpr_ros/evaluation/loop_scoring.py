@@ -13,7 +13,7 @@ from scipy.stats import chi2
 from d2vpr_ros.evaluation.counting import quantile, share
 from d2vpr_ros.evaluation.trajectory_error import Rows, Trajectory, absolute_error, relative_errors, step_error
 from d2vpr_ros.geometry import Array
-from d2vpr_ros.loops.closure import Closure
+from d2vpr_ros.loops.closure import BELIEVED, Closure
 
 REVISIT_SPACINGS = 1.1
 """Spacings within which a place was visited before: its nearest earlier place may be half a spacing ahead, and the
@@ -207,4 +207,4 @@ def _scored(closure: Closure, rows: dict[int, int], truth: Trajectory, spacing_m
     most_m = RIGHT_M if closure.kind == "metric" else max(RIGHT_M, RIGHT_SPACINGS * spacing_m)
     right = off_m <= most_m and (closure.kind == "place" or off_deg <= RIGHT_DEG)
     true_m = float(np.linalg.norm(true.positions[0]))
-    return ScoredClosure(closure, off_m, off_deg, true_m, distance, right, kept=closure.weight > 0.5)
+    return ScoredClosure(closure, off_m, off_deg, true_m, distance, right, kept=closure.weight >= BELIEVED)

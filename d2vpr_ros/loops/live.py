@@ -1,4 +1,4 @@
-"""Closing loops in a map that is being built: takes places as they are stored, and corrects them again and again."""
+"""Closing loops in a map that is being built: places are taken as they are stored, and all corrected now and then."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from d2vpr_ros.loops.closing import Closing, place_of, solve_closing
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.correct import write_correction
 from d2vpr_ros.loops.elimination import Rows
+from d2vpr_ros.loops.g2o import write_g2o
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.loops.past import Place
 from d2vpr_ros.mapping.loop_table import StoredOdometry
-from d2vpr_ros.mapping.place_map import PlaceMap, read_new_places
+from d2vpr_ros.mapping.place_map import PlaceMap, read_map, read_new_places
+from d2vpr_ros.outfile import new_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +121,15 @@ class LiveLoops:
             map_odom=map_odom,
         )
 
-    def write(self, closing: Closing) -> None:
-        """Write the corrected poses into the map, while nobody else writes to it; without closures nothing.
+    def write(self, closing: Closing, g2o: Path) -> None:
+        """Write the corrected poses into the map, where there are closures, and its graph to a g2o file.
+
+        Nobody else may write to the map meanwhile.
 
         Raises:
-            UserError: it cannot be written; it is as it was then.
+            UserError: one cannot be written; it is as it was then.
         """
         if closing.correction is not None and self.closer is not None:
             write_correction(self.closer.past.map(), closing.correction)
+        with new_file(g2o, force=True, source=self._path) as partial:
+            write_g2o(read_map(self._path), partial)

@@ -14,7 +14,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.loops.closure import KINDS, Closure
+from d2vpr_ros.loops.closure import BELIEVED, KINDS, Closure
 from d2vpr_ros.nodes.messages import cloud, to_time
 
 _SIGMAS = ["sigma_x", "sigma_y", "sigma_z", "sigma_rx", "sigma_ry", "sigma_rz"]
@@ -64,7 +64,7 @@ def loop_closures(closures: Sequence[Closure], stamps_ns: Mapping[int, int], bas
         point["old_id"], point["new_id"] = one.old, one.new
         point["old_sec"], point["old_nanosec"] = divmod(stamps_ns[one.old], NANOSECONDS)
         point["new_sec"], point["new_nanosec"] = divmod(stamps_ns[one.new], NANOSECONDS)
-        point["kind"], point["accepted"] = KINDS.index(one.kind), one.weight > 0.5
+        point["kind"], point["accepted"] = KINDS.index(one.kind), one.weight >= BELIEVED
     newest = max((stamps_ns[one.new] for one in closures), default=0)
     return cloud(points, Header(stamp=to_time(newest), frame_id=base_frame))
 
@@ -91,7 +91,7 @@ def markers(closures: Sequence[Closure], positions: Mapping[int, Any], stamp_ns:
             for place in (one.old, one.new):
                 x, y, z = map(float, positions[place])
                 lines.points.append(Point(x=x, y=y, z=z))
-                lines.colors.append(_GREEN if one.weight > 0.5 else _RED)
+                lines.colors.append(_GREEN if one.weight >= BELIEVED else _RED)
     return MarkerArray(markers=[lines])
 
 

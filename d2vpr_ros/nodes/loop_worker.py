@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.live import Corrected, LiveLoops
@@ -22,23 +23,26 @@ class LoopWorker:
         closures: that were accepted so far.
     """
 
-    def __init__(self, live: LiveLoops, optimize_s: float, on_place: OnPlace, on_corrected: OnCorrected) -> None:
+    def __init__(
+        self, live: LiveLoops, g2o: Path, optimize_s: float, on_place: OnPlace, on_corrected: OnCorrected
+    ) -> None:
         """
         Args:
+            g2o: file that `write` writes the graph to.
             optimize_s: seconds from one solution to the next, at least.
             on_place: called on the worker's thread with each place and the closures accepted with it.
             on_corrected: called on that thread after each solution, and where the drive went on without closures.
         """
         self.error: Exception | None = None
         self.closures = 0
-        self._live, self._optimize_s = live, optimize_s
+        self._live, self._g2o, self._optimize_s = live, g2o, optimize_s
         self._on_place, self._on_corrected = on_place, on_corrected
         self._corrected: Corrected | None = None
         self._solve_is_due = self._has_gone_on = False
         self._solved_s = float("-inf")
         self._using = threading.Lock()  # the live loops: the worker's thread and that of the service
         self._changed = threading.Condition()
-        self._is_stored = self._stopped = False
+        self._is_stored, self._stopped = True, False  # something may be there
         self._thread = threading.Thread(target=self._run, name="d2vpr loops")
         self._thread.start()
 
@@ -56,15 +60,17 @@ class LoopWorker:
                 self._solve()
 
     def write(self) -> None:
-        """Take what is stored since `catch_up`, solve, and write into the map, while nobody else writes to it.
+        """Take what is stored since `catch_up`, solve, and write map and g2o file, while nobody else writes to the map.
 
         Raises:
-            UserError: the map cannot be written.
+            UserError: one of them cannot be written.
         """
-        self.catch_up()
         with self._using:
+            self._take_new(to_the_end=True)
+            self._solve_is_due = True  # what goes on by odometry alone is not in the last solution
+            self._solve()
             if self._corrected is not None:
-                self._live.write(self._corrected.closing)
+                self._live.write(self._corrected.closing, self._g2o)
 
     def stop(self) -> None:
         """End after the place in hand."""
@@ -107,7 +113,7 @@ class LoopWorker:
                 return
 
     def _solve(self) -> None:
-        if not self._has_gone_on:
+        if not self._has_gone_on and not self._solve_is_due:
             return
         if self._solve_is_due or self._corrected is None or self._corrected.map_odom is None:
             self._corrected = self._live.correct()

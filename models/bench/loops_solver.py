@@ -112,21 +112,25 @@ def drive(places: int, closures: int, seed: int = 0, wrong: float = 0.0, coheren
     return Drive(start, edges, found, truth, is_wrong)
 
 
-def by_gtsam(python: Path, graph: Drive, robust: bool) -> dict[str, Array]:
-    """What models/bench/gtsam_reference.py says: positions, weights, cost, seconds."""
-    measured = graph.measured
+def by_gtsam(python: Path, start: Poses, measured: Measured, odometry: int, robust: bool) -> dict[str, Array]:
+    """What models/bench/gtsam_reference.py says: positions, weights, cost, seconds.
+
+    Args:
+        start: the first pose is held.
+        odometry: so many of the measured poses come first and are inliers.
+    """
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "graph.npz", Path(folder) / "answer.npz"
         np.savez(
             question,
-            positions=graph.start.positions,
-            rotations=graph.start.rotations,
+            positions=start.positions,
+            rotations=start.rotations,
             first=measured.first,
             second=measured.second,
             z_positions=measured.positions,
             z_rotations=measured.rotations,
             information=measured.information,
-            odometry=len(graph.edges),
+            odometry=odometry,
             robust=robust,
         )
         script = Path(__file__).parent / "gtsam_reference.py"
@@ -151,7 +155,7 @@ def print_times(python: Path | None, sizes: tuple[tuple[int, int], ...] = SIZES)
         if python is None:
             print(f"{row} | - | - | {cost:.2f} | - |", flush=True)
             continue
-        peer = by_gtsam(python, graph, robust=False)
+        peer = by_gtsam(python, graph.start, measured, len(graph.edges), robust=False)
         apart_mm = 1e3 * np.linalg.norm(poses.positions - peer["positions"], axis=1).max()
         row += f" | {peer['seconds']:.2f} | {seconds / peer['seconds']:.2f} | {cost:.2f}, {peer['cost']:.2f}"
         print(f"{row} | {apart_mm:.2f} |", flush=True)
@@ -177,7 +181,7 @@ def print_decisions(python: Path | None, seeds: int) -> None:
             ours = _decisions(graph, solved.weights, solved.positions, time.process_time() - began)
             theirs = "-"
             if python is not None:
-                peer = by_gtsam(python, graph, robust=True)
+                peer = by_gtsam(python, graph.start, graph.measured, len(graph.edges), robust=True)
                 weights = peer["weights"][len(graph.edges) :]
                 theirs = _decisions(graph, weights, peer["positions"], float(peer["seconds"]))
             print(f"| {'one group' if coherent else 'random'} | {seed} | {ours} | {theirs} |", flush=True)
@@ -198,7 +202,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.store is not None:
-        answer = by_gtsam(args.gtsam, drive(LAP + 60, 12), robust=False)
+        graph = drive(LAP + 60, 12)
+        answer = by_gtsam(args.gtsam, graph.start, graph.measured, len(graph.edges), robust=False)
         np.savez_compressed(args.store, positions=answer["positions"], cost=answer["cost"])
         return
     print_times(args.gtsam)
