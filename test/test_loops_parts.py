@@ -6,21 +6,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builds import scene
 from hypothesis import given
 from hypothesis import strategies as st
 from places import IDENTITY, WIDTH, straight_street, unit_rows, write_places
 
+from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.geometry import FORWARD_MOUNT, Array, Pose
+from d2vpr_ros.images.compose import encode_jpeg
+from d2vpr_ros.loops.closing import odometry_of, place_of
 from d2vpr_ros.loops.closure import Closure, Edge
 from d2vpr_ros.loops.consent import expected, same_place
 from d2vpr_ros.loops.gate import Gate
+from d2vpr_ros.loops.measuring import NO_PICTURE, measure
 from d2vpr_ros.loops.odometry import edges_of, is_planar, step_covariance
 from d2vpr_ros.loops.params import LoopParams
 from d2vpr_ros.loops.past import Past, Place
 from d2vpr_ros.loops.pieces import Pieces
 from d2vpr_ros.loops.runs import Run, RunFinder
-from d2vpr_ros.mapping import Camera, MapHeader
+from d2vpr_ros.mapping import Camera, MapHeader, Session, read_map
 from d2vpr_ros.mapping.loop_table import KINDS, closure_problem
+from d2vpr_ros.mapping.store import NewPlace, create_map
+from d2vpr_ros.multiview import PlaceGeometry
 
 CAMERA = Camera("front", 6, 4, FORWARD_MOUNT)
 HEADER = MapHeader(IDENTITY, WIDTH, "odom", 1.0)
@@ -333,3 +340,44 @@ def test_a_right_closure_has_no_problem() -> None:
     pose, covariance = Pose.planar(1, 2, 0.3), 0.01 * np.eye(6)
     row = (1, 2, np.array(pose.numbers).tobytes(), covariance.tobytes(), "metric", 1.0, 30, 1, 0.0)
     assert closure_problem(row, {1, 2}) is None
+
+
+# ---- Measuring
+
+
+def test_two_pictures_without_landmarks_tell_the_place_alone(tmp_path: Path) -> None:
+    """The old place is the only one of its street with a picture, so nothing can be triangulated there."""
+    count = 40
+    descriptors = unit_rows(count, seed=0)
+    descriptors[-1] = descriptors[0]
+    path, jpeg = tmp_path / "street.d2map", encode_jpeg(scene(3, 320, 240))
+    with create_map(path, MapHeader(IDENTITY, WIDTH, "odom", 1.0)) as writer:
+        session = writer.begin_session(Session("street"))
+        camera = writer.add_camera(session, Camera("front", 320, 240, FORWARD_MOUNT))
+        for row, base in enumerate(straight_street(count)):
+            picture = jpeg if row in (0, count - 1) else None
+            writer.add_place(session, camera, NewPlace(row * SECOND, base @ FORWARD_MOUNT, descriptors[row], picture))
+    place_map = read_map(path)
+    past = Past(path, place_map.header)
+    odometry = odometry_of(place_map, np.zeros(count, np.bool_))
+    for row in range(count):
+        candidates = past.candidates(descriptors[row])
+        past.add(place_of(place_map, row, odometry[row + 1]))
+    assert candidates is not None and int(candidates.rows[0]) == 0
+    geometry = PlaceGeometry(past.map(), FeatureExtractor.open(), way=past.way)
+    found = measure(past, geometry, count - 1, candidates)
+    assert isinstance(found, Closure)
+    assert (found.kind, found.old, found.new) == ("place", 1, count)
+    np.testing.assert_allclose(found.pose.numbers, Pose.identity().numbers, atol=1e-9)
+    assert np.sqrt(found.covariance[0, 0]) >= 1.0 and np.degrees(np.sqrt(found.covariance[5, 5])) >= 5
+    other = measure(past, geometry, count - 2, candidates)
+    assert other == NO_PICTURE
+
+
+def test_places_without_metres_need_a_longer_run() -> None:
+    past = past_of(places(ring(1.5)))
+    finder, params = finder_of(past), LoopParams()
+    for step in range(params.least_run_places):
+        alone = Closure(1 + step, 127 + step, Pose.identity(), np.eye(6), "place", 0.999, 200, 0)
+        run, _ = finder.add(alone)
+        assert finder.is_long_enough(run) is (step + 1 >= params.least_run_places)
