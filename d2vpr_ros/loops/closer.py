@@ -8,6 +8,7 @@ from pathlib import Path
 
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.loops.closure import Closure, Edge
+from d2vpr_ros.loops.consent import expected
 from d2vpr_ros.loops.gate import Gate
 from d2vpr_ros.loops.measuring import measure
 from d2vpr_ros.loops.odometry import edges_of, is_planar
@@ -35,18 +36,25 @@ class LoopCloser:
     """
 
     def __init__(
-        self, path: Path, header: MapHeader, features: FeatureExtractor, params: LoopParams = DEFAULT_PARAMS
+        self,
+        path: Path,
+        header: MapHeader,
+        features: FeatureExtractor,
+        params: LoopParams = DEFAULT_PARAMS,
+        aligned: bool = False,
     ) -> None:
         """
         Args:
             path: of the map file with the pictures of the places, each stored before it is taken.
             header: of that map.
+            aligned: each session begins where its poses say in the frame of those that are known: candidates there are
+                expected, and others are impossible.
         """
         self.past = Past(path, header, params)
         self.closures: list[Closure] = []
         self.closed: dict[int, int] = {}
         self.refused: Counter[str] = Counter()
-        self._params, self._features = params, features
+        self._params, self._features, self._aligned = params, features, aligned
         self._rows: dict[int, int] = {}
         self._runs = RunFinder(self.past, self._rows, params)
         self._gate = Gate(params)
@@ -55,7 +63,7 @@ class LoopCloser:
 
     def know(self, place: Place) -> None:
         """Take a place that later ones may close with, without a search: of a session that stays as it is."""
-        self._add(place)
+        self._add(place, is_known=self._aligned)
 
     def take(self, place: Place) -> list[Closure]:
         """Take the next place of a drive; the closures that are accepted now, of this place and those before it.
@@ -64,7 +72,8 @@ class LoopCloser:
             UserError: the map file cannot be read.
         """
         candidates = self.past.candidates(place.descriptor)
-        row = self._add(place)
+        begins = not self.past.places or self.past.places[-1].session != place.session
+        row = self._add(place, is_known=self._aligned and begins)
         if candidates is None or candidates.z < self._params.least_z:
             self._count(self._runs.end(float(self.past.way[row])))
             return []
@@ -72,6 +81,9 @@ class LoopCloser:
         if isinstance(found, str):
             self.refused[found] += 1
             return []
+        if self._aligned and self._gate.allows(self._rows[found.old], row, found):
+            chance = self._gate.chance(row, self.past.findable)
+            found = replace(found, probability=expected(found.probability, chance, self._params.most_expected))
         run, ended = self._runs.add(found)
         self._count(ended)
         return self._judge(run)
@@ -89,18 +101,21 @@ class LoopCloser:
         """Whether the odometry is of a robot on the ground."""
         return is_planar(self.past)
 
-    def _add(self, place: Place) -> int:
+    def _add(self, place: Place, is_known: bool) -> int:
         row = self.past.add(place)
         self._rows[place.id] = row
-        begins = self.past.begins[row]
-        self._gate.step(None if begins else self.past.places[row - 1].base.inverse() @ place.base)
+        if is_known:
+            self._gate.place(place.base)
+        else:
+            begins = self.past.begins[row]
+            self._gate.step(None if begins else self.past.places[row - 1].base.inverse() @ place.base)
         return row
 
     def _judge(self, run: Run) -> list[Closure]:
         """The closures of a run that can be given away now."""
         old, new = (self._rows[place] for place in (run.last.old, run.last.new))
         if not run.number:
-            if not self._runs.is_long_enough(run) or run.probability < self._params.least_probability:
+            if not self._runs.is_long_enough(run) or not self._runs.is_sure(run):
                 return []
             if not self._gate.allows(old, new, run.last):
                 run.is_beyond_drift = True

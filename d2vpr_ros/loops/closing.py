@@ -103,13 +103,16 @@ def find_closing(
 ) -> Closing:
     """What `close_map` would do; nothing is written.
 
+    Args:
+        held: as for `close_map`. The others are taken to begin where the map has them, as appending and merging see to.
+
     Raises:
         UserError: a map without metres, or with the poses of GPS; its odometry cannot be read.
     """
     _check(place_map)
     stays = np.isin(place_map.sessions, list(held))
     odometry = odometry_of(place_map, stays)
-    closer = LoopCloser(place_map.path, place_map.header, features, params)
+    closer = LoopCloser(place_map.path, place_map.header, features, params, aligned=bool(stays.any()))
     for row in in_order(place_map):
         place = place_of(place_map, row, odometry[int(place_map.ids[row])])
         if stays[row]:

@@ -27,3 +27,14 @@ def same_place(kind: Kind, inliers: int) -> float:
     """
     constant, slope = METRIC if kind == "metric" else TWO_VIEWS
     return float(1 / (1 + np.exp(-(constant + slope * np.log(inliers + 1.0)))))
+
+
+def expected(probability: float, chance: float, most: float) -> float:
+    """A candidate's probability, once it is known to lie where the robot has to be.
+
+    Args:
+        chance: share of all places that do, too.
+        most: by which the odds rise at most.
+    """
+    odds = probability / max(1 - probability, 1e-9) * min(1 / chance, most)
+    return float(odds / (1 + odds))

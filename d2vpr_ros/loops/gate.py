@@ -8,6 +8,8 @@ from d2vpr_ros.geometry import Pose, turn
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 
+_KNOWN = -1  # the piece of places that are where they are known to be
+
 
 class Gate:
     """Follows where the robot is by odometry and the closures accepted so far: a coarse stand-in for the graph.
@@ -35,6 +37,27 @@ class Gate:
             self._poses.append(self._poses[-1] @ move)
             self._ways.append(self._ways[-1] + float(np.linalg.norm(move.position)))
             self._pieces.append(self._pieces[-1])
+
+    def place(self, pose: Pose) -> None:
+        """Take the next place where it is known to be, in the frame of all such places.
+
+        Args:
+            pose: T_map_base.
+        """
+        self._poses.append(pose)
+        self._ways.append(0.0)
+        self._pieces.append(_KNOWN)
+
+    def chance(self, new: int, findable: int) -> float:
+        """The share of the places among the first so many rows that lie where a row may be: so likely does a wrong
+        candidate lie there, too. 1 where nothing tells it.
+        """
+        pieces = np.array(self._pieces[:findable])
+        if self._pieces[new] != _KNOWN or not (pieces == _KNOWN).any():
+            return 1.0
+        away_m = np.linalg.norm([pose.position - self._poses[new].position for pose in self._poses[:findable]], axis=1)
+        most_m = self._params.gate_sigmas * (self._params.gate_m + self._params.drift * self._ways[new])
+        return max(1, int(((pieces == _KNOWN) & (away_m <= most_m)).sum())) / findable
 
     def allows(self, old: int, new: int, closure: Closure) -> bool:
         """Whether a closure between two rows lies within what drift allows."""

@@ -28,6 +28,10 @@ class LoopParams:
         least_run, least_run_way_spacings: closures of a run that is accepted, and the way that they lie along.
         least_run_places: the same where no closure of the run is metric.
         least_probability: that one closure of a run has to have.
+        alike_m: metres over which places may look alike that are not the same; the floors of a tower do over their
+            whole length of 36 m.
+        most_expected: by which the odds of a candidate rise at most for being where a drive that was aligned with the
+            map has to be.
         drift, gate_m, gate_sigmas: a closure that moves the robot further than gate_sigmas times (gate_m + drift times
             the way since it was last sure) against the graph is refused; loose, because scale and gyro bias make
             errors that grow with the way.
@@ -57,6 +61,8 @@ class LoopParams:
     least_run_way_spacings: float = 2.0
     least_run_places: int = 6
     least_probability: float = 0.99
+    alike_m: float = 40.0
+    most_expected: float = 100.0
     drift: float = 0.03
     gate_m: float = 1.0
     gate_sigmas: float = 3.0

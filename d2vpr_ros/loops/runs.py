@@ -44,13 +44,17 @@ class Run:
     def is_metric(self) -> bool:
         return any(closure.kind == "metric" for closure in self.closures)
 
-    @property
-    def probability(self) -> float:
-        """That the run is right: the geometric mean of the odds of its best closures."""
+    def probability(self, way_m: float, alike_m: float) -> float:
+        """That the run is right: the mean of the log-odds of its best closures, and what its length adds.
+
+        Args:
+            way_m: that the run lies along.
+            alike_m: way over which places that are not the same may look alike; a longer run is so much less chance.
+        """
         best = sorted((closure.probability for closure in self.closures), reverse=True)[:_BEST]
-        odds = np.clip(best, 1e-9, 1 - 1e-9)
-        mean = float(np.mean(np.log(odds / (1 - odds))))
-        return float(1 / (1 + np.exp(-mean)))
+        odds = np.log(np.clip(best, 1e-9, 1 - 1e-9) / (1 - np.clip(best, 1e-9, 1 - 1e-9)))
+        total = float(np.mean(odds)) + max(0.0, float(np.log(max(way_m, 1e-9) / alike_m)))
+        return float(1 / (1 + np.exp(-total)))
 
 
 class RunFinder:
@@ -82,10 +86,18 @@ class RunFinder:
         self.open = [run for run in self.open if run not in ended]
         return ended
 
+    def is_sure(self, run: Run) -> bool:
+        """Whether a run is of the same places, as far as its pictures tell."""
+        return run.probability(self.way_of(run), self._params.alike_m) >= self._params.least_probability
+
+    def way_of(self, run: Run) -> float:
+        """Metres from the first new place of a run to its last."""
+        return self._way(run.last.new) - self._way(run.closures[0].new)
+
     def is_long_enough(self, run: Run) -> bool:
         """Whether a run is no chance, as far as its length tells."""
         least = self._params.least_run if run.is_metric else self._params.least_run_places
-        way_m = self._way(run.last.new) - self._way(run.closures[0].new)
+        way_m = self.way_of(run)
         least_m = self._params.least_run_way_spacings * self._past.header.keyframe_spacing_m
         return len(run.closures) >= least and way_m >= least_m
 
