@@ -28,7 +28,7 @@ from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.evaluation.loop_drive import close_and_score, true_poses
 from d2vpr_ros.evaluation.loop_results import write_page
-from d2vpr_ros.evaluation.trajectory_error import Trajectory, absolute_error, step_error
+from d2vpr_ros.evaluation.trajectory_error import absolute_error, step_error
 from d2vpr_ros.loops.closer import LoopCloser
 from d2vpr_ros.loops.closing import Closing, place_of
 from d2vpr_ros.loops.graph import Poses
@@ -64,7 +64,8 @@ def build(one: Tour, folder: Path) -> tuple[Path, Path]:
     bag, built = record(one, folder), folder / f"tour_{one.seed}.d2map"
     if not built.exists():
         partial = folder / f"partial_{one.seed}.d2map"
-        partial.unlink(missing_ok=True)
+        for ending in ("", "-wal", "-shm"):
+            partial.with_name(partial.name + ending).unlink(missing_ok=True)
         if d2vpr(["map", "build", str(bag), "-o", str(partial), "--pose-topic", ODOM]) != 0:
             raise SystemExit(f"{bag}: no map")
         partial.rename(built)
@@ -106,7 +107,7 @@ def solved_by_gtsam(python: Path, place_map: PlaceMap, closing: Closing, feature
     return by_gtsam(python, start, joined(steps, seen), len(edges), robust=True)["positions"]
 
 
-def apart_from_evo(python: Path, estimate: Trajectory, truth: Trajectory) -> float:
+def apart_from_evo(python: Path, estimate: Poses, truth: Poses) -> float:
     """The largest difference between our errors and evo's, metres."""
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "trajectories.npz"
