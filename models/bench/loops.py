@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER
     OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER --rules   # and other rules on the same pictures
+    OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER --two-towns
     OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER --gtsam PYTHON --evo PYTHON
 
 FOLDER keeps the bags, 2 GB, the maps and the numbers of each tour (TOUR.json): what is there is not done again.
@@ -17,6 +18,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from d2vpr_ros.evaluation.loop_drive import close_and_score, true_poses
 from d2vpr_ros.evaluation.loop_results import write_page
 from d2vpr_ros.evaluation.trajectory_error import absolute_error, step_error
 from d2vpr_ros.loops.closer import LoopCloser
-from d2vpr_ros.loops.closing import Closing, place_of
+from d2vpr_ros.loops.closing import Closing, find_closing, place_of
 from d2vpr_ros.loops.graph import Poses
 from d2vpr_ros.loops.robust import joined, measured_of
 from d2vpr_ros.mapping import PlaceMap, read_map
@@ -142,6 +144,24 @@ def tried(one: Tour, folder: Path) -> Tried:
         return Tried(**{name: stored[name] for name in stored.files})
 
 
+def print_two_towns(pairs: list[tuple[Tour, Tour]], folder: Path) -> None:
+    """Two towns as one drive: every closure between them is wrong."""
+    print("\n| first town | second town | places | closures within one | between both: wrong |")
+    print("|---|---|---|---|---|")
+    for first, second in pairs:
+        together = folder / f"together_{first.seed}_{second.seed}.d2map"
+        if not together.exists():
+            maps = [str(build(one, folder)[1]) for one in (first, second)]
+            if d2vpr(["map", "merge", *maps, "-o", str(together), "--same-frame"]) != 0:
+                raise SystemExit(f"{together}: no map")
+        place_map = read_map(together)
+        closing = find_closing(place_map, FeatureExtractor.open(device="cpu"))
+        town = dict(zip(place_map.ids.tolist(), place_map.sessions.tolist(), strict=True))
+        wrong = sum(town[one.old] != town[one.new] for one in closing.closures)
+        within = len(closing.closures) - wrong
+        print(f"| {first.name} | {second.name} | {len(place_map)} | {within} | {wrong} |", flush=True)
+
+
 def print_table(rows: list[dict[str, Any]]) -> None:
     shown = [column for column in COLUMNS if any(column[0] in row for row in rows)]
     print("| tour | " + " | ".join(name for _, name, _ in shown) + " |")
@@ -186,6 +206,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--tours", type=int, nargs="+", metavar="SEED", help="only these towns (default: all ten)")
     parser.add_argument("--rules", action="store_true", help="also other rules, which takes as long again")
+    parser.add_argument("--two-towns", action="store_true", help="also each two towns as one drive")
     parser.add_argument("--gtsam", type=Path, metavar="PYTHON", help="a Python that has GTSAM")
     parser.add_argument("--evo", type=Path, metavar="PYTHON", help="a Python that has evo")
     args = parser.parse_args()
@@ -193,6 +214,8 @@ def main() -> None:
     tours = [one for one in TOURS if args.tours is None or one.seed in args.tours]
     rows = [measure(one, args.folder, args.gtsam, args.evo) for one in tours]
     print_table(rows)
+    if args.two_towns:
+        print_two_towns(list(pairwise(tours)), args.folder)
     if args.rules:
         print_rules([(one, tried(one, args.folder)) for one in tours])
 
