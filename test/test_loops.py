@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
-import os
+import re
 import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from places import WIDTH, straight_street, unit_rows, write_places
+from builds import a_correction, correct_until_killed
+from places import straight_street, unit_rows, write_places
 
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
 from d2vpr_ros.bags.reader import open_bag
@@ -24,11 +25,11 @@ from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.loops.closing import find_closing, odometry_of
 from d2vpr_ros.loops.closure import Closure
-from d2vpr_ros.loops.correct import Correction, write_correction
+from d2vpr_ros.loops.correct import write_correction
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.check import check_map
 from d2vpr_ros.mapping.database import connect
-from d2vpr_ros.mapping.loop_table import StoredOdometry, read_closures
+from d2vpr_ros.mapping.loop_table import read_closures
 from d2vpr_ros.mapping.prune import prune_map
 from d2vpr_ros.sim.drive import TRUTH, record_drive
 
@@ -215,31 +216,21 @@ def test_a_closed_map_is_exported(closed: Path, tmp_path: Path, word: str) -> No
     assert len(edge) == 3 + 7 + 21
 
 
-def a_correction(path: Path) -> tuple[PlaceMap, Correction]:
-    """A map of ten places, and a correction that lifts each by a metre."""
-    place_map = write_places(path, straight_street(10), unit_rows(10, 0, WIDTH))
-    positions, rotations = place_map.base_poses()
-    odometry = {
-        number: StoredOdometry(place_map.camera_pose(row), None) for row, number in enumerate(place_map.ids.tolist())
-    }
-    closure = Closure(1, 10, Pose.planar(0.1, 0, 0), 0.01 * np.eye(6), "metric", 0.999, 150, 1)
-    return place_map, Correction(np.arange(10), positions + np.array([0, 0, 1]), rotations, odometry, [closure])
-
-
-def correct_until_killed(path: str, when: str, reports: Connection) -> None:
-    place_map = read_map(path)
-    _, correction = a_correction(Path(path).with_name("other.d2map"))
-    if when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    count = iter(range(100))
-
-    def on_place() -> None:
-        if when == "during" and next(count) == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    write_correction(place_map, correction, on_place)
-    reports.send("written")
-    os.kill(os.getpid(), signal.SIGKILL)
+def test_a_closed_map_shows_its_loops_and_where_odometry_alone_had_the_places(
+    drive: Path, closed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "site.html"
+    assert d2vpr(["map", "view", str(closed), "-o", str(page), "--picture-mb", "0"]) == 0
+    found = re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"))
+    assert found is not None
+    loops = json.loads(found[1])["loops"]
+    row_of = {number: row for row, number in enumerate(read_map(closed).ids.tolist())}
+    assert loops["closures"] == [[row_of[one.old], row_of[one.new], True] for one in closures_of(closed)]
+    before = read_map(drive / "odom.d2map").positions
+    np.testing.assert_allclose(np.array(loops["before"]) - loops["before"][0], before - before[0], atol=0.01)
+    capsys.readouterr()
+    assert d2vpr(["map", "info", str(closed)]) == 0
+    assert f"{len(closures_of(closed))} closures at 1 revisits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("when", "height_m"), [("before", 0.0), ("during", 0.0), ("after", 1.0)])
