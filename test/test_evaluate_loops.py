@@ -13,20 +13,21 @@ from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.evaluation.loop_scoring import LoopScores, Revisits, score
-from d2vpr_ros.evaluation.trajectory_error import Trajectory, absolute_error, relative_errors, step_error
+from d2vpr_ros.evaluation.trajectory_error import absolute_error, relative_errors, step_error
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.loops.closure import Closure
+from d2vpr_ros.loops.graph import Poses
 from models.bench.loops_solver import LAP, drive
 
 PLACES, ROUND = 150, 100  # a metre apart on a circle of 100 m: the last 50 were seen before
 
 
-def circle(count: int = PLACES, drift: float = 0.0) -> Trajectory:
+def circle(count: int = PLACES, drift: float = 0.0) -> Poses:
     """A robot that goes round, headed along its way; `drift` is the growth of the circle per place."""
     angles = 2 * np.pi * np.arange(count) / ROUND
     radius = ROUND / (2 * np.pi) * (1 + drift * np.arange(count))
     positions = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.zeros(count)], axis=1)
-    return Trajectory(positions, Rotation.from_euler("z", angles + np.pi / 2).as_matrix())
+    return Poses(positions, Rotation.from_euler("z", angles + np.pi / 2).as_matrix())
 
 
 def closure(new: int, old: int, sideways_m: float = 0.0, run: int = 1, weight: float = 1.0) -> Closure:
@@ -99,9 +100,9 @@ def test_without_loops_there_is_nothing_to_count() -> None:
 def test_trajectory_errors_are_evos() -> None:
     """evo 1.38.1 said so of the same poses (models/bench/evo_reference.py)."""
     graph = drive(LAP + 60, 12, seed=3)
-    bent = Trajectory(graph.start.positions * [1.0, 0.9, 1.0], graph.start.rotations)
+    bent = Poses(graph.start.positions * [1.0, 0.9, 1.0], graph.start.rotations)
     error = absolute_error(bent.positions, graph.start.positions)
-    step_m, step_deg = step_error(bent, Trajectory(graph.start.positions, graph.start.rotations))
+    step_m, step_deg = step_error(bent, Poses(graph.start.positions, graph.start.rotations))
     assert [error.rigid_m, error.scaled_m, step_m, step_deg] == pytest.approx(EVO, rel=1e-9)
 
 

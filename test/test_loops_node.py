@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from d2vpr_ros.sim.routes import length, loops
 from d2vpr_ros.sim.town import build_town
 
 SPACING = 3.0
+PATIENCE_S = 300.0
 REMAP = ("-r", f"image/compressed:={IMAGES}", "-r", f"odom:={ODOM}", "-r", f"camera_info:={INFO}")
 
 
@@ -62,6 +63,11 @@ class Listener(Peer):
         ):  # fmt: skip
             kept = self.heard.setdefault(name, [])
             self.create_subscription(kind, f"/d2vpr_map_builder/{name}", kept.append, qos)
+
+    def wait_patiently(self, true: Callable[[], bool]) -> None:
+        """As `wait_until`, for what takes seconds of computing."""
+        with self._changed:
+            assert self._changed.wait_for(true, PATIENCE_S), self._states[-1:]
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,21 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         with spinning(node, peer, player):
             peer.wait_until(lambda: all(player.listeners(topic) for topic in (IMAGES, ODOM, INFO)))
             player.start()
-            assert player.done.wait(60.0)
+            # Else `save` would wait for what closes loops, on a busy machine longer than a caller does.
+            peer.wait_patiently(lambda: player.done.is_set() and path_length(peer) == places(path))
             saved = peer.save()
             assert saved.success, saved.message
-            peer.wait_until(lambda: bool(peer.heard["path"]) and len(peer.heard["path"][-1].poses) == places(path))
+            peer.wait_patiently(lambda: path_length(peer) == places(path))
         rclpy.try_shutdown()
     yield Both(read_map(path), read_map(folder / "verb.d2map"), peer.heard, player.offset_ns, saved.message)
 
 
 def places(path: Path) -> int:
     return len(read_map(path))
+
+
+def path_length(peer: Listener) -> int:
+    return len(peer.heard["path"][-1].poses) if peer.heard["path"] else -1
 
 
 def closures_of(place_map: PlaceMap) -> list[Closure]:

@@ -12,8 +12,9 @@ from d2vpr_ros.bags.stream import Drive
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.evaluation.loop_scoring import LoopScores, score
-from d2vpr_ros.evaluation.trajectory_error import Rows, Trajectory
 from d2vpr_ros.loops.closing import Closing, close_map
+from d2vpr_ros.loops.elimination import Rows
+from d2vpr_ros.loops.graph import Poses
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.mapping import PlaceMap, read_map
 
@@ -50,7 +51,7 @@ def close_and_score(
     seconds = time.perf_counter() - began_s
     corrected = read_map(path)
     mounts = np.array([built.camera_table[int(one)].mount.rotation.as_matrix() for one in built.cameras[known]])
-    true = Trajectory(truth.positions[known], truth.rotations[known])
+    true = Poses(truth.positions[known], truth.rotations[known])
     scores = score(
         built.ids[known],
         true,
@@ -66,12 +67,12 @@ def close_and_score(
     return scores, closing
 
 
-def _bases(place_map: PlaceMap, rows: Rows) -> Trajectory:
+def _bases(place_map: PlaceMap, rows: Rows) -> Poses:
     positions, rotations = place_map.base_poses()
-    return Trajectory(positions[rows], rotations[rows])
+    return Poses(positions[rows], rotations[rows])
 
 
-def true_poses(place_map: PlaceMap, drive: Drive) -> Trajectory:
+def true_poses(place_map: PlaceMap, drive: Drive) -> Poses:
     """T_frame_base of every place by the drive's poses; NaN where they do not say it."""
     positions, rotations = np.full((len(place_map), 3), np.nan), np.full((len(place_map), 3, 3), np.nan)
     for row, camera in enumerate(place_map.cameras):
@@ -80,4 +81,4 @@ def true_poses(place_map: PlaceMap, drive: Drive) -> Trajectory:
         if at is not None:
             base = at @ seen_by.mount.inverse()
             positions[row], rotations[row] = base.position, base.rotation.as_matrix()
-    return Trajectory(positions, rotations)
+    return Poses(positions, rotations)

@@ -11,9 +11,11 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from d2vpr_ros.evaluation.counting import quantile, share
-from d2vpr_ros.evaluation.trajectory_error import Rows, Trajectory, absolute_error, relative_errors, step_error
+from d2vpr_ros.evaluation.trajectory_error import absolute_error, relative_errors, step_error
 from d2vpr_ros.geometry import Array
 from d2vpr_ros.loops.closure import BELIEVED, Closure
+from d2vpr_ros.loops.elimination import Rows
+from d2vpr_ros.loops.graph import Poses
 
 REVISIT_SPACINGS = 1.1
 """Spacings within which a place was visited before: its nearest earlier place may be half a spacing ahead, and the
@@ -44,7 +46,7 @@ class Revisits:
     visit_m: Array
 
     @staticmethod
-    def of(truth: Trajectory, sights: Array, spacing_m: float, least_way_m: float) -> Revisits:
+    def of(truth: Poses, sights: Array, spacing_m: float, least_way_m: float) -> Revisits:
         """Of the places of a drive, in order.
 
         Args:
@@ -99,9 +101,9 @@ class LoopScores:
     """
 
     ids: Rows
-    truth: Trajectory
-    before: Trajectory
-    after: Trajectory
+    truth: Poses
+    before: Poses
+    after: Poses
     revisits: Revisits
     closures: Sequence[ScoredClosure]
     closed: npt.NDArray[np.bool_]
@@ -160,7 +162,7 @@ class LoopScores:
             "closing_ms_a_place": 1e3 * self.seconds / len(self.ids) if len(self.ids) else None,
         }
 
-    def revisit_errors(self, trajectory: Trajectory) -> Array:
+    def revisit_errors(self, trajectory: Poses) -> Array:
         """(M,) metres: how wrong each place that was seen before lies to the earlier place."""
         new = np.flatnonzero(self.revisits.earlier >= 0)
         old = self.revisits.earlier[new]
@@ -169,10 +171,10 @@ class LoopScores:
 
 def score(
     ids: Rows,
-    truth: Trajectory,
+    truth: Poses,
     sights: Array,
-    before: Trajectory,
-    after: Trajectory,
+    before: Poses,
+    after: Poses,
     closures: Sequence[Closure],
     closed: Collection[int],
     spacing_m: float,
@@ -196,9 +198,9 @@ def score(
     return LoopScores(ids, truth, before, after, revisits, scored, is_closed, spacing_m, seconds)
 
 
-def _scored(closure: Closure, rows: dict[int, int], truth: Trajectory, spacing_m: float) -> ScoredClosure:
+def _scored(closure: Closure, rows: dict[int, int], truth: Poses, spacing_m: float) -> ScoredClosure:
     true = truth.between(np.array([rows[closure.old]]), np.array([rows[closure.new]]))
-    said = Trajectory(closure.pose.position[None], closure.pose.rotation.as_matrix()[None])
+    said = Poses(closure.pose.position[None], closure.pose.rotation.as_matrix()[None])
     off_m, off_deg = (float(values[0]) for values in relative_errors(said, true))
     # As the covariance has it: the true rotation is Exp(error) times the stated one, in the old place's axes.
     turn = Rotation.from_matrix(true.rotations[0] @ said.rotations[0].T).as_rotvec()

@@ -8,31 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import Array
-
-Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """Poses in order, all of one body.
-
-    Attributes:
-        positions: (N, 3), metres.
-        rotations: (N, 3, 3).
-    """
-
-    positions: Array
-    rotations: Array
-
-    def between(self, first: Rows, second: Rows) -> Trajectory:
-        """T_first_second of rows (M,)."""
-        back = self.rotations[first].transpose(0, 2, 1)
-        away = self.positions[second] - self.positions[first]
-        return Trajectory((back @ away[:, :, None])[:, :, 0], back @ self.rotations[second])
+from d2vpr_ros.loops.graph import Poses
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +38,14 @@ def absolute_error(estimate: Array, truth: Array) -> AbsoluteError:
     return AbsoluteError(_rms(rigid - truth), _rms(scaled - truth), scale, rigid)
 
 
-def relative_errors(estimate: Trajectory, truth: Trajectory) -> tuple[Array, Array]:
+def relative_errors(estimate: Poses, truth: Poses) -> tuple[Array, Array]:
     """(N,) metres and degrees: how far each pose T_estimate is from T_truth, within the latter's frame."""
     back = truth.rotations.transpose(0, 2, 1)
     turned = Rotation.from_matrix(back @ estimate.rotations).magnitude()
     return np.linalg.norm(estimate.positions - truth.positions, axis=1), np.degrees(turned)
 
 
-def step_error(estimate: Trajectory, truth: Trajectory) -> tuple[float, float]:
+def step_error(estimate: Poses, truth: Poses) -> tuple[float, float]:
     """Relative pose error from each pose to the next: root mean square, metres and degrees."""
     first = np.arange(len(estimate.positions) - 1)
     off_m, off_deg = relative_errors(estimate.between(first, first + 1), truth.between(first, first + 1))

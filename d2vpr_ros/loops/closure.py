@@ -7,17 +7,12 @@ the true T_old_new has the position p + d and the rotation Exp(r) R, where p and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.mapping.loop_table import BELIEVED, KINDS, Closure, Kind
 
-__all__ = ["BELIEVED", "KINDS", "Closure", "Edge", "Kind", "Solution", "Solver"]
+__all__ = ["BELIEVED", "KINDS", "Closure", "Edge", "Kind", "Solution"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,33 +45,3 @@ class Solution:
     rotations: Array
     weights: Array
     cost: float
-
-
-class Solver(Protocol):
-    """What `loops.robust.solve` is."""
-
-    def __call__(
-        self,
-        ids: npt.NDArray[np.int64],
-        positions: Array,
-        rotations: Array,
-        edges: Sequence[Edge],
-        closures: Sequence[Closure],
-        held: npt.NDArray[np.bool_],
-        planar: bool,
-    ) -> Solution:
-        """The poses that odometry and closures agree on best.
-
-        Args:
-            ids: (N,) ascending place ids, each a pose of the graph.
-            positions, rotations: (N, 3), (N, 3, 3) T_map_base to start from.
-            edges: inliers by definition. Places that no edge joins are joined by closures alone, such as sessions.
-            closures: some may be wrong.
-            held: (N,) poses that stay as they are. The caller holds at least one of each part that edges and closures
-                connect.
-            planar: height, roll and pitch are stiff: the odometry is of a robot on the ground.
-
-        Raises:
-            UserError: an id of an edge or a closure is not among `ids`.
-        """
-        ...

@@ -35,6 +35,12 @@ class Poses:
     positions: Array
     rotations: Array
 
+    def between(self, first: Rows, second: Rows) -> Poses:
+        """T_first_second of rows (M,)."""
+        back = self.rotations[first].transpose(0, 2, 1)
+        away = self.positions[second] - self.positions[first]
+        return Poses((back @ away[:, :, None])[:, :, 0], back @ self.rotations[second])
+
     def moved(self, tangents: Array) -> Poses:
         """Each pose moved within its own axes by (N, 6); first order in the rotation as Exp is."""
         turned = Rotation.from_rotvec(tangents[:, 3:]).as_matrix()
@@ -72,12 +78,10 @@ def information_of(covariances: Array, rotations: Array) -> Array:
 
 def residuals(poses: Poses, measured: Measured) -> Array:
     """(E, 6) Log(Z^-1 Ti^-1 Tj)."""
-    back = poses.rotations[measured.first].transpose(0, 2, 1)
-    away = poses.positions[measured.second] - poses.positions[measured.first]
-    apart = (back @ away[:, :, None])[:, :, 0] - measured.positions
+    relative = poses.between(measured.first, measured.second)
     unturn = measured.rotations.transpose(0, 2, 1)
-    turn = Rotation.from_matrix(unturn @ back @ poses.rotations[measured.second]).as_rotvec()
-    shift = _left_inverse(turn) @ (unturn @ apart[:, :, None])
+    turn = Rotation.from_matrix(unturn @ relative.rotations).as_rotvec()
+    shift = _left_inverse(turn) @ (unturn @ (relative.positions - measured.positions)[:, :, None])
     return np.concatenate([shift[:, :, 0], turn], axis=1)
 
 
@@ -94,13 +98,10 @@ def derivatives(poses: Poses, measured: Measured, error: Array) -> tuple[Array, 
         error: (E, 6) the residuals at these poses.
     """
     by_second = _right_inverse(error)
-    back = poses.rotations[measured.second].transpose(0, 2, 1)
-    turn = back @ poses.rotations[measured.first]  # T_second_first
-    away = poses.positions[measured.first] - poses.positions[measured.second]
-    shift = (back @ away[:, :, None])[:, :, 0]
+    back = poses.between(measured.second, measured.first)
     adjoint = np.zeros((len(error), 6, 6))
-    adjoint[:, :3, :3] = adjoint[:, 3:, 3:] = turn
-    adjoint[:, :3, 3:] = skew(shift) @ turn
+    adjoint[:, :3, :3] = adjoint[:, 3:, 3:] = back.rotations
+    adjoint[:, :3, 3:] = skew(back.positions) @ back.rotations
     return -by_second @ adjoint, by_second
 
 

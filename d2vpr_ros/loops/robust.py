@@ -40,7 +40,16 @@ def solve(
     held: npt.NDArray[np.bool_],
     planar: bool,
 ) -> Solution:
-    """The poses that odometry and closures agree on best; `loops.closure.Solver` says what goes in.
+    """The poses that odometry and closures agree on best.
+
+    Args:
+        ids: (N,) ascending place ids, each a pose of the graph.
+        positions, rotations: (N, 3), (N, 3, 3) T_map_base to start from.
+        edges: inliers by definition. Places that no edge joins are joined by closures alone, such as sessions.
+        closures: some may be wrong.
+        held: (N,) poses that stay as they are. The caller holds at least one of each part that edges and closures
+            connect.
+        planar: height, roll and pitch are stiff: the odometry is of a robot on the ground.
 
     Raises:
         UserError: an id of an edge or a closure is not among `ids`, or a covariance is none.

@@ -22,20 +22,18 @@ from sensor_msgs.msg import CameraInfo, NavSatFix
 from std_srvs.srv import SetBool, Trigger
 
 from d2vpr_ros.bags.calibration import camera_namespace
-from d2vpr_ros.bags.covariance import moved
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.images.decode import read_frame
-from d2vpr_ros.images.frame import PosedFrame
 from d2vpr_ros.mapping import Camera, MapBuilder
-from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE, BuildCounts
+from d2vpr_ros.mapping.counts import NO_POSE, BuildCounts
 from d2vpr_ros.mapping.session import live_session
 from d2vpr_ros.mapping.store import is_blank
 from d2vpr_ros.nodes import loop_closing
 from d2vpr_ros.nodes.blocking_service import BlockingService
 from d2vpr_ros.nodes.builder_map import build_options, map_header, origin_of, pose_frame
+from d2vpr_ros.nodes.builder_places import add_image
 from d2vpr_ros.nodes.builder_report import BuilderReport
 from d2vpr_ros.nodes.builder_settings import PARAMETERS, to_range
 from d2vpr_ros.nodes.live_camera import LiveCamera
@@ -211,31 +209,11 @@ class MapBuilderNode(Node):
         )
 
     def _build(self, builder: MapBuilder, arrival: Arrival) -> None:
-        poses, max_gap_s = self._pose_input.poses, self._values["max_gap_s"]
-        found = poses.at(arrival.stamp_ns, max_gap_s)
-        if found is None:
-            builder.counts.leave_out(NO_POSE)
-            return
-        (base, covariance), frame_id = found, str(arrival.message.header.frame_id)
-        mount = self._cameras[arrival.camera].mount(frame_id, arrival.steady_s)
-        if mount is None:
-            builder.counts.leave_out("before the mount of the camera was known")
-            return
-        pose, name = base @ mount, self._names[arrival.camera] or frame_id
-        if not builder.keep(name, pose, arrival.stamp_ns):
-            return
-        try:
-            frame = read_frame(arrival.message, name, self._image_range)
-        except UserError as error:
-            builder.counts.leave_out(UNREADABLE)
-            self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
-            return
-        if covariance is not None:
-            covariance = moved(covariance, pose.position - base.position)
-        geo = poses.geo(pose) if isinstance(poses, GpsPoses) else None
-        if self._fixes is not None:
-            geo = self._fixes.at(arrival.stamp_ns, max_gap_s)
-        builder.add(PosedFrame(frame, pose, geo, covariance), wait=False)
+        mount = self._cameras[arrival.camera].mount(str(arrival.message.header.frame_id), arrival.steady_s)
+        name, max_gap_s = self._names[arrival.camera], self._values["max_gap_s"]
+        known = self._pose_input.poses, mount, self._fixes, max_gap_s, self._image_range
+        if problem := add_image(builder, arrival, name, *known):
+            self.get_logger().error(f"image left out: {problem}", throttle_duration_sec=5.0)
 
     # Services and diagnostics
 

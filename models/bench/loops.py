@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER
     OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER --rules   # and other rules on the same pictures
+    OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER --two-towns
     OMP_NUM_THREADS=1 python -m models.bench.loops --folder FOLDER --gtsam PYTHON --evo PYTHON
 
 FOLDER keeps the bags, 2 GB, the maps and the numbers of each tour (TOUR.json): what is there is not done again.
@@ -17,6 +18,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,9 @@ from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.evaluation.loop_drive import close_and_score, true_poses
 from d2vpr_ros.evaluation.loop_results import write_page
-from d2vpr_ros.evaluation.trajectory_error import Trajectory, absolute_error, step_error
+from d2vpr_ros.evaluation.trajectory_error import absolute_error, step_error
 from d2vpr_ros.loops.closer import LoopCloser
-from d2vpr_ros.loops.closing import Closing, place_of
+from d2vpr_ros.loops.closing import Closing, find_closing, place_of
 from d2vpr_ros.loops.graph import Poses
 from d2vpr_ros.loops.robust import joined, measured_of
 from d2vpr_ros.mapping import PlaceMap, read_map
@@ -64,7 +66,8 @@ def build(one: Tour, folder: Path) -> tuple[Path, Path]:
     bag, built = record(one, folder), folder / f"tour_{one.seed}.d2map"
     if not built.exists():
         partial = folder / f"partial_{one.seed}.d2map"
-        partial.unlink(missing_ok=True)
+        for ending in ("", "-wal", "-shm"):
+            partial.with_name(partial.name + ending).unlink(missing_ok=True)
         if d2vpr(["map", "build", str(bag), "-o", str(partial), "--pose-topic", ODOM]) != 0:
             raise SystemExit(f"{bag}: no map")
         partial.rename(built)
@@ -106,7 +109,7 @@ def solved_by_gtsam(python: Path, place_map: PlaceMap, closing: Closing, feature
     return by_gtsam(python, start, joined(steps, seen), len(edges), robust=True)["positions"]
 
 
-def apart_from_evo(python: Path, estimate: Trajectory, truth: Trajectory) -> float:
+def apart_from_evo(python: Path, estimate: Poses, truth: Poses) -> float:
     """The largest difference between our errors and evo's, metres."""
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "trajectories.npz"
@@ -139,6 +142,24 @@ def tried(one: Tour, folder: Path) -> Tried:
         np.savez(kept, **vars(found))
     with np.load(kept) as stored:
         return Tried(**{name: stored[name] for name in stored.files})
+
+
+def print_two_towns(pairs: list[tuple[Tour, Tour]], folder: Path) -> None:
+    """Two towns as one drive: every closure between them is wrong."""
+    print("\n| first town | second town | places | closures within one | between both: wrong |")
+    print("|---|---|---|---|---|")
+    for first, second in pairs:
+        together = folder / f"together_{first.seed}_{second.seed}.d2map"
+        if not together.exists():
+            maps = [str(build(one, folder)[1]) for one in (first, second)]
+            if d2vpr(["map", "merge", *maps, "-o", str(together), "--same-frame"]) != 0:
+                raise SystemExit(f"{together}: no map")
+        place_map = read_map(together)
+        closing = find_closing(place_map, FeatureExtractor.open(device="cpu"))
+        town = dict(zip(place_map.ids.tolist(), place_map.sessions.tolist(), strict=True))
+        wrong = sum(town[one.old] != town[one.new] for one in closing.closures)
+        within = len(closing.closures) - wrong
+        print(f"| {first.name} | {second.name} | {len(place_map)} | {within} | {wrong} |", flush=True)
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
@@ -185,6 +206,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--tours", type=int, nargs="+", metavar="SEED", help="only these towns (default: all ten)")
     parser.add_argument("--rules", action="store_true", help="also other rules, which takes as long again")
+    parser.add_argument("--two-towns", action="store_true", help="also each two towns as one drive")
     parser.add_argument("--gtsam", type=Path, metavar="PYTHON", help="a Python that has GTSAM")
     parser.add_argument("--evo", type=Path, metavar="PYTHON", help="a Python that has evo")
     args = parser.parse_args()
@@ -192,6 +214,8 @@ def main() -> None:
     tours = [one for one in TOURS if args.tours is None or one.seed in args.tours]
     rows = [measure(one, args.folder, args.gtsam, args.evo) for one in tours]
     print_table(rows)
+    if args.two_towns:
+        print_two_towns(list(pairwise(tours)), args.folder)
     if args.rules:
         print_rules([(one, tried(one, args.folder)) for one in tours])
 

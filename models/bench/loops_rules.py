@@ -14,10 +14,11 @@ import numpy as np
 
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.evaluation.loop_scoring import RIGHT_M, RIGHT_SPACINGS, Revisits
-from d2vpr_ros.evaluation.trajectory_error import Trajectory, relative_errors
+from d2vpr_ros.evaluation.trajectory_error import relative_errors
 from d2vpr_ros.geometry import Array
 from d2vpr_ros.loops.closing import place_of
 from d2vpr_ros.loops.closure import Closure
+from d2vpr_ros.loops.graph import Poses
 from d2vpr_ros.loops.measuring import measure
 from d2vpr_ros.loops.params import DEFAULT_PARAMS
 from d2vpr_ros.loops.past import Past
@@ -50,7 +51,7 @@ class Tried:
     revisited: Array
 
 
-def try_all(place_map: PlaceMap, truth: Trajectory, sights: Array, features: FeatureExtractor) -> Tried:
+def try_all(place_map: PlaceMap, truth: Poses, sights: Array, features: FeatureExtractor) -> Tried:
     """Describe what every rule would see.
 
     Args:
@@ -79,7 +80,7 @@ def try_all(place_map: PlaceMap, truth: Trajectory, sights: Array, features: Fea
         closure = measure(past, geometry, row, candidates)
         if isinstance(closure, Closure) and closure.kind == "metric":
             found.inliers[row] = closure.inliers
-            said = Trajectory(closure.pose.position[None], closure.pose.rotation.as_matrix()[None])
+            said = Poses(closure.pose.position[None], closure.pose.rotation.as_matrix()[None])
             off_m, _ = relative_errors(said, truth.between(np.array([best]), np.array([row])))
             found.exact[row] = off_m[0] <= RIGHT_M
     revisits = Revisits.of(truth, sights, spacing_m, DEFAULT_PARAMS.least_way_spacings * spacing_m)
