@@ -31,6 +31,7 @@ setup(
         (SHARE, ["package.xml"]),
         (f"{SHARE}/launch", files("launch")),
         (f"{SHARE}/config", files("config")),
+        (f"{SHARE}/rtabmap", files("rtabmap")),
         (f"{SHARE}/weights", files("models/weights")),
         (f"{SHARE}/hook", ["resource/path.dsv"]),  # named in colcon.pkg: `d2vpr` is on the PATH of the workspace
         *FOR_ROS2_RUN,
@@ -67,6 +68,7 @@ setup(
             f"d2vpr = {NAME}.entry:d2vpr",
             f"d2vpr_localizer = {NAME}.entry:d2vpr_localizer",
             f"d2vpr_map_builder = {NAME}.entry:d2vpr_map_builder",
+            f"d2vpr_rtabmap_links = {NAME}.entry:d2vpr_rtabmap_links",
         ],
     },
 )

@@ -21,6 +21,11 @@ def d2vpr_map_builder() -> int:
     return _run("d2vpr_ros.nodes.map_builder")
 
 
+def d2vpr_rtabmap_links() -> int:
+    """The node `d2vpr_rtabmap_links`."""
+    return _run("d2vpr_ros.nodes.rtabmap_links")
+
+
 def _run(module: str) -> int:
     """Call a module's `main`; 2, and one line on stderr, where a library is missing.
 

@@ -1,7 +1,9 @@
-"""Small drives to build maps from, and a build to kill."""
+"""Small drives to build maps from, and a build and a correction to kill."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -9,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from places import WIDTH, straight_street, unit_rows, write_places
 
 from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose
 from d2vpr_ros.images.frame import Frame, PosedFrame
-from d2vpr_ros.mapping import BuildOptions, Camera, MapHeader, Session
+from d2vpr_ros.loops.closure import Closure
+from d2vpr_ros.loops.correct import Correction, write_correction
+from d2vpr_ros.mapping import BuildOptions, Camera, MapHeader, PlaceMap, Session, read_map
+from d2vpr_ros.mapping.loop_table import StoredOdometry
 from d2vpr_ros.mapping.session import build_session, open_session
 
 SECOND = 1_000_000_000
@@ -81,3 +87,31 @@ def report_until_killed(path: str, reports: Connection) -> None:
     header = MapHeader(extractor.identity, extractor.width, "map", 1.0)
     with open_session(Path(path), header, Session("drive", "the recording", complete=False)) as (writer, session):
         build_session(writer, session, play(a_drive()), extractor, camera, BuildOptions(), on_stored=reports.send)
+
+
+def a_correction(path: Path) -> tuple[PlaceMap, Correction]:
+    """A map of ten places, and a correction that lifts each by a metre."""
+    place_map = write_places(path, straight_street(10), unit_rows(10, 0, WIDTH))
+    positions, rotations = place_map.base_poses()
+    odometry = {
+        number: StoredOdometry(place_map.camera_pose(row), None) for row, number in enumerate(place_map.ids.tolist())
+    }
+    closure = Closure(1, 10, Pose.planar(0.1, 0, 0), 0.01 * np.eye(6), "metric", 0.999, 150, 1)
+    return place_map, Correction(np.arange(10), positions + np.array([0, 0, 1]), rotations, odometry, [closure])
+
+
+def correct_until_killed(path: str, when: str, reports: Connection) -> None:
+    """Correct the map of `a_correction`, killed before, during or after it; tells when it is written."""
+    place_map = read_map(path)
+    _, correction = a_correction(Path(path).with_name("other.d2map"))
+    if when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    count = iter(range(100))
+
+    def on_place() -> None:
+        if when == "during" and next(count) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    write_correction(place_map, correction, on_place)
+    reports.send("written")
+    os.kill(os.getpid(), signal.SIGKILL)

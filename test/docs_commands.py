@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from d2vpr_ros.cli.main import VERBS, parser_of
-from d2vpr_ros.nodes import builder_settings, settings
+from d2vpr_ros.nodes import builder_settings, rtabmap_links, settings
 from d2vpr_ros.nodes.launching import node_parameters, parameter_values
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-PARAMETERS = {"d2vpr_localizer": settings.PARAMETERS, "d2vpr_map_builder": builder_settings.PARAMETERS}
+PARAMETERS = {
+    "d2vpr_localizer": settings.PARAMETERS,
+    "d2vpr_map_builder": builder_settings.PARAMETERS,
+    "d2vpr_rtabmap_links": rtabmap_links.PARAMETERS,
+}
 
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _DECLARED = re.compile(r'DeclareLaunchArgument\(\s*"(\w+)"')
@@ -82,6 +86,9 @@ def _verb(words: list[str]) -> str | None:
 
 def _launch(file: str, arguments: list[str]) -> str | None:
     source = (ROOT / "launch" / file).read_text(encoding="utf-8")
+    for included in re.findall(r'with_name\("([\w.]+)"\)', source):
+        source += (ROOT / "launch" / included).read_text(encoding="utf-8")
+        file = included
     parameters = node_parameters(ROOT / "config" / file.replace(".launch.py", ".yaml"))
     known = {*_DECLARED.findall(source), *(one.name for one in parameters)}
     given = dict(argument.split(":=", 1) for argument in arguments if ":=" in argument)

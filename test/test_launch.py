@@ -214,3 +214,16 @@ def test_the_launch_file_hands_map_and_topics_to_the_map_builder(
         assert words in command
     assert status == 2
     assert "/nowhere/7.d2map" in errors
+
+
+def test_closing_loops_starts_the_map_builder_with_odometry(
+    launch: Any, workspace: Path, tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(monkeypatch, workspace, tmp_path)
+    arguments = {"map": "/nowhere/7.d2map", "image_topic": "/front/image", "odom_topic": "/wheels", "device": "cpu"}
+    command, status, errors = started(launch, "close_loops", arguments)
+    assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_map_builder")
+    for words in ("image:=/front/image", "odom:=/wheels"):
+        assert words in command
+    assert status == 2
+    assert "/nowhere/7.d2map" in errors

@@ -6,11 +6,24 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from d2vpr_ros.nodes import initial_pose, localizer, map_builder, messages, outputs, services, settings
+from d2vpr_ros.nodes import (
+    initial_pose,
+    localizer,
+    loop_messages,
+    loop_outputs,
+    map_builder,
+    messages,
+    outputs,
+    rtabmap_links,
+    services,
+    settings,
+)
 from d2vpr_ros.nodes.parameters import Parameter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +36,11 @@ def written(value: object) -> str:
 
 @pytest.mark.parametrize(
     ("node", "parameters"),
-    [("d2vpr_localizer", settings.PARAMETERS), ("d2vpr_map_builder", map_builder.PARAMETERS)],
+    [
+        ("d2vpr_localizer", settings.PARAMETERS),
+        ("d2vpr_map_builder", map_builder.PARAMETERS),
+        ("d2vpr_rtabmap_links", rtabmap_links.PARAMETERS),
+    ],
 )
 def test_the_reference_lists_every_parameter_with_its_default_and_meaning(
     node: str, parameters: Sequence[Parameter]
@@ -40,18 +57,23 @@ def test_the_shipped_configuration_holds_every_parameter_with_its_default() -> N
     assert configuration["/**"]["ros__parameters"] == {p.name: p.default for p in settings.PARAMETERS}
 
 
-def test_the_reference_gives_every_field_of_a_place_match_at_its_byte() -> None:
-    table = REFERENCE.split("### Fields of `~/place_matches`")[1].split("### ")[0]
+@pytest.mark.parametrize(
+    ("topic", "layout"),
+    [("~/place_matches", messages.MATCH_POINT), ("~/loop_closures", loop_messages.CLOSURE_POINT)],
+)
+def test_the_reference_gives_every_field_of_a_cloud_at_its_byte(topic: str, layout: np.dtype[Any]) -> None:
+    table = re.split("^##", REFERENCE.split(f"### Fields of `{topic}`")[1], flags=re.MULTILINE)[0]
     offsets: dict[str, int] = {}
     for names, _, bytes_at in re.findall(r"^\| (`.+?) \| (\w+) at ([\d, ]+) \|", table, flags=re.MULTILINE):
         offsets.update(zip(re.findall(r"`(\w+)`", names), map(int, bytes_at.split(",")), strict=True))
-    fields = messages.MATCH_POINT.fields or {}
+    fields = layout.fields or {}
     assert offsets == {name: offset for name, (_, offset, *_) in fields.items()}
 
 
-def test_the_reference_names_every_topic_and_service_of_the_localizer() -> None:
+def test_the_reference_names_every_topic_and_service_of_the_nodes() -> None:
     source = "".join(
-        Path(module.__file__).read_text(encoding="utf-8") for module in (localizer, outputs, initial_pose, services)
+        Path(module.__file__).read_text(encoding="utf-8")
+        for module in (localizer, outputs, initial_pose, services, loop_outputs)
     )
     names = re.findall(r'create_\w+\([A-Za-z0-9]+, "([^"]+)"', source)
     names += [f"~/{name}" for name in re.findall(r'BlockingService\(node, \w+, "([^"]+)"', source)]

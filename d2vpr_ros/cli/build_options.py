@@ -35,6 +35,9 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         help="for 16-bit images: the values of black and white, for the map and its robots (default: 0 65535)",
     )  # fmt: skip
     places.add_argument(
+        "--close-loops", action="store_true", help="correct the drift of the poses at the end, as d2vpr map close"
+    )
+    places.add_argument(
         "--landmarks", action="store_true", help="store the landmarks of the places at the end, as d2vpr map landmarks"
     )
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
@@ -53,14 +56,15 @@ def read_build_options(args: argparse.Namespace, with_poses: bool = True) -> Bui
     """What the options ask for.
 
     Raises:
-        UserError: a number is not above 0; landmarks of what has none.
+        UserError: a number is not above 0; landmarks or loops of what has no pictures or poses.
     """
     from d2vpr_ros.errors import UserError
     from d2vpr_ros.mapping import BuildOptions, KeyframeRule
 
-    if args.landmarks and (args.no_pictures or not with_poses):
-        without = "--no-pictures" if args.no_pictures else "a map without poses"
-        raise UserError(f"--landmarks and {without}: landmarks need pictures and poses; leave one of the two out")
+    for option, asked in (("landmarks", args.landmarks), ("close-loops", args.close_loops)):
+        if asked and (args.no_pictures or not with_poses):
+            without = "--no-pictures" if args.no_pictures else "a map without poses"
+            raise UserError(f"--{option} and {without}: it needs pictures and poses; leave one of the two out")
 
     interval_s = args.max_interval if with_poses or args.max_interval is not None else 1.0
     for option, value in (("spacing", args.spacing), ("turn", args.turn), ("max-interval", interval_s)):

@@ -12,6 +12,7 @@ from pathlib import Path
 from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, read_image_range, shown_progress
 from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
 from d2vpr_ros.cli.join_options import add_join_arguments, read_frames
+from d2vpr_ros.cli.map_close import show_closed
 from d2vpr_ros.cli.map_landmarks import show_landmarks_stored
 
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_drive_arguments(parser)
     add_join_arguments(parser)
     add_build_arguments(parser)
+    parser.add_argument("--free", action="store_true", help="with --close-loops: also correct the places in the map")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -47,6 +49,8 @@ def main(args: argparse.Namespace) -> int:
     if appended.built:
         print(f"{args.bag}: {appended.built}")
     print(f"{args.map}: {len(appended.joined.places)} places more; frames {appended.frames}", flush=True)
+    if args.close_loops:
+        show_closed(args.map, args.device, () if args.free else place_map.session_table)
     if args.landmarks:
         show_landmarks_stored(args.map, args.device)
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from d2vpr_ros.cli.build_options import add_build_arguments, read_build_options, read_image_range, shown_progress
 from d2vpr_ros.cli.drive_options import add_drive_arguments, open_asked_drive, read_part
+from d2vpr_ros.cli.map_close import show_closed
 from d2vpr_ros.cli.map_landmarks import show_landmarks_stored
 
 
@@ -38,6 +39,8 @@ def main(args: argparse.Namespace) -> int:
         with shown_progress(drive, args.out, args.report_stored) as (on_image, on_stored):
             counts = build_map(args.out, drive, extractor, options, on_image, on_stored)
     print(f"{args.out}: {counts}", flush=True)
+    if args.close_loops:
+        show_closed(args.out, args.device)
     if args.landmarks:
         show_landmarks_stored(args.out, args.device)
     return 0

@@ -26,6 +26,7 @@ function paint() {
   brush.clearRect(0, 0, width, height);
   brush.font = "11px system-ui, sans-serif";
   paintGrid(width, height);
+  if (data.loops && world === plan && showsLoops()) paintLoops();
   paintPlaces(width, height);
   if (chosen >= 0) paintChosen();
   paintScaleBar(height);
@@ -123,6 +124,35 @@ function paintPlaces(width, height) {
     brush.fill();
   });
   brush.globalAlpha = 1;
+}
+
+// Where odometry alone had the places, and which of them were seen twice.
+function paintLoops() {
+  const [a, b] = data.axes;
+  const { before, closures } = data.loops;
+  brush.lineWidth = 1;
+  brush.setLineDash([5, 4]);
+  brush.strokeStyle = colour("--soft");
+  brush.beginPath();
+  for (let row = 0; row < count; row++) {
+    if (!before[row]) continue;
+    const goesOn = row > 0 && before[row - 1] && place.session[row] === place.session[row - 1];
+    brush[goesOn ? "lineTo" : "moveTo"](...toScreen(before[row][a], before[row][b]));
+  }
+  brush.stroke();
+  brush.setLineDash([]);
+  const at = (row) => (before[row] ? toScreen(before[row][a], before[row][b]) : toScreen(plan.u[row], plan.v[row]));
+  for (const believed of [true, false]) {
+    brush.strokeStyle = colour(believed ? "--accent" : "--ink");
+    brush.lineWidth = believed ? 1.5 : 3;
+    brush.beginPath();
+    for (const [old, now, isBelieved] of closures) {
+      if (isBelieved !== believed || !isShown(old) || !isShown(now)) continue;
+      brush.moveTo(...at(old));
+      brush.lineTo(...at(now));
+    }
+    brush.stroke();
+  }
 }
 
 function paintChosen() {

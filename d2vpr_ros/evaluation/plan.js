@@ -57,6 +57,7 @@ let chosen = -1;
 let emphasised = -1;
 const shownSessions = data.sessions.map(() => true);
 const shownCameras = data.cameras.map(() => true);
+const showsLoops = () => element("loops")?.checked;
 
 const isShown = (row) => shownSessions[place.session[row]] && shownCameras[place.camera[row]] && !Number.isNaN(world.u[row]);
 const toScreen = (u, v) => [(u - view.u) * view.scale + size.width / 2, size.height / 2 - (v - view.v) * view.scale];

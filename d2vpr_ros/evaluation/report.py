@@ -25,7 +25,7 @@ class Drawing:
     """A drawing made of numbers only.
 
     Attributes:
-        kind: `track`, `curve` or `reliability`; what it shows is said below it.
+        kind: `track`, `curve`, `loops` or `reliability`; what it shows is said below it.
         title: what it is of, where there are several; empty else.
     """
 

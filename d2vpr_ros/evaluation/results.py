@@ -137,16 +137,16 @@ def write_json(path: Path, evaluation: Evaluation, place_map: PlaceMap) -> None:
             for drive, measures in zip(evaluation.drives, evaluation.of_each, strict=True)
         ],
     }
-    path.write_text(json.dumps(_finite(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(finite(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same with None for numbers that are none: JSON has no other word for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
+        return {name: finite(part) for name, part in value.items()}
+    return [finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _points(curve: Curve) -> dict[str, list[float]]:
@@ -186,7 +186,7 @@ def _columns(query: ScoredQuery) -> dict[str, object]:
         **{f"answer_{name}": value for name, value in zip(_POSE, answer, strict=True)},
         **{f"{stage}_ms": 1e3 * query.seconds[stage] for stage in STAGES},
     }
-    return {name: _finite(value) for name, value in columns.items()}
+    return {name: finite(value) for name, value in columns.items()}
 
 
 def write_page(

@@ -23,9 +23,9 @@ class _Row:
     unit: str | None = None
 
 
-_PERCENT, _PER_MILLE = "{:.1%}".format, "{:.1f}".format
-_METRES, _FRAMES, _DEGREES = "{:.2f} m".format, "{:.1f} frames".format, "{:.1f}°".format
-_SECONDS, _MILLISECONDS, _SHARE = "{:.1f} s".format, "{:.1f} ms".format, "{:.3f}".format
+PERCENT, _PER_MILLE = "{:.1%}".format, "{:.1f}".format
+METRES, _FRAMES, DEGREES = "{:.2f} m".format, "{:.1f} frames".format, "{:.1f}°".format
+SECONDS, MILLISECONDS, _SHARE = "{:.1f} s".format, "{:.1f} ms".format, "{:.3f}".format
 
 
 def _shares(values: Sequence[float | None]) -> str:
@@ -40,39 +40,39 @@ _ROWS = (
     _Row("accepted", "answered"),
     _Row("right", "right, answered or not"),
     _Row("correct", "correct within {radius:g} {unit}"),
-    _Row("precision", "precision", _PERCENT),
+    _Row("precision", "precision", PERCENT),
     _Row("false_accepts", "false answers"),
     _Row("false_accepts_per_1000", "  of 1000 images", _PER_MILLE),
-    _Row("recall_at_1", "recall@1", _PERCENT),
-    _Row("recall_at_5", "recall@5", _PERCENT),
-    _Row("recall_at_10", "recall@10", _PERCENT),
-    _Row("recall_at_1_answerable", "recall@1 of answerable", _PERCENT),
-    _Row("recall_at_5_answerable", "recall@5 of answerable", _PERCENT),
-    _Row("recall_at_10_answerable", "recall@10 of answerable", _PERCENT),
-    _Row("recall_at_100_precision", "recall at 100 % precision", _PERCENT),
-    _Row("recall_at_99_precision", "recall at 99 % precision", _PERCENT),
+    _Row("recall_at_1", "recall@1", PERCENT),
+    _Row("recall_at_5", "recall@5", PERCENT),
+    _Row("recall_at_10", "recall@10", PERCENT),
+    _Row("recall_at_1_answerable", "recall@1 of answerable", PERCENT),
+    _Row("recall_at_5_answerable", "recall@5 of answerable", PERCENT),
+    _Row("recall_at_10_answerable", "recall@10 of answerable", PERCENT),
+    _Row("recall_at_100_precision", "recall at 100 % precision", PERCENT),
+    _Row("recall_at_99_precision", "recall at 99 % precision", PERCENT),
     _Row("precision_recall_area", "area, precision-recall", _SHARE),
-    _Row("median_error_m", "median error", _METRES, "m"),
-    _Row("p95_error_m", "95 % of errors within", _METRES, "m"),
+    _Row("median_error_m", "median error", METRES, "m"),
+    _Row("p95_error_m", "95 % of errors within", METRES, "m"),
     _Row("median_error_frames", "median error", _FRAMES, "frames"),
     _Row("p95_error_frames", "95 % of errors within", _FRAMES, "frames"),
-    _Row("median_turn_deg", "median turn error", _DEGREES, "m"),
-    _Row("p95_turn_deg", "95 % of turns within", _DEGREES, "m"),
-    _Row("covariance_coverage_95", "truth in 95 % ellipse", _PERCENT, "m"),
+    _Row("median_turn_deg", "median turn error", DEGREES, "m"),
+    _Row("p95_turn_deg", "95 % of turns within", DEGREES, "m"),
+    _Row("covariance_coverage_95", "truth in 95 % ellipse", PERCENT, "m"),
     _Row("covariance_coverage_95_by_third", "  by third of probability", _shares, "m"),
-    _Row("median_semi_axis_95_m", "  its longer half axis", _METRES, "m"),
-    _Row("turn_coverage_95", "turn in 95 % ellipsoid", _PERCENT, "m"),
+    _Row("median_semi_axis_95_m", "  its longer half axis", METRES, "m"),
+    _Row("turn_coverage_95", "turn in 95 % ellipsoid", PERCENT, "m"),
     _Row("turn_coverage_95_by_third", "  by third of probability", _shares, "m"),
     _Row("calibration_error", "calibration error", _SHARE),
     _Row("log_loss", "log loss", _SHARE),
-    _Row("localized_fraction", "localized", _PERCENT),
-    _Row("localized_once_found", "  from the first answer on", _PERCENT),
-    _Row("time_to_first_fix_s", "first answer after", _SECONDS),
-    _Row("distance_to_first_fix_m", "first answer after", _METRES, "m"),
-    _Row("p50_latency_ms", "latency p50", _MILLISECONDS),
-    _Row("p95_latency_ms", "latency p95", _MILLISECONDS),
+    _Row("localized_fraction", "localized", PERCENT),
+    _Row("localized_once_found", "  from the first answer on", PERCENT),
+    _Row("time_to_first_fix_s", "first answer after", SECONDS),
+    _Row("distance_to_first_fix_m", "first answer after", METRES, "m"),
+    _Row("p50_latency_ms", "latency p50", MILLISECONDS),
+    _Row("p95_latency_ms", "latency p95", MILLISECONDS),
     *(
-        _Row(f"{part}_{stage}_ms", f"{stage} {part}", _MILLISECONDS)
+        _Row(f"{part}_{stage}_ms", f"{stage} {part}", MILLISECONDS)
         for stage in ("decode", "describe", "match")
         for part in ("p50", "p95")
     ),
@@ -94,5 +94,5 @@ def rows(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _written(row: _Row, numbers: Mapping[str, Any]) -> str:
     value = numbers[row.key]
     if row.key == "answerable" and numbers["answerable_share"] is not None:
-        return f"{value} ({_PERCENT(numbers['answerable_share'])})"
+        return f"{value} ({PERCENT(numbers['answerable_share'])})"
     return "none" if value is None else row.form(value)

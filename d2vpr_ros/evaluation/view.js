@@ -212,6 +212,8 @@ const sessionBoxes = [...document.querySelectorAll(".legend tr input")];
 toggles(sessionBoxes, shownSessions);
 toggles(document.querySelectorAll("#cameras input"), shownCameras);
 
+if (element("loops")) element("loops").onchange = draw;
+
 for (const row of document.querySelectorAll(".legend tr")) {
   const emphasise = (session) => () => {
     emphasised = session;

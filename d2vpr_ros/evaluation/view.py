@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from d2vpr_ros.evaluation.page import write_page
 from d2vpr_ros.evaluation.plot import widest_axes
+from d2vpr_ros.mapping.database import connect
+from d2vpr_ros.mapping.loop_table import BELIEVED, read_closures, read_odometry
 from d2vpr_ros.mapping.place_map import PlaceMap
 from d2vpr_ros.mapping.summary import extent, facts, summarise_sessions
 
@@ -38,6 +40,7 @@ def write_view(place_map: PlaceMap, path: Path, picture_mb: float = PICTURE_MB) 
 
     Raises:
         OSError: the file cannot be written.
+        UserError: what loop closure left in the map cannot be read.
     """
     sizes = place_map.picture_sizes()
     rows = thin(sizes, round(picture_mb * 1e6))
@@ -91,6 +94,7 @@ def _data(place_map: PlaceMap) -> dict[str, object]:
         "spacing": round(place_map.spacing_m, 3),
         "sessions": [place_map.session_table[key].name for key in number_of],
         "cameras": names,
+        "loops": _loops(place_map),
         "place": {
             "id": place_map.ids.tolist(),
             "session": [number_of[int(key)] for key in place_map.sessions],
@@ -104,6 +108,26 @@ def _data(place_map: PlaceMap) -> dict[str, object]:
             "geo": [_known(row) for row in place_map.geo.tolist()] if header.geo_tagged else [],
         },
     }
+
+
+def _loops(place_map: PlaceMap) -> dict[str, object] | None:
+    """Closures as pairs of rows and whether the pose graph believed them, and where each place was by odometry alone;
+    None in a map on which no loops were closed."""
+    with connect(place_map.path) as connection:
+        closures = read_closures(connection, place_map.path)
+        measured = read_odometry(connection, place_map.path)
+    if not closures:
+        return None
+    row_of = {number: row for row, number in enumerate(place_map.ids.tolist())}
+    before: list[list[float] | None] = [None] * len(place_map)
+    for session in np.unique(place_map.sessions):
+        rows = [row for row in np.flatnonzero(place_map.sessions == session) if int(place_map.ids[row]) in measured]
+        poses = [measured[int(place_map.ids[row])].pose for row in rows]
+        for row, pose in zip(rows, poses, strict=True):  # from where the session begins in the map
+            moved = place_map.camera_pose(int(rows[0])) @ poses[0].inverse() @ pose
+            before[row] = moved.position.round(3).tolist()
+    pairs = [(row_of[one.old], row_of[one.new], one.weight >= BELIEVED) for one in closures]
+    return {"closures": pairs, "before": before}
 
 
 def _known(geo: list[float]) -> list[float | None]:

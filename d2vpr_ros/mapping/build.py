@@ -70,6 +70,7 @@ class MapBuilder:
 
     Attributes:
         counts: what became of the images so far.
+        session: the places' one.
     """
 
     def __init__(
@@ -87,8 +88,8 @@ class MapBuilder:
             camera: asked once a camera, before its first place is stored.
             on_stored: called with a place's id once it is safe on the disk, on a thread of the builder's.
         """
-        self.counts = BuildCounts()
-        self._writer, self._extractor, self._session, self._options = writer, extractor, session, options
+        self.counts, self.session = BuildCounts(), session
+        self._writer, self._extractor, self._options = writer, extractor, options
         self._metric = writer.header.metric
         self._camera, self._on_stored = camera, on_stored
         self._camera_ids: dict[str, int] = {}
@@ -162,12 +163,18 @@ class MapBuilder:
         """Raise what went wrong in describing or storing, if anything did."""
         self._workers.check()
 
-    def save(self, timeout_s: float | None = None) -> bool:
-        """Wait until every frame handed over is stored, then fold the log into the map file; False if time ran out."""
+    def save(self, timeout_s: float | None = None, write: Callable[[], object] = lambda: None) -> bool:
+        """Wait until every frame handed over is stored, then fold the log into the map file; False if time ran out.
+
+        Args:
+            write: writes to the map by a connection of its own; called before the log is folded, while nothing else
+                writes.
+        """
         with self._changed:
             done = self._changed.wait_for(lambda: not self._in_hand or self._workers.error is not None, timeout_s)
         self.check()
         with self._storing:
+            write()
             self._writer.checkpoint()
         return done
 
@@ -221,7 +228,7 @@ class MapBuilder:
             pose = posed.pose if self._metric else self._numbered(frame.camera)
             place = NewPlace(frame.stamp_ns, pose, descriptor, jpeg, posed.geo, posed.covariance)
             with self._storing:
-                number = self._writer.add_place(self._session, self._camera_id(frame), place)
+                number = self._writer.add_place(self.session, self._camera_id(frame), place)
             self.counts.places += 1
             self._on_stored(number)
             self._finished()
@@ -230,7 +237,7 @@ class MapBuilder:
         if frame.camera not in self._camera_ids:
             height, width = frame.rgb.shape[:2]
             camera = self._camera(frame.camera, width, height)
-            self._camera_ids[frame.camera] = self._writer.add_camera(self._session, camera)
+            self._camera_ids[frame.camera] = self._writer.add_camera(self.session, camera)
         return self._camera_ids[frame.camera]
 
     def _numbered(self, camera: str) -> Pose:

@@ -16,6 +16,7 @@ from d2vpr_ros.mapping.check_row import Context, StoredPlace, camera_problems, p
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import MapHeader
 from d2vpr_ros.mapping.landmark_table import blob_problem, has_landmarks, read_blob, stored_note
+from d2vpr_ros.mapping.loop_table import LOOP_TABLES, has_table, problems
 from d2vpr_ros.mapping.place_map import MAX_JPEG, read_header
 from d2vpr_ros.mapping.schema import APPLICATION_ID, CARTESIAN, LANDMARKS_TABLE, TABLES, USER_VERSION, WGS84
 from d2vpr_ros.mapping.store import open_writable
@@ -99,6 +100,7 @@ def check_map(
         readable("descriptors or pictures", _strays(connection))
         if has_landmarks(connection):
             readable("landmarks", _landmarks(connection))
+        readable("odometry or closures", (Problem(text, place) for text, place in problems(connection)))
         if not places:
             report(Problem("the map holds no places"))
     return Checked(places, pictures)
@@ -137,6 +139,9 @@ def _schema(connection: sqlite3.Connection) -> Iterator[Problem]:
         fresh.executescript(TABLES)
         if has_landmarks(connection):
             fresh.execute(LANDMARKS_TABLE)
+        for name, table in LOOP_TABLES.items():
+            if has_table(connection, name):
+                fresh.execute(table)
         expected = _definitions(fresh)
     found = _definitions(connection)
     for name, definition in expected.items():

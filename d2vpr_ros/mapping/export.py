@@ -35,14 +35,26 @@ def choose_rows(place_map: PlaceMap, sessions: Sequence[str], cameras: Sequence[
     """
     chosen = np.ones(len(place_map), dtype=bool)
     if sessions:
-        named = {key: (session.name, str(key)) for key, session in place_map.session_table.items()}
-        chosen &= np.isin(place_map.sessions, _matching(place_map, "session", sessions, named))
+        chosen &= np.isin(place_map.sessions, sessions_named(place_map, "session", sessions))
     if cameras:
         called = {key: (camera.name,) for key, camera in place_map.camera_table.items()}
-        chosen &= np.isin(place_map.cameras, _matching(place_map, "camera", cameras, called))
+        chosen &= np.isin(place_map.cameras, _matching(place_map, "camera", "camera", cameras, called))
     if not chosen.any():
         raise UserError(f"map {place_map.path} has no place of this session and camera together")
     return np.flatnonzero(chosen)
+
+
+def sessions_named(place_map: PlaceMap, option: str, asked: Sequence[str]) -> list[int]:
+    """The ids of sessions, by their names or numbers.
+
+    Args:
+        option: that they were asked for with.
+
+    Raises:
+        UserError: the map has no such session.
+    """
+    named = {key: (session.name, str(key)) for key, session in place_map.session_table.items()}
+    return _matching(place_map, option, "session", asked, named)
 
 
 def write_geojson(place_map: PlaceMap, rows: Rows, path: Path, of_base: bool) -> None:
@@ -178,7 +190,9 @@ def _seconds(place_map: PlaceMap, row: int) -> str:
     return f"{Decimal(int(place_map.stamps_ns[row])).scaleb(-9):.9f}"
 
 
-def _matching(place_map: PlaceMap, kind: str, asked: Sequence[str], table: Mapping[int, tuple[str, ...]]) -> list[int]:
+def _matching(
+    place_map: PlaceMap, option: str, kind: str, asked: Sequence[str], table: Mapping[int, tuple[str, ...]]
+) -> list[int]:
     """The keys of what was asked for; a name goes before a number that reads the same."""
     keys: list[int] = []
     for text in asked:
@@ -186,7 +200,7 @@ def _matching(place_map: PlaceMap, kind: str, asked: Sequence[str], table: Mappi
         matches = matches or [key for key, names in table.items() if text in names]
         if not matches:
             known = _few(list(dict.fromkeys(repr(names[0]) for names in table.values())))
-            raise UserError(f"--{kind} {text!r}: map {place_map.path} has no such {kind}; it has {known}")
+            raise UserError(f"--{option} {text!r}: map {place_map.path} has no such {kind}; it has {known}")
         keys += matches
     return keys
 

@@ -38,6 +38,10 @@ class Index:
         searcher.add(np.ascontiguousarray(descriptors, dtype=np.float32))
         return Index(searcher)
 
+    def add(self, descriptors: npt.NDArray[np.float32]) -> None:
+        """Append rows, (N, D) float32. The numbers keep the size they began with: four bytes or two."""
+        self.searcher.add(np.ascontiguousarray(descriptors, dtype=np.float32))
+
     def search(self, descriptors: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.int64] | None = None) -> Found:
         """The k nearest rows of each query (fewer if there are fewer).
 

@@ -16,6 +16,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping.database import connect, transaction
 from d2vpr_ros.mapping.header import MapHeader
 from d2vpr_ros.mapping.landmark_table import blob_problem, prepare, read_blob, store, stored_note
+from d2vpr_ros.mapping.loop_table import take_over
 from d2vpr_ros.mapping.place_map import MAX_JPEG, PlaceMap
 from d2vpr_ros.mapping.store import MapWriter, NewPlace, open_writable
 
@@ -107,6 +108,8 @@ def join_places(
                     taken[int(other.ids[row])] = writer.add_place(sessions[key], number, place)
                     on_place()
             _take_landmarks(writer.connection, other, taken)
+            with connect(other.path) as reading:
+                take_over(reading, other.path, writer.connection, taken)
     except BaseException:
         writer.stored = 0
         raise

@@ -136,7 +136,10 @@ class PlaceMap:
         known. Read from the file when first asked for."""
         found = np.full((len(self), 6, 6), np.nan, np.float32)
         with connect(self.path) as connection:
-            known = connection.execute("SELECT id, covariance FROM places WHERE length(covariance) = 288")
+            known = connection.execute(
+                "SELECT id, covariance FROM places WHERE length(covariance) = 288 AND id BETWEEN ? AND ?",
+                (int(self.ids[0]), int(self.ids[-1])),
+            )
             for number, stored in known:
                 row = int(np.searchsorted(self.ids, number))
                 if row < len(self) and self.ids[row] == number and isinstance(stored, bytes):
@@ -157,7 +160,20 @@ def read_map(path: str | Path) -> PlaceMap:
     """
     path = Path(path).expanduser()
     with connect(path) as connection:
-        return _read(path, connection)
+        found = _read(path, connection)
+    if found is None:
+        raise UserError(f"map {path} holds no places; build it again from a drive with images and poses")
+    return found
+
+
+def read_new_places(path: Path, after: int) -> PlaceMap | None:
+    """The places of a map that is being built whose ids are above `after`; None if there are none.
+
+    Raises:
+        UserError: as `read_map`.
+    """
+    with connect(path) as connection:
+        return _read(path, connection, after)
 
 
 def check_model(place_map: PlaceMap, model: ModelIdentity) -> None:
@@ -184,7 +200,7 @@ def read_header(path: Path, connection: sqlite3.Connection) -> MapHeader:
     return _header(path, dict(connection.execute("SELECT key, value FROM d2vpr_meta")))
 
 
-def _read(path: Path, connection: sqlite3.Connection) -> PlaceMap:
+def _read(path: Path, connection: sqlite3.Connection, after: int = -(2**63)) -> PlaceMap | None:
     header = read_header(path, connection)
     sessions = {
         int(row[0]): Session(str(row[1]), str(row[2]), bool(row[3]))
@@ -194,10 +210,11 @@ def _read(path: Path, connection: sqlite3.Connection) -> PlaceMap:
     cameras = {int(row[0]): _camera(path, row[1:]) for row in connection.execute(f"SELECT {columns} FROM cameras")}
     rows = connection.execute(
         "SELECT id, session, camera, stamp_ns, x, y, z, qx, qy, qz, qw, latitude, longitude, altitude, descriptor "
-        "FROM places JOIN descriptors ON place = id ORDER BY id"
+        "FROM places JOIN descriptors ON place = id WHERE id > ? ORDER BY id",
+        (after,),
     ).fetchall()
     if not rows:
-        raise UserError(f"map {path} holds no places; build it again from a drive with images and poses")
+        return None
     if any(row[1] not in sessions or row[2] not in cameras for row in rows):
         raise UserError(f"map {path} is damaged (the session or camera of a place is missing); build it again")
     numbers = np.array([row[4:14] for row in rows], dtype=np.float64)  # NULL becomes NaN

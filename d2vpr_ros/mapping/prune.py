@@ -14,6 +14,7 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.mapping.database import transaction
 from d2vpr_ros.mapping.join import copy_map
 from d2vpr_ros.mapping.landmark_table import has_landmarks
+from d2vpr_ros.mapping.loop_table import drop_places
 from d2vpr_ros.mapping.place_map import PlaceMap
 from d2vpr_ros.mapping.store import open_writable
 
@@ -69,6 +70,7 @@ def prune_map(place_map: PlaceMap, kept: Kept, out: Path, spacing_m: float | Non
     with open_writable(out) as writer:
         with transaction(writer.connection):
             dropped = [(int(number),) for number in place_map.ids[~kept]]
+            drop_places(writer.connection, place_map.ids[~kept].tolist())
             own = (("landmarks", "place"),) if has_landmarks(writer.connection) else ()
             for table, column in (*own, ("pictures", "place"), ("descriptors", "place"), ("places", "id")):
                 writer.connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", dropped)

@@ -109,9 +109,18 @@ def build_session(
 
 @contextmanager
 def live_session(
-    path: Path, header: MapHeader, append: bool, extractor: Extractor, camera: CameraOf, options: BuildOptions
+    path: Path,
+    header: MapHeader,
+    append: bool,
+    extractor: Extractor,
+    camera: CameraOf,
+    options: BuildOptions,
+    on_stored: Callable[[int], object] = lambda place: None,
 ) -> Iterator[MapBuilder]:
     """A builder for frames that come while the robot drives: into a new map, or as a new session of one.
+
+    Args:
+        on_stored: as for `MapBuilder`.
 
     Raises:
         UserError: the map is there and `append` is false, or is of another model or frame; it cannot be written.
@@ -124,7 +133,7 @@ def live_session(
             _check_same(path, read_header(path, reading), header)
     with open_writable(path) if exists else create_map(path, header) as writer:
         session = writer.begin_session(Session(path.stem, complete=False))
-        with MapBuilder(writer, extractor, session, camera, options) as builder:
+        with MapBuilder(writer, extractor, session, camera, options, on_stored) as builder:
             yield builder
         writer.finish_session(session)
 

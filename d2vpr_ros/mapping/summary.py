@@ -10,6 +10,7 @@ from d2vpr_ros.describe import ModelIdentity
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.header import Session
 from d2vpr_ros.mapping.landmark_table import has_landmarks
+from d2vpr_ros.mapping.loop_table import has_table
 from d2vpr_ros.mapping.place_map import PlaceMap
 from d2vpr_ros.mapping.store import iso
 
@@ -58,6 +59,7 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
         "pictures": f"{pictures} of {len(place_map)} places, {megabytes(int(sizes.sum()))}" if pictures else "none",
         **({"16-bit images": "{} is black, {} white".format(*header.image_range)} if header.image_range else {}),
         **_landmarks(place_map),
+        **_loops(place_map),
         "descriptor": f"{header.descriptor_width} numbers",
         "model": f"{header.model.architecture} {header.model.weights_sha256[:12]}",
         "projection": _projection(header.model),
@@ -73,6 +75,14 @@ def _landmarks(place_map: PlaceMap) -> dict[str, str]:
         query = "SELECT count(*), total(length(points)) FROM landmarks WHERE length(points) > 0"
         places, size = connection.execute(query).fetchone()
     return {"landmarks": f"{places} of {len(place_map)} places, {megabytes(int(size))}"}
+
+
+def _loops(place_map: PlaceMap) -> dict[str, str]:
+    with connect(place_map.path) as connection:
+        if not has_table(connection, "closures"):
+            return {}
+        closures, revisits = connection.execute("SELECT count(*), count(DISTINCT run) FROM closures").fetchone()
+    return {"loops closed": f"{closures} closures at {revisits} revisits"}
 
 
 def extent(place_map: PlaceMap) -> str:

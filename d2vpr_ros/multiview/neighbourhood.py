@@ -17,14 +17,22 @@ from d2vpr_ros.multiview.resection import Ground
 _LOOKED_AT = 64  # of the nearest places, when neighbours are chosen
 _SAME_SPOT_M = 1e-3  # two places nearer than this give no parallax
 _LEVEL_DEG = 5.0  # a base tilted further does not stand on level ground
+_WAY_SPACINGS = 8.0  # along a drive whose poses drift, places this far apart are still placed well to each other
 
 
 class Neighbourhood:
-    """Answers for a map whose poses stay as they are."""
+    """Answers for a map whose poses stay as they are.
 
-    def __init__(self, place_map: PlaceMap, params: GeometryParams = DEFAULT_PARAMS) -> None:
+    Attributes:
+        way: (N,) metres along the drives at each place, where the poses are odometry's: they drift, so only places near
+            one another along the way are placed well to each other, and what the map states of a pose is its drift.
+            None where the poses are the map's.
+    """
+
+    def __init__(self, place_map: PlaceMap, params: GeometryParams = DEFAULT_PARAMS, way: Array | None = None) -> None:
         self.map = place_map
         self.params = params
+        self.way = way
 
     def neighbours(self, row: int) -> npt.NDArray[np.int64]:
         """Rows of the places that help to triangulate a place's landmarks, nearest first.
@@ -35,6 +43,8 @@ class Neighbourhood:
         _, near = self._tree.query(self.map.positions[row], k=min(_LOOKED_AT, len(self.map)))
         near = np.atleast_1d(near)
         near = near[near != row]
+        if self.way is not None:
+            near = near[np.abs(self.way[near] - self.way[row]) <= _WAY_SPACINGS * self.map.spacing_m]
         turned = _angles(self._rotations[near], self._rotations[row])
         chosen = [row]
         for other in near[turned <= np.radians(self.params.most_turn_deg)]:
@@ -53,7 +63,11 @@ class Neighbourhood:
         return Priors(sigma_m, np.radians(self.params.rotation_sigma_deg))
 
     def noise(self, row: int) -> Array:
-        """(6, 6) covariance of the map's own pose at a place: as stated, else as it was assumed for the landmarks."""
+        """(6, 6) covariance of the map's own pose at a place: as stated, else as it was assumed for the landmarks.
+
+        Zero for odometry's poses: there one asks how an image stands to the place, and landmarks are relative to it."""
+        if self.way is not None:
+            return np.zeros((6, 6))
         stated = self.map.covariance(row)
         if stated is not None and stated.any():
             return stated

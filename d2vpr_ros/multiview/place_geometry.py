@@ -77,17 +77,36 @@ class PlaceGeometry:
     """Keeps features and landmarks of the places that came into question last; pictures come from the map's file."""
 
     def __init__(
-        self, place_map: PlaceMap, extractor: FeatureExtractor, params: GeometryParams = DEFAULT_PARAMS
+        self,
+        place_map: PlaceMap,
+        extractor: FeatureExtractor,
+        params: GeometryParams = DEFAULT_PARAMS,
+        way: Array | None = None,
     ) -> None:
+        """
+        Args:
+            way: of `Neighbourhood`, for poses of odometry. Landmarks that the map holds are not used then.
+        """
         self.map = place_map
         self.extractor = extractor
         self.params = params
-        self._around = Neighbourhood(place_map, params)
+        self._around = Neighbourhood(place_map, params, way)
         self._views: OrderedDict[int, View | None] = OrderedDict()
         self._landmarks: OrderedDict[int, Landmarks | None] = OrderedDict()
         self._map_focals: dict[int, Focal | None] = {}
         self._focals: dict[int, list[Focal]] = {}
         self._pictures: OrderedDict[int, Picture | None] = OrderedDict()
+
+    def grow(self, place_map: PlaceMap, way: Array, candidates: int) -> None:
+        """Take a map of the same places in the same rows, and more behind them.
+
+        Args:
+            way: of `Neighbourhood`.
+            candidates: so many first rows may come into question: their neighbours have to be known.
+        """
+        self.map = place_map
+        if len(self._around.map) < candidates:
+            self._around = Neighbourhood(place_map, self.params, way)
 
     def view(self, rgb: Picture, lens: Lens | None = None) -> View:
         """Look at an image of the robot's, (H, W, 3) uint8 RGB; see `view_of`."""
@@ -125,7 +144,7 @@ class PlaceGeometry:
     def landmarks(self, row: int) -> Landmarks | None:
         """A place's landmarks, from the map or made when they are first asked for; None where there are none."""
         if row not in self._landmarks:
-            stored = self._stored.read(row)
+            stored = self._stored.read(row) if self._around.way is None else None
             self._landmarks[row] = self.triangulated(row) if stored is None else stored if len(stored) else None
             if len(self._landmarks) > self.params.kept_landmarks:
                 self._landmarks.popitem(last=False)

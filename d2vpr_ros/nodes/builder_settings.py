@@ -10,6 +10,7 @@ from d2vpr_ros.bags.drive import MAX_GAP_S
 from d2vpr_ros.describe.extractor import DEVICES
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.images.deep import Range, check_range
+from d2vpr_ros.loops.params import DEFAULT_PARAMS
 from d2vpr_ros.mapping import KeyframeRule
 from d2vpr_ros.nodes.parameters import Parameter
 from d2vpr_ros.nodes.pose_input import POSE, SOURCES
@@ -85,6 +86,41 @@ PARAMETERS = (
         "Maximum number of images that wait to be described, 0.4 MB each. More images are lost.",
         1,
         10000,
+    ),
+    Parameter(
+        "close_loops",
+        False,
+        "Find places seen before, publish them as loop closures, and correct the drive by them. Best with odometry "
+        "(`pose_source` odom).",
+    ),
+    Parameter("closed_frame", "map", "Frame of the corrected poses and of the map, with `close_loops`."),
+    Parameter(
+        "drift_percent",
+        100 * DEFAULT_PARAMS.drift,
+        "Drift of the poses, in percent of the way. A closure that contradicts them by much more is refused.",
+        0.1,
+        100.0,
+    ),
+    Parameter(
+        "loop_probability",
+        DEFAULT_PARAMS.least_probability,
+        "Minimum probability that both places are the same, for a loop closure.",
+        0.5,
+        0.99999,
+    ),
+    Parameter("optimize_s", 5.0, "Minimum time between two corrections of the drive, in seconds.", 0.1, 3600.0),
+    Parameter(
+        "publish_tf",
+        False,
+        "Publish `closed_frame` -> the frame of the poses on /tf, with `close_loops`. Refused if another node "
+        "publishes it.",
+    ),
+    Parameter(
+        "tf_tolerance_s",
+        0.1,
+        "Transforms of `publish_tf` are stamped this many seconds ahead of the newest pose.",
+        0.0,
+        10.0,
     ),
 )
 

@@ -22,28 +22,30 @@ from sensor_msgs.msg import CameraInfo, NavSatFix
 from std_srvs.srv import SetBool, Trigger
 
 from d2vpr_ros.bags.calibration import camera_namespace
-from d2vpr_ros.bags.covariance import moved
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import stamp_ns
 from d2vpr_ros.geodesy import LocalFrame
-from d2vpr_ros.images.decode import read_frame
-from d2vpr_ros.images.frame import PosedFrame
-from d2vpr_ros.mapping import BuildOptions, Camera, KeyframeRule, MapBuilder, MapHeader, read_map
-from d2vpr_ros.mapping.counts import NO_POSE, UNREADABLE, BuildCounts
+from d2vpr_ros.mapping import Camera, MapBuilder
+from d2vpr_ros.mapping.counts import NO_POSE, BuildCounts
 from d2vpr_ros.mapping.session import live_session
 from d2vpr_ros.mapping.store import is_blank
-from d2vpr_ros.nodes import messages
+from d2vpr_ros.nodes import loop_closing
 from d2vpr_ros.nodes.blocking_service import BlockingService
+from d2vpr_ros.nodes.builder_map import build_options, map_header, origin_of, pose_frame
+from d2vpr_ros.nodes.builder_places import add_image
+from d2vpr_ros.nodes.builder_report import BuilderReport
 from d2vpr_ros.nodes.builder_settings import PARAMETERS, to_range
 from d2vpr_ros.nodes.live_camera import LiveCamera
 from d2vpr_ros.nodes.live_gps import GpsPoses, LiveFixes
+from d2vpr_ros.nodes.loop_closing import LoopClosing
 from d2vpr_ros.nodes.mount import MountListener
 from d2vpr_ros.nodes.parameters import ask_before_set, declare, warn_of_unknown
 from d2vpr_ros.nodes.pose_input import GPS, PoseInput
+from d2vpr_ros.nodes.poses import PoseWindow
 from d2vpr_ros.nodes.robot_cameras import RobotCamera, check_mounts, read_with_cameras, robot_cameras
 from d2vpr_ros.nodes.spin import run
-from d2vpr_ros.nodes.status import STEADY, InputStatus, clock_problem, own_name
+from d2vpr_ros.nodes.status import STEADY, InputStatus, clock_problem
 from d2vpr_ros.nodes.topic_input import TopicInput, image_input
 from d2vpr_ros.nodes.waiting import Arrival, WaitingImages
 
@@ -71,6 +73,7 @@ class MapBuilderNode(Node):
         self._builder: MapBuilder | None = None  # where poses come from GPS, not before the first fix
         self._before_map = BuildCounts()
         self._fixes: LiveFixes | None = None
+        self._loops: LoopClosing | None = None
 
     def start(self) -> None:
         """Open the map, load the model, subscribe.
@@ -82,7 +85,9 @@ class MapBuilderNode(Node):
         if not values["map"]:
             raise UserError("parameter 'map' is empty; name the file to write: --ros-args -p map:=town.d2map")
         self._path = Path(values["map"]).expanduser()
-        self._map_frame = values["map_frame"] or ("odom" if values["pose_source"] == "odom" else "map")
+        self._pose_frame = pose_frame(values)
+        if values["close_loops"]:
+            loop_closing.check(values, self._pose_frame)
         cameras = robot_cameras(values)
         check_mounts(cameras)
         base, frame, is_only = values["base_frame"], values["camera_frame"], len(cameras) == 1
@@ -91,8 +96,10 @@ class MapBuilderNode(Node):
         self._camera_statuses = [InputStatus(remap=camera.how_to_remap) for camera in cameras]
         self._image_range = to_range(values["image_range"])
         self._extractor = Extractor.open(values["weights"], device=values["device"], projection=values["projection"])
-        frames = self._map_frame, base
-        self._pose_input = PoseInput(self, values["pose_source"], frames, listener, self._origin(), self._settle)
+        frames = self._pose_frame, base
+        self._pose_input = PoseInput(
+            self, values["pose_source"], frames, listener, origin_of(values, self._path), self._settle
+        )
         if values["pose_source"] == GPS:
             if self._path.exists() and not is_blank(self._path) and not values["append"]:
                 self._open_map()  # which refuses it now, not at the first fix
@@ -121,33 +128,28 @@ class MapBuilderNode(Node):
         images = ", ".join(images.topic_name for images in self._images)
         self.get_logger().info(f"waiting for images on {images} and poses on {self._pose_input.topic_name}")
 
-    def _origin(self) -> LocalFrame | None:
-        """Of the map that is added to; its GPS poses go on in its frame."""
-        if self._values["pose_source"] != GPS or not self._values["append"] or not self._path.exists():
-            return None
-        origin = read_map(self._path).header.origin
-        if origin is None:
-            raise UserError(f"map {self._path} was not made from GPS poses; add to it with poses of the same source")
-        return origin
-
     def _open_map(self, origin: LocalFrame | None = None) -> None:
         """Begin the session, in a new map with this origin or in one that is there."""
         values = self._values
-        rule = KeyframeRule(values["spacing_m"], values["turn_deg"], values["max_interval_s"] or None)
-        options = BuildOptions(rule, values["pictures"], values["keep_all"], values["waiting"])
-        model, geo_tagged = self._extractor, values["use_gps"] or origin is not None
-        header = MapHeader(
-            model.identity,
-            model.width,
-            self._map_frame,
-            rule.spacing_m,
-            origin,
-            geo_tagged,
-            image_range=self._image_range,
-        )
+        header = map_header(values, self._extractor, self._image_range, origin)
+        options = build_options(values)
         self._builder = self._open.enter_context(
-            live_session(self._path, header, values["append"], model, self._of_pictures, options)
+            live_session(
+                self._path, header, values["append"], self._extractor, self._of_pictures, options, self._stored
+            )
         )
+        if values["close_loops"]:
+            self._loops = LoopClosing(
+                self, values, self._path, self._builder.session, self._pose_frame, self._newest_pose_ns
+            )
+
+    def _newest_pose_ns(self) -> int | None:
+        poses = self._pose_input.poses
+        return poses.newest_ns if isinstance(poses, PoseWindow) else self.get_clock().now().nanoseconds
+
+    def _stored(self, place: int) -> None:
+        if self._loops is not None:
+            self._loops.stored(place)
 
     def _of_pictures(self, name: str, width: int, height: int) -> Camera:
         number = self._names.index(name) if name in self._names else 0
@@ -159,11 +161,16 @@ class MapBuilderNode(Node):
             poses = self._pose_input.poses
             for arrival in self._waiting.ready(lambda one: poses.is_settled(one.stamp_ns), time.monotonic()):
                 self._build(self._builder, arrival)
+        if self._loops is not None:
+            self._loops.stop()
         try:
             self._open.close()
+            if self._loops is not None:
+                self._loops.write()
         except UserError as error:
             self.get_logger().error(str(error))
             return
+        self._loops = None
         if self._builder is not None:
             self.get_logger().info(f"{self._path}: {self._builder.counts}")
 
@@ -202,31 +209,11 @@ class MapBuilderNode(Node):
         )
 
     def _build(self, builder: MapBuilder, arrival: Arrival) -> None:
-        poses, max_gap_s = self._pose_input.poses, self._values["max_gap_s"]
-        found = poses.at(arrival.stamp_ns, max_gap_s)
-        if found is None:
-            builder.counts.leave_out(NO_POSE)
-            return
-        (base, covariance), frame_id = found, str(arrival.message.header.frame_id)
-        mount = self._cameras[arrival.camera].mount(frame_id, arrival.steady_s)
-        if mount is None:
-            builder.counts.leave_out("before the mount of the camera was known")
-            return
-        pose, name = base @ mount, self._names[arrival.camera] or frame_id
-        if not builder.keep(name, pose, arrival.stamp_ns):
-            return
-        try:
-            frame = read_frame(arrival.message, name, self._image_range)
-        except UserError as error:
-            builder.counts.leave_out(UNREADABLE)
-            self.get_logger().error(f"image left out: {error}", throttle_duration_sec=5.0)
-            return
-        if covariance is not None:
-            covariance = moved(covariance, pose.position - base.position)
-        geo = poses.geo(pose) if isinstance(poses, GpsPoses) else None
-        if self._fixes is not None:
-            geo = self._fixes.at(arrival.stamp_ns, max_gap_s)
-        builder.add(PosedFrame(frame, pose, geo, covariance), wait=False)
+        mount = self._cameras[arrival.camera].mount(str(arrival.message.header.frame_id), arrival.steady_s)
+        name, max_gap_s = self._names[arrival.camera], self._values["max_gap_s"]
+        known = self._pose_input.poses, mount, self._fixes, max_gap_s, self._image_range
+        if problem := add_image(builder, arrival, name, *known):
+            self.get_logger().error(f"image left out: {problem}", throttle_duration_sec=5.0)
 
     # Services and diagnostics
 
@@ -239,7 +226,15 @@ class MapBuilderNode(Node):
         if self._builder is None:
             response.message = f"nothing to save: no fix has come on {self._pose_input.topic_name}"
             return response
-        response.success = self._builder.save(_SAVE_TIMEOUT_S)
+        try:
+            if self._loops is None:
+                response.success = self._builder.save(_SAVE_TIMEOUT_S)
+            else:
+                self._loops.catch_up()
+                response.success = self._builder.save(_SAVE_TIMEOUT_S, self._loops.write)
+        except UserError as error:
+            response.message = str(error)
+            return response
         response.message = f"{self._builder.counts.places} places are safe in {self._path}"
         if not response.success:
             response.message += f", {self._builder.waiting} still wait to be described"
@@ -263,22 +258,18 @@ class MapBuilderNode(Node):
             counts, to_describe = self._builder.counts, self._builder.waiting
         if problem:
             self.get_logger().warning(problem, throttle_duration_sec=10.0)
-        state = "PAUSED" if self._paused else "WAITING" if problem else "MAPPING"
-        values = {
-            "state": state,
-            "map": self._path,
-            "places": counts.places,
-            "to_describe": to_describe,
-            "waiting_for_pose": len(self._waiting),
-            "input_hz": self._image_status.values(now_s)["input_hz"],
-            "input_lost": ", ".join(f"{images.lost_share:.0%}" for images in self._images),
-            **{f"left out: {reason}": images for reason, images in dict(counts.left_out).items()},
-        }
-        text = f"{state}: {problem}" if problem else f"{state}: {counts}"
-        now_ns = self.get_clock().now().nanoseconds
-        self._diagnostics.publish(
-            messages.status(f"{own_name(self)}: mapping", state == "MAPPING", text, values, now_ns)
+        report = BuilderReport(
+            self._path,
+            self._paused,
+            problem,
+            counts,
+            to_describe,
+            len(self._waiting),
+            self._image_status.values(now_s)["input_hz"],
+            [images.lost_share for images in self._images],
+            self._loops.values() if self._loops is not None else {},
         )
+        self._diagnostics.publish(report.message(self))
         self.get_logger().info(str(counts), throttle_duration_sec=10.0)
 
     def _end_if_failed(self, builder: MapBuilder) -> None:

@@ -119,7 +119,7 @@ def place_matches(estimate: Estimate, place_map: PlaceMap, mount: Pose | None, f
         for name in ("similarity", "belief", "rank", "inliers", "accepted"):
             points[name] = [getattr(match, name) for match in estimate.matches]
         points["probability"] = estimate.probability
-    return _cloud(points, Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
+    return cloud(points, Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
 
 
 def map_places(place_map: PlaceMap, frame: str) -> PointCloud2:
@@ -128,7 +128,7 @@ def map_places(place_map: PlaceMap, frame: str) -> PointCloud2:
     points["x"], points["y"], points["z"] = place_map.positions.T
     points["place_id"] = place_map.ids
     points["latitude"], points["longitude"] = place_map.geo[:, :2].T
-    return _cloud(points, Header(frame_id=frame))
+    return cloud(points, Header(frame_id=frame))
 
 
 def compressed_image(jpeg: bytes, stamp_ns: int, frame: str) -> CompressedImage:
@@ -166,7 +166,8 @@ def _base_positions(place_map: PlaceMap, rows: npt.NDArray[np.int64], mount: Pos
     return np.asarray(positions + turned.apply([arms[int(camera)] for camera in cameras]))
 
 
-def _cloud(points: npt.NDArray[Any], header: Header) -> PointCloud2:
+def cloud(points: npt.NDArray[Any], header: Header) -> PointCloud2:
+    """A structured array (N,) as a cloud of a row, each field by its name."""
     fields: Mapping[str, Any] = points.dtype.fields or {}
     return PointCloud2(
         header=header,

@@ -34,7 +34,8 @@ class LivePoses(Protocol):
 class PoseWindow:
     """The newest poses of a topic."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._kept = kept
         self._stamps: list[int] = []
         self._samples: list[tuple[Pose, Array | None]] = []
 
@@ -49,7 +50,12 @@ class PoseWindow:
         known = None if covariance is None else usable(np.asarray(covariance, np.float64))
         self._stamps.insert(at, stamp_ns)
         self._samples.insert(at, (pose, known))
-        del self._stamps[:-_KEPT], self._samples[:-_KEPT]
+        del self._stamps[: -self._kept], self._samples[: -self._kept]
+
+    @property
+    def newest_ns(self) -> int | None:
+        """The newest stamp; None before the first pose."""
+        return self._stamps[-1] if self._stamps else None
 
     def is_settled(self, stamp_ns: int) -> bool:
         return bool(self._stamps) and self._stamps[-1] >= stamp_ns

@@ -80,6 +80,8 @@ def record_drive(
     width: int = 320,
     height: int = 240,
     sensor_seed: int | None = None,
+    way: Array | None = None,
+    later: str | Condition | None = None,
     show_progress: bool = False,
 ) -> DriveSummary:
     """Record one drive around a loop of a town.
@@ -98,6 +100,8 @@ def record_drive(
         route: which loop (`routes.loop`).
         reverse: clockwise.
         sensor_seed: of the noise; by default the condition's moved_objects, so that drives differ.
+        way: (M, 2) closed way to drive instead of a loop (`routes.tour`).
+        later: condition of the second half of the drive.
 
     Raises:
         UserError: an argument out of range, an unknown condition, `out` exists, or nothing to draw with.
@@ -113,8 +117,10 @@ def record_drive(
     _check("height", height, 16, 4096, "pixels")
     if isinstance(condition, str):
         condition = condition_named(condition)
+    if isinstance(later, str):
+        later = condition_named(later)
     town = build_town(seed)
-    centre = loop(town, route)[:: -1 if reverse else 1]
+    centre = (loop(town, route) if way is None else way)[:: -1 if reverse else 1]
     duration = laps * length(centre) / speed_mps if duration_s is None else duration_s
     _check("duration", duration, 1.0, 36000.0, "s")
     noise = condition.moved_objects if sensor_seed is None else sensor_seed
@@ -132,8 +138,8 @@ def record_drive(
         renderer.load(town, condition)
         bag.transform(start_ns, "base_link", CAMERA_FRAME, CAMERA_MOUNT, static=True)
         events: list[Event] = []
-        times, stamps, way = every(ODOMETRY_HZ)
-        for stamp, reading, pose in zip(stamps, odometry(rng, times, way), poses(way), strict=True):
+        times, stamps, driven = every(ODOMETRY_HZ)
+        for stamp, reading, pose in zip(stamps, odometry(rng, times, driven), poses(driven), strict=True):
             events.append(
                 (
                     stamp,
@@ -144,13 +150,19 @@ def record_drive(
             )
             events.append((stamp, partial(bag.transform, stamp, "odom", "base_link", reading.pose, static=False)))
             events.append((stamp, partial(bag.pose, TRUTH, stamp, "map", pose)))
-        times, stamps, way = every(SLAM_HZ)
-        for stamp, pose in zip(stamps, slam_poses(rng, times, way), strict=True):
+        times, stamps, driven = every(SLAM_HZ)
+        for stamp, pose in zip(stamps, slam_poses(rng, times, driven), strict=True):
             events.append((stamp, partial(bag.pose, SLAM, stamp, "map", pose)))
-        times, stamps, way = every(GPS_HZ)
-        for stamp, (latitude, longitude, altitude) in zip(stamps, fixes(rng, times, way).tolist(), strict=True):
+        times, stamps, driven = every(GPS_HZ)
+        for stamp, (latitude, longitude, altitude) in zip(stamps, fixes(rng, times, driven).tolist(), strict=True):
             events.append((stamp, partial(bag.fix, GPS, stamp, "gps", latitude, longitude, altitude, GPS_SIGMA_M)))
-        _, stamps, way = every(rate_hz)
+        _, stamps, driven = every(rate_hz)
+
+        def change() -> None:
+            if later is not None:
+                renderer.load(town, later)
+
+        events.append((stamps[len(stamps) // 2], change))
 
         def take(stamp: int, base: Pose) -> None:
             picture = renderer.render(base @ CAMERA_MOUNT)
@@ -158,7 +170,7 @@ def record_drive(
             bag.camera_info(CAMERA_INFO, stamp, CAMERA_FRAME, renderer.camera_matrix, width, height)
             bar.update()
 
-        events += [(stamp, partial(take, stamp, base)) for stamp, base in zip(stamps, poses(way), strict=True)]
+        events += [(stamp, partial(take, stamp, base)) for stamp, base in zip(stamps, poses(driven), strict=True)]
         with tqdm(total=len(stamps), unit="image", disable=None if show_progress else True) as bar:
             for _, record in sorted(events, key=lambda event: event[0]):
                 record()

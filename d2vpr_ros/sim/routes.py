@@ -57,6 +57,27 @@ def loop(town: Town, choice: int = 0) -> Array:
     return ways[choice % len(ways)]
 
 
+def tour(town: Town, metres: float, seed: int = 0) -> Array:
+    """(N, 2) closed way that wanders along streets, some of them several times, and never turns round.
+
+    Args:
+        metres: its length, up to 15 % more.
+    """
+    rng = np.random.default_rng([seed, round(metres)])
+    while True:
+        nodes = [(int(rng.integers(1, BLOCKS)), int(rng.integers(1, BLOCKS)))]
+        came, total = None, 0.0
+        while total <= 1.15 * metres:
+            i, j = nodes[-1]
+            near = [(i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)]
+            ahead = [one for one in near if min(one) >= 1 and max(one) < BLOCKS and one != came]
+            came, at = nodes[-1], ahead[int(rng.integers(len(ahead)))]
+            total += float(np.linalg.norm(np.subtract(town.nodes[town.node(*at)], town.nodes[town.node(*came)])))
+            if at == nodes[0] and metres <= total <= 1.15 * metres and nodes[1] != came:
+                return _rounded(np.array([town.nodes[town.node(*node)] for node in nodes]))
+            nodes.append(at)
+
+
 def sample_places(town: Town, rng: np.random.Generator, n: int) -> list[Pose]:
     """n poses T_map_base in the middle of streets, heading along them in either direction."""
     ends = np.array([[town.nodes[s.a], town.nodes[s.b]] for s in town.streets])
