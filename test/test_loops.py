@@ -334,3 +334,12 @@ def test_a_map_with_the_poses_of_gps_is_not_bent(
     assert d2vpr(words) == 0
     assert d2vpr(["map", "close", str(path)]) == 2
     assert "poses from GPS, which does not drift" in capsys.readouterr().err
+
+
+def test_loops_cannot_be_closed_without_pictures_or_poses(
+    drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["map", "build", str(drive / "bag"), "-o", str(tmp_path / "a.d2map"), "--close-loops"]
+    for option in ("--no-pictures", "--no-pose"):
+        assert d2vpr([*words, option]) == 2
+        assert "--close-loops and" in capsys.readouterr().err

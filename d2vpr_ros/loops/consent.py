@@ -1,7 +1,8 @@
 """How probable it is that two pictures show the same place, by what their geometry shares.
 
 Inliers are evidence, not proof: floors of one tower, built from one drawing, share up to 109 of them. So the weights
-are fitted with such floors among the wrong candidates (models/fit_closures.py), at even odds.
+are fitted with such floors among the wrong candidates, at even odds, as models/fit_closures.py does it. These are of
+towns 540 and 541 by day, at dusk and in rain, and of sixteen walks through the tower.
 """
 
 from __future__ import annotations
