@@ -103,7 +103,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             peer.wait_until(lambda: all(player.listeners(topic) for topic in (IMAGES, ODOM, INFO)))
             player.start()
             # Else `save` would wait for what closes loops, on a busy machine longer than a caller does.
-            peer.wait_patiently(lambda: player.done.is_set() and path_length(peer) == places(path))
+            peer.wait_patiently(lambda: path_length(peer) == places(folder / "verb.d2map"))
             saved = peer.save()
             assert saved.success, saved.message
             peer.wait_patiently(lambda: path_length(peer) == places(path))

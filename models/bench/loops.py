@@ -60,6 +60,8 @@ COLUMNS = (
     ("evo_apart_m", "evo apart, m", "{:.1e}"),
 )
 
+_APART = ("--transform", "0", "0", "0", "0", "0", "0", "1")  # of two odometries; anything would do
+
 
 def build(one: Tour, folder: Path) -> tuple[Path, Path]:
     """The bag of a tour, and the map that odometry makes of it."""
@@ -152,7 +154,7 @@ def print_two_towns(pairs: list[tuple[Tour, Tour]], folder: Path) -> None:
         together = folder / f"together_{first.seed}_{second.seed}.d2map"
         if not together.exists():
             maps = [str(build(one, folder)[1]) for one in (first, second)]
-            if d2vpr(["map", "merge", *maps, "-o", str(together), "--same-frame"]) != 0:
+            if d2vpr(["map", "merge", *maps, "-o", str(together), *_APART]) != 0:
                 raise SystemExit(f"{together}: no map")
         place_map = read_map(together)
         closing = find_closing(place_map, FeatureExtractor.open(device="cpu"))
