@@ -24,7 +24,7 @@ from models.place_projection import PlaceProjection, find_projection, projected
 from models.runs import Machine
 from models.timed_stage import Schedule, run_timed
 
-CHECKPOINT_EVERY = 20  # steps of some seconds on two cores
+CHECKPOINT_EVERY = 50  # steps of half a second to some seconds
 SMALLEST_SIZE = 1e-3
 """Of a tensor, for its learning rate: one that starts as nothing learns, too."""
 
