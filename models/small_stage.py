@@ -56,8 +56,8 @@ class SmallStageModule(LightningModule):
 
     Args:
         frozen: how many of the first blocks the cache has the outputs of.
-        projection: how the one is found through which places are compared, from the views as they are described now.
-        bits16: describe them in bfloat16.
+        compared: mean and components of the projection through which places are compared, and all views' descriptors
+            projected (`known`), see `compared_by`.
     """
 
     mean: Tensor
@@ -70,10 +70,9 @@ class SmallStageModule(LightningModule):
         cache: BlockCache,
         shown: Shown,
         stage: SmallStage,
-        projection: PlaceProjection,
+        compared: dict[str, Tensor],
         frozen: int,
         seed: int,
-        bits16: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.cache, self.shown, self.stage, self.seed, self.frozen = (
@@ -94,11 +93,8 @@ class SmallStageModule(LightningModule):
             model.pos_encoder,
         ):
             part.requires_grad_(True)
-        described = describe_cached(model, cache, frozen, bits16)
-        mean, components = find_projection(described, shown, projection, seed)
-        self.register_buffer("mean", mean)
-        self.register_buffer("components", components)
-        self.register_buffer("known", projected(described, mean, components))
+        for name in ("mean", "components", "known"):
+            self.register_buffer(name, compared[name])
 
     def train(self, mode: bool = True) -> SmallStageModule:
         super().train(mode)
@@ -159,6 +155,19 @@ def describe_cached(model: D2VPR, cache: BlockCache, frozen: int, bits16: bool) 
             tokens = recovered(model, taps, frozen)
         described.append(aggregation(tokens.float()).half())
     return torch.cat(described)
+
+
+def compared_by(
+    model: D2VPR, cache: BlockCache, shown: Shown, projection: PlaceProjection, frozen: int, seed: int, bits16: bool
+) -> dict[str, Tensor]:
+    """What a stage compares places by, from the views as the model describes them now.
+
+    Args:
+        bits16: describe them in bfloat16.
+    """
+    described = describe_cached(model, cache, frozen, bits16)
+    mean, components = find_projection(described, shown, projection, seed)
+    return {"mean": mean, "components": components, "known": projected(described, mean, components)}
 
 
 def run_small_stage(module: SmallStageModule, folder: Path, machine: Machine, bits16: bool) -> None:

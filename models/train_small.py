@@ -35,13 +35,14 @@ from models.dinov2 import start_from_dinov2
 from models.discriminants import Discriminants, read_discriminants
 from models.export_weights import export_weights
 from models.fit_pca import write_projection
+from models.kept import keep_memory, kept
 from models.place_pairs import Shown, shown_by
 from models.place_projection import PlaceProjection, find_projection
 from models.places import fingerprint_of
 from models.recipes import filled, read_yaml
 from models.run_folder import describe_run
 from models.runs import Machine
-from models.small_stage import SmallStage, SmallStageModule, describe_cached, run_small_stage
+from models.small_stage import SmallStage, SmallStageModule, compared_by, describe_cached, run_small_stage
 from models.small_start import begin_small
 from models.small_views import Looks, Views, views_of
 from models.timed_stage import Schedule
@@ -153,6 +154,7 @@ def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Pat
         UserError: the recipe, the footage or the backbone is not as it should be, or the disk has no room.
     """
     recipe, pictures = read_small_recipe(config), training_pictures(footage)
+    keep_memory()
     torch.set_num_threads(recipe.threads)
     seed_everything(recipe.seed, verbose=False)
     model = begun_from(dinov2, recipe.depth, recipe.frozen.blocks)
@@ -230,14 +232,24 @@ def learn(
         describe_run(cache, described, facts)
     blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache, machine)
     shown, bits16 = shown_by(views, pictures), recipe.frozen.bits16
-    begin_small(model, recipe.seed)
-    read_discriminants(model, blocks, shown, torch.from_numpy(some_pictures(views)), recipe.discriminants)
+    behind = recipe.frozen.blocks
+
+    def begun() -> dict[str, Tensor]:
+        begin_small(model, recipe.seed)
+        read_discriminants(model, blocks, shown, torch.from_numpy(some_pictures(views)), recipe.discriminants)
+        return model.state_dict()
+
+    model.load_state_dict(kept(cache / "start.pt", begun))
     for number, stage in enumerate(recipe.stages):
         log.info("stage %s", stage.name)
-        seed, behind = recipe.seed + number, recipe.frozen.blocks
-        module = SmallStageModule(model, blocks, shown, stage, recipe.projection, behind, seed, bits16)
-        run_small_stage(module, cache / stage.name, machine, bits16)
-    return describe_cached(model, blocks, recipe.frozen.blocks, bits16), shown
+        seed, folder = recipe.seed + number, cache / stage.name
+        compared = kept(
+            folder / "compared.pt",
+            lambda seed=seed: compared_by(model, blocks, shown, recipe.projection, behind, seed, bits16),  # type: ignore[misc]
+        )
+        module = SmallStageModule(model, blocks, shown, stage, compared, behind, seed)
+        run_small_stage(module, folder, machine, bits16)
+    return describe_cached(model, blocks, behind, bits16), shown
 
 
 def some_pictures(views: Views) -> npt.NDArray[np.uint8]:

@@ -29,7 +29,7 @@ from models.grid_aggregation import GridAggregation
 from models.place_pairs import Shown, place_loss, shown_by
 from models.place_projection import PlaceProjection, find_projection, projected
 from models.runs import Machine
-from models.small_stage import SmallStage, SmallStageModule, recovered, run_small_stage
+from models.small_stage import SmallStage, SmallStageModule, compared_by, recovered, run_small_stage
 from models.small_start import begin_small
 from models.small_views import Views
 from models.timed_stage import Schedule
@@ -71,6 +71,10 @@ def cached(model: D2VPR, folder: Path, seen: Views) -> BlockCache:
         return seen.draw(numbers, SIDE, seed)
 
     return cache_blocks(model.backbone, FROZEN, draw, len(seen), {}, folder, bits16=False)
+
+
+def compared(model: D2VPR, cache: BlockCache, shown: Shown) -> dict[str, Tensor]:
+    return compared_by(model, cache, shown, PROJECTION, FROZEN, 0, bits16=False)
 
 
 def test_frozen_blocks_from_the_cache_go_on_to_the_network_s_own_descriptor(tmp_path: Path) -> None:
@@ -181,7 +185,7 @@ def test_a_stage_moves_what_learns_and_nothing_else_and_is_not_done_twice(tmp_pa
 
     def trained() -> dict[str, Tensor]:
         model, cache = begun()
-        module = SmallStageModule(model, cache, shown, STAGE, PROJECTION, FROZEN, 0)
+        module = SmallStageModule(model, cache, shown, STAGE, compared(model, cache, shown), FROZEN, 0)
         run_small_stage(module, tmp_path / "run", Machine("cpu", "1"), bits16=False)
         return model.state_dict()
 
@@ -199,9 +203,8 @@ def test_every_tensor_s_step_is_a_share_of_its_own_size(tmp_path: Path) -> None:
     model, seen = started(), views()
     with torch.no_grad():
         model.backbone.lin.weight.mul_(1000)
-    module = SmallStageModule(
-        model, cached(model, tmp_path, seen), shown_by(seen, pictures()), STAGE, PROJECTION, FROZEN, 0
-    )
+    cache, shown = cached(model, tmp_path, seen), shown_by(seen, pictures())
+    module = SmallStageModule(model, cache, shown, STAGE, compared(model, cache, shown), FROZEN, 0)
     optimizer = module.configure_optimizers()
     shares = {id(group["params"][0]): group["share"] for group in optimizer.param_groups}
     lin, norm = model.backbone.lin.weight, model.backbone.up_norm.weight
