@@ -28,7 +28,12 @@ def batch_that_fits(module: LightningModule, batch: Any, accelerator: str, preci
         fits //= 2
         if _takes_a_step(module, [part[:fits] for part in batch], accelerator, precision):
             return f"{images} images a batch do not fit, {fits} do: lower places_per_batch in the recipe"
-    return f"{images} images a batch do not fit: lower places_per_batch in the recipe"
+    found = (
+        ", not even one image does: take another GPU or --precision"
+        if alone
+        else ": lower places_per_batch in the recipe"
+    )
+    return f"{images} images a batch do not fit{found}"
 
 
 def _takes_a_step(module: LightningModule, batch: list[Tensor], accelerator: str, precision: str) -> bool:
