@@ -33,11 +33,13 @@ class GridAggregation(nn.Module):
 
     def __init__(self, model: D2VPR, side: int) -> None:
         super().__init__()
-        if float(model.state_dict()["aggregation.1.p"]) != 3 or model.offset_generator[2].weight.any():
+        offsets = model.offset_generator[2]
+        assert isinstance(offsets, nn.Conv2d)
+        if float(model.state_dict()["aggregation.1.p"]) != 3 or offsets.weight.any():
             raise ValueError("regions that are not on the grid, or another exponent than 3")
         self.fusion, self.positions = model.topdown_fusion, model.pos_encoder
         points = model.grid_points[None]
-        means = torch.block_diag(*(torch.full((1, count), 1 / count) for count in POINTS))
+        means = torch.stack([part.mean(dim=0) for part in torch.split(torch.eye(sum(POINTS)), POINTS)])
         of_regions = [torch.cat([p.mean(1), p.amax(1) - p.amin(1)], dim=-1) for p in torch.split(points, POINTS, dim=1)]
         whole_image = torch.tensor([[0.5, 0.5, 1.0, 1.0]])
         self.register_buffer("sampling", sampling_matrix(model, side), persistent=False)
