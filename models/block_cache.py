@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ class BlockCache:
 
     files: list[Path]
     count: int
+
+    @property
+    def side(self) -> int:
+        """Of the token map, in tokens."""
+        return math.isqrt(int(np.load(self.files[0], mmap_mode="r").shape[2]) - 1)
 
     def read(self, numbers: npt.NDArray[np.int64]) -> Tensor:
         """(N,) numbers of views -> (N, taps, T, C) float32."""

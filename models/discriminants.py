@@ -2,7 +2,7 @@
 
 A region's mean token is linear in the tokens, so the directions in which the means of one region differ between places
 more than between looks at one place (Fisher's discriminants) are a reading of tokens, too. The recovery module takes
-them with both signs, as `read_values` takes a block's values.
+them with both signs: the aggregator's pooling keeps what is positive.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tqdm import tqdm
 from d2vpr_ros.model import D2VPR
 from d2vpr_ros.model.regions import POINTS
 from models.block_cache import CHUNK, BlockCache
+from models.grid_aggregation import sampling_matrix
+from models.place_pairs import Shown
 from models.small_start import centre_features
-from models.small_views import Views
 
 
 @dataclass(frozen=True)
@@ -38,30 +39,21 @@ class Discriminants:
     town: float = 0.5
 
 
-def places_of(views: Views) -> npt.NDArray[np.int64]:
-    """(views,) which place each view shows; every look at a real picture is one of its own place."""
-    seen = views.town.shape[2]
-    town = np.arange(views.town_views) // seen
-    return np.concatenate([town, views.town_views // seen + views.picture])
-
-
 def region_means(model: D2VPR, cache: BlockCache) -> Tensor:
     """(views, 13, taps * C) float16: the mean of each region's tokens, each token normalised tap by tap."""
     found, averaging = list[Tensor](), None
     for first in tqdm(range(0, cache.count, CHUNK), desc="regions", mininterval=10, disable=None):
         tokens = normalised(cache.read(np.arange(first, min(first + CHUNK, cache.count))))[:, :, 1:]
         if averaging is None:
-            averaging = averaging_matrix(model, int(tokens.shape[2] ** 0.5))
+            averaging = averaging_matrix(model, cache.side)
         found.append((averaging @ tokens.permute(0, 2, 1, 3).flatten(2)).half())
     return torch.cat(found)
 
 
 def averaging_matrix(model: D2VPR, side: int) -> Tensor:
     """(13, side²): takes the mean of each undeformed region's sample points from a map."""
-    cells = torch.eye(side**2).reshape(side**2, 1, side, side)
-    where = 2 * model.grid_points[None, None].expand(side**2, 1, -1, -1) - 1
-    sampled = functional.grid_sample(cells, where, padding_mode="border", align_corners=True)[:, 0, 0]
-    return torch.stack([part.mean(dim=1) for part in torch.split(sampled, POINTS, dim=1)])
+    sampled = sampling_matrix(model, side)
+    return torch.stack([part.mean(dim=0) for part in torch.split(sampled, POINTS)])
 
 
 def normalised(tokens: Tensor) -> Tensor:
@@ -90,7 +82,7 @@ def directions(within: Tensor, whole: Tensor, count: int, ridge: float) -> Tenso
 
 
 @torch.no_grad()
-def read_discriminants(model: D2VPR, cache: BlockCache, views: Views, pictures: Tensor, recipe: Discriminants) -> None:
+def read_discriminants(model: D2VPR, cache: BlockCache, shown: Shown, pictures: Tensor, recipe: Discriminants) -> None:
     """The recovery module starts by reading the discriminants of all views, with both signs, in place.
 
     Each token's own deviation, by which it would have to be divided, is taken as the mean one; that is made up for by
@@ -102,7 +94,7 @@ def read_discriminants(model: D2VPR, cache: BlockCache, views: Views, pictures: 
     config, lin = model.config, model.backbone.lin
     width, frozen = config.width, [config.taps.index(tap) for tap in recipe.taps]
     columns = torch.cat([torch.arange(width) + width * tap for tap in frozen])
-    means, places, cut = region_means(model, cache)[:, :, columns].float(), places_of(views), views.town_views
+    means, places, cut = region_means(model, cache)[:, :, columns].float(), shown.place, shown.town_views
     of_town, of_real = scatters(means[:cut], places[:cut]), scatters(means[cut:], places[cut:])
     within, whole = (recipe.town * a + (1 - recipe.town) * b for a, b in zip(of_town, of_real, strict=True))
     reading = directions(within, whole, config.output_width // 2, recipe.ridge)

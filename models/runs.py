@@ -21,6 +21,7 @@ from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader
 
 from d2vpr_ros.errors import UserError
+from models.gpu_memory import batch_that_fits
 from models.run_folder import write_metrics
 
 LOG_EVERY = 20
@@ -154,8 +155,8 @@ def train(
         callbacks: more of them.
 
     Raises:
-        UserError: there is no such accelerator or precision, or whatever reading the data raises, in one line although
-            a worker process raised it.
+        UserError: there is no such accelerator or precision, the GPU runs out of memory (says which batch fits), or
+            whatever reading the data raises, in one line although a worker process raised it.
     """
     gpus = 0 if machine.accelerator == "cpu" else torch.cuda.device_count()
     several = machine.nodes > 1 or (gpus > 1 if machine.devices == "auto" else machine.devices != "1")
@@ -197,6 +198,10 @@ def train(
         trainer.fit(module, Stream(loader_of), ckpt_path=continued, weights_only=True)
     except UserError as error:
         raise UserError(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
+    except torch.OutOfMemoryError:
+        failed = next(iter(loader_of(trainer.global_step, 0, 1)))
+        said = batch_that_fits(module, failed, machine.accelerator, precision, alone=not several)
+        raise UserError(f"the GPU ran out of memory: {said}") from None
     if not machine.fast_dev_run:
         trainer.save_checkpoint(last)
     return trainer

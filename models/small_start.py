@@ -1,8 +1,6 @@
-"""How small starts: DINOv2's blocks, and behind them the best untrained reading of these that was found.
+"""How small starts: DINOv2's blocks, adapters that add nothing, regions on the paper's grid.
 
-The *values* that a middle block's attention would pass on say more about a place than what the last block puts out.
-The recovery module begins by reading those of the block behind a tap, once as they are and once with the other sign:
-the aggregator's pooling keeps what is positive.
+What the recovery module reads at the start is found by models/discriminants.py.
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from torch import Tensor, nn
 
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.model import D2VPR
-from d2vpr_ros.model.vit import Adapter, Block
-from models.block_cache import frozen_taps
+from d2vpr_ros.model.vit import Adapter
 
 RIDGE = 1e-4
 """Keeps the encoding of places smooth between the 14 that it is fitted at."""
@@ -24,19 +21,14 @@ GLOBAL_LENGTH = 0.8
 
 
 @torch.no_grad()
-def begin_small(model: D2VPR, pictures: Tensor, tap: int, seed: int) -> None:
-    """Sets everything but DINOv2's own weights, in place.
-
-    Args:
-        model: its backbone has DINOv2's weights; its output is at least twice as wide as its tokens.
-        pictures: (N, 3, S, S) uint8, some dozen training pictures.
-        tap: which block's output is read, one of the model's taps with a block behind it.
-    """
+def begin_small(model: D2VPR, seed: int) -> None:
+    """Sets everything but DINOv2's own weights and what the recovery module reads, in place."""
     torch.manual_seed(seed)
     for module in model.backbone.modules():
         if isinstance(module, Adapter):
             begin_adapter(module)
-    read_values(model, pictures, tap)
+    model.backbone.up_norm.weight.fill_(GLOBAL_LENGTH / math.sqrt(model.config.output_width))
+    nn.init.zeros_(model.backbone.up_norm.bias)
     for layers in (model.offset_generator, model.topdown_fusion, model.pos_encoder):
         for module in layers.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
@@ -51,7 +43,6 @@ def begin_small(model: D2VPR, pictures: Tensor, tap: int, seed: int) -> None:
     for bottleneck in (model.topdown_fusion.small_to_medium, model.topdown_fusion.medium_to_global):
         for parameter in bottleneck[-1].parameters():
             nn.init.zeros_(parameter)
-    centre_features(model, pictures)
 
 
 def centre_features(model: D2VPR, pictures: Tensor) -> None:
@@ -83,27 +74,3 @@ def begin_adapter(adapter: Adapter) -> None:
             assert module.bias is not None
             nn.init.zeros_(module.bias)
     nn.init.zeros_(adapter.D_fc2.weight)
-
-
-def read_values(model: D2VPR, pictures: Tensor, tap: int) -> None:
-    """The recovery module reads the values of the block behind `tap`, with both signs; the other taps not at all.
-
-    The block's normalisation is followed but for each token's own deviation, in whose place the mean one stands; that
-    is made up for by the recovery module's normalisation.
-    """
-    backbone = model.backbone
-    block, width = list(backbone.blocks)[tap], model.config.width
-    assert isinstance(block, Block)
-    tokens = frozen_taps(backbone, Preprocessor().normalise(pictures), tap)[:, -1, 1:]
-    deviation = tokens.std(dim=-1).mean()
-    values, offsets = block.attn.qkv.weight[2 * width :], block.attn.qkv.bias[2 * width :]
-    reading = values * block.norm1.weight / deviation
-    reading = reading - reading.mean(dim=1, keepdim=True)  # of a token without its mean
-    constant = values @ block.norm1.bias + offsets
-    nn.init.zeros_(backbone.lin.weight)
-    nn.init.zeros_(backbone.lin.bias)
-    at = width * model.config.taps.index(tap)
-    backbone.lin.weight[: 2 * width, at : at + width] = torch.cat([reading, -reading])
-    backbone.lin.bias[: 2 * width] = torch.cat([constant, -constant])
-    backbone.up_norm.weight.fill_(GLOBAL_LENGTH / math.sqrt(model.config.output_width))
-    nn.init.zeros_(backbone.up_norm.bias)

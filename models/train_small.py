@@ -14,7 +14,6 @@ import dataclasses
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,15 @@ from models.data import HELD_OUT_FLOORS, Picture, cache_crops, training_pictures
 from models.dinov2 import start_from_dinov2
 from models.discriminants import Discriminants, read_discriminants
 from models.export_weights import export_weights
-from models.fit_pca import fit, write_projection
+from models.fit_pca import write_projection
+from models.kept import keep_memory, kept
+from models.place_pairs import Shown, shown_by
+from models.place_projection import PlaceProjection, find_projection
 from models.places import fingerprint_of
 from models.recipes import filled, read_yaml
 from models.run_folder import describe_run
 from models.runs import Machine
-from models.small_stage import Batches, SmallStage, SmallStageModule, recovered, run_small_stage
+from models.small_stage import SmallStage, SmallStageModule, compared_by, describe_cached, run_small_stage
 from models.small_start import begin_small
 from models.small_views import Looks, Views, views_of
 from models.timed_stage import Schedule
@@ -76,19 +78,20 @@ class SmallRecipe:
     Attributes:
         towns, looks: of which views are drawn.
         frozen: part of the backbone.
-        read_tap: block whose output the recovery module reads before anything is learned, see `begin_small`.
-        discriminants: what it reads instead where views of places are there.
+        depth: blocks that the network has; what lies behind them in DINOv2 is left away. Taps lie at the frozen blocks
+            of the paper's, and at the last one.
+        discriminants: what the recovery module reads before anything is learned.
         stages: in their order.
-        projection: width, views and whitening of the default projection, see `fit_pca.fit`.
+        projection: what places are compared by in the stages, and the weights' default projection at the end.
     """
 
     towns: TownViews
     looks: Looks
     frozen: Frozen
-    read_tap: int
+    depth: int
     discriminants: Discriminants
     stages: list[SmallStage]
-    projection: dict[str, Any]
+    projection: PlaceProjection
     seed: int
     threads: int
 
@@ -99,7 +102,7 @@ def read_small_recipe(path: Path) -> SmallRecipe:
         UserError: the file is no such recipe, or a part of it has a field that is none.
     """
     content = read_yaml(path)
-    wanted = ("data", "frozen", "read_tap", "discriminants", "stages", "projection", "seed", "threads")
+    wanted = ("data", "frozen", "depth", "discriminants", "stages", "projection", "seed", "threads")
     if missing := [key for key in wanted if key not in content]:
         raise UserError(f"{path}: the recipe lacks {', '.join(missing)}; compare models/configs/small.yaml")
     data, stages = content["data"], list[SmallStage]()
@@ -114,10 +117,10 @@ def read_small_recipe(path: Path) -> SmallRecipe:
         filled(TownViews, data.get("town", {}), f"{path}: data: town"),
         filled(Looks, looks, f"{path}: data: looks"),
         filled(Frozen, content["frozen"], f"{path}: frozen"),
-        content["read_tap"],
+        content["depth"],
         filled(Discriminants, content["discriminants"], f"{path}: discriminants"),
         stages,
-        content["projection"],
+        filled(PlaceProjection, content["projection"], f"{path}: projection"),
         content["seed"],
         content["threads"],
     )
@@ -151,35 +154,52 @@ def train_small(config: Path, footage: Path, dinov2: Path, cache: Path, out: Pat
         UserError: the recipe, the footage or the backbone is not as it should be, or the disk has no room.
     """
     recipe, pictures = read_small_recipe(config), training_pictures(footage)
+    keep_memory()
     torch.set_num_threads(recipe.threads)
     seed_everything(recipe.seed, verbose=False)
-    model = D2VPR(SMALL).eval()
-    start_from_dinov2(model, dinov2)
+    model = begun_from(dinov2, recipe.depth, recipe.frozen.blocks)
     weights = out / "small.safetensors"
     if machine.fast_dev_run:
         with tempfile.TemporaryDirectory(prefix="small") as folder:
             learn(model, shortened(recipe), pictures[::FEW], footage, Path(folder), machine)
         return weights
-    blocks = learn(model, recipe, pictures, footage, cache, machine, read_yaml(config))
+    described, shown = learn(model, recipe, pictures, footage, cache, machine, read_yaml(config))
 
     in_words = (
         f"simulated towns {recipe.towns.first} to {recipe.towns.last}; ie_tower without {', '.join(HELD_OUT_FLOORS)}; "
         "opensfm_lund; begun as DINOv2-small"
     )
     export_weights(model.eval(), weights, (recipe.towns.first, recipe.towns.last), config.read_text(), in_words)
-    width, whitening = recipe.projection["width"], recipe.projection["whitening"]
-    described = describe_cached(model, blocks, recipe.frozen, recipe.projection["views"], recipe.seed)
-    mean, components = fit(described, width, whitening)
-    fitted_on = f"{recipe.projection['views']} views of {in_words}"
-    write_projection(mean, components, weights, fitted_on, weights.with_suffix(f".pca{width}.safetensors"))
+    mean, components = find_projection(described, shown, recipe.projection, recipe.seed)
+    file = weights.with_suffix(f".pca{recipe.projection.width}.safetensors")
+    write_projection(
+        mean.numpy(), components.half().contiguous().numpy(), weights, f"{len(described)} views of {in_words}", file
+    )
     return weights
+
+
+def begun_from(dinov2: Path, depth: int, frozen: int) -> D2VPR:
+    """The paper's network with its first `depth` blocks, these as DINOv2 has them.
+
+    Raises:
+        UserError: the file is no DINOv2-small.
+    """
+    whole = D2VPR(SMALL)
+    start_from_dinov2(whole, dinov2)
+    taps = tuple(tap for tap in SMALL.taps if tap <= frozen)
+    model = D2VPR(dataclasses.replace(SMALL, depth=depth, taps=taps if depth in taps else (*taps, depth)))
+    kept = model.backbone.state_dict()
+    own = {name: tensor for name, tensor in whole.backbone.state_dict().items() if name in kept and name[:4] != "lin."}
+    model.backbone.load_state_dict(own, strict=False)
+    return model.eval()
 
 
 def shortened(recipe: SmallRecipe) -> SmallRecipe:
     """The same with so few views that all of it runs in a minute or two."""
-    few = max(stage.towns for stage in recipe.stages)
-    towns = dataclasses.replace(recipe.towns, last=recipe.towns.first + few - 1)
-    return dataclasses.replace(recipe, towns=towns, looks=dataclasses.replace(recipe.looks, tower=2, street=2))
+    towns = dataclasses.replace(recipe.towns, last=recipe.towns.first + 1)
+    projection = dataclasses.replace(recipe.projection, width=64, principal=128)
+    looks = dataclasses.replace(recipe.looks, tower=2, street=2)
+    return dataclasses.replace(recipe, towns=towns, looks=looks, projection=projection)
 
 
 def learn(
@@ -190,14 +210,14 @@ def learn(
     cache: Path,
     machine: Machine,
     described: dict[str, Any] | None = None,
-) -> BlockCache:
+) -> tuple[Tensor, Shown]:
     """From DINOv2's weights to the last stage's, in place; what is in the folder `cache` is not done again.
 
     Args:
         described: the recipe as written, for the run folder that `cache` is; None: it is none.
 
     Returns:
-        the frozen blocks' outputs.
+        the descriptors (views, D) of all views, and what these show.
     """
     town, real = cache_town_views(recipe.towns, cache / "town.npy"), cache_crops(pictures, 1, 1, cache / "real.npy")
     views = views_of(pictures, real, town, recipe.looks)
@@ -211,26 +231,25 @@ def learn(
     if described is not None:
         describe_run(cache, described, facts)
     blocks = cached(model, views, fingerprint, recipe.frozen, recipe.seed, cache, machine)
-    starters = torch.from_numpy(some_pictures(views))
-    begin_small(model, starters, recipe.read_tap, recipe.seed)
-    read_discriminants(model, blocks, views, starters, recipe.discriminants)
+    shown, bits16 = shown_by(views, pictures), recipe.frozen.bits16
+    behind = recipe.frozen.blocks
+
+    def begun() -> dict[str, Tensor]:
+        begin_small(model, recipe.seed)
+        read_discriminants(model, blocks, shown, torch.from_numpy(some_pictures(views)), recipe.discriminants)
+        return model.state_dict()
+
+    model.load_state_dict(kept(cache / "start.pt", begun))
     for number, stage in enumerate(recipe.stages):
         log.info("stage %s", stage.name)
-        batches = Batches(views, pictures, stage)
-        module = SmallStageModule(model, blocks, batches, stage, recipe.frozen.blocks, recipe.seed + number)
-        run_small_stage(module, cache / stage.name, machine, recipe.frozen.bits16)
-    return blocks
-
-
-@torch.no_grad()
-def describe_cached(
-    model: D2VPR, blocks: BlockCache, frozen: Frozen, count: int, seed: int
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Descriptors of `count` views in random order, batch by batch; of all where there are fewer."""
-    for numbers in np.array_split(np.random.default_rng(seed).permutation(blocks.count)[:count], max(1, count // 32)):
-        with torch.autocast("cpu", torch.bfloat16, enabled=frozen.bits16):
-            tokens = recovered(model, blocks.read(numbers), frozen.blocks, blocks=True)
-        yield model.aggregate(tokens.float()).numpy()
+        seed, folder = recipe.seed + number, cache / stage.name
+        compared = kept(
+            folder / "compared.pt",
+            lambda seed=seed: compared_by(model, blocks, shown, recipe.projection, behind, seed, bits16),  # type: ignore[misc]
+        )
+        module = SmallStageModule(model, blocks, shown, stage, compared, behind, seed)
+        run_small_stage(module, folder, machine, bits16)
+    return describe_cached(model, blocks, behind, bits16), shown
 
 
 def some_pictures(views: Views) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,9 @@ import pytest
 import torch
 import yaml
 from one_batch import read_batch, train_one_batch
+from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
@@ -33,6 +36,7 @@ from models.places import with_enough_images
 from models.rand_augment import NAMES, OPERATIONS, RandAugment
 from models.recipes import Rate, read_recipe
 from models.run_folder import write_weights
+from models.runs import Machine, train
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TINY = D2VPRConfig("tiny", 24, 2, 3, (1, 2), AdapterWidths(12, 6, 3, 3), 24, 8, 8, 4, 4)
@@ -441,4 +445,33 @@ def test_a_transform_that_changes_nothing_squashes_the_image_alone() -> None:
         transform = Transform(SIDE, resize, RandAugment(operations=0))
         assert torch.equal(
             transform(image, np.random.default_rng(0)), torch.full((3, SIDE, SIDE), 77, dtype=torch.uint8)
+        )
+
+
+class FitsInMemory(LightningModule):
+    """Runs out of memory as a GPU does above `most` images, of which each costs the same."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.layer = most, torch.nn.Linear(2, 1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        if len(batch[0]) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return self.layer(batch[0]).mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("most", "told"), [(7, "24 images a batch do not fit, 6 do"), (0, "24 images a batch do not fit, not even one")]
+)
+def test_a_gpu_that_runs_out_of_memory_is_told_with_the_batch_that_fits(tmp_path: Path, most: int, told: str) -> None:
+    def batches(step: int, rank: int, world: int) -> DataLoader[Any]:
+        return DataLoader([[torch.ones(24, 2), torch.arange(24)]], batch_size=None)  # type: ignore[arg-type]
+
+    with pytest.raises(UserError, match=f"the GPU ran out of memory: {told}"):
+        train(
+            FitsInMemory(most), batches, tmp_path, steps=1, rate_at=lambda _: 0.1, seed=0, machine=Machine("cpu", "1")
         )

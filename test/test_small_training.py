@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 from collections import namedtuple
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from pytorch_metric_learning.losses import NTXentLoss
 from torch import Tensor
 
 from d2vpr_ros.describe.preprocess import Preprocessor
@@ -21,12 +21,15 @@ from d2vpr_ros.model.regions import POINTS
 from d2vpr_ros.model.vit import Block
 from models import augment, block_cache
 from models.augment import Viewpoint
-from models.block_cache import CHUNK, BlockCache, cache_blocks, frozen_taps
+from models.block_cache import CHUNK, BlockCache, cache_blocks
 from models.commands import CONFIGS
 from models.data import Picture
 from models.discriminants import Discriminants, averaging_matrix, directions, read_discriminants, scatters
+from models.grid_aggregation import GridAggregation
+from models.place_pairs import Shown, place_loss, shown_by
+from models.place_projection import PlaceProjection, find_projection, projected
 from models.runs import Machine
-from models.small_stage import Batches, SmallStage, SmallStageModule, recovered, run_small_stage
+from models.small_stage import SmallStage, SmallStageModule, compared_by, recovered, run_small_stage
 from models.small_start import begin_small
 from models.small_views import Views
 from models.timed_stage import Schedule
@@ -34,7 +37,8 @@ from models.train_small import read_small_recipe
 
 TINY = D2VPRConfig("tiny", 48, 3, 3, (1, 2, 3), AdapterWidths(24, 12, 3, 6), 96, 16, 16, 8, 16)
 FROZEN, SIDE = 2, 56
-STAGE = SmallStage("tiny", Schedule(4, 1e-3, 1), town_places=2, towns=1, real=4, videos=2, street=1, alike=0.0)
+STAGE = SmallStage("tiny", Schedule(4, 1e-2, 1), views=8)
+PROJECTION = PlaceProjection(width=16, principal=32)
 
 
 def pictures() -> list[Picture]:
@@ -58,7 +62,7 @@ def views() -> Views:
 def started() -> D2VPR:
     torch.manual_seed(0)
     model = D2VPR(TINY).eval()
-    begin_small(model, torch.from_numpy(views().real[:4]), FROZEN, 0)
+    begin_small(model, 0)
     return model
 
 
@@ -69,13 +73,17 @@ def cached(model: D2VPR, folder: Path, seen: Views) -> BlockCache:
     return cache_blocks(model.backbone, FROZEN, draw, len(seen), {}, folder, bits16=False)
 
 
+def compared(model: D2VPR, cache: BlockCache, shown: Shown) -> dict[str, Tensor]:
+    return compared_by(model, cache, shown, PROJECTION, FROZEN, 0, bits16=False)
+
+
 def test_frozen_blocks_from_the_cache_go_on_to_the_network_s_own_descriptor(tmp_path: Path) -> None:
     model, seen = started(), views()
     cache = cached(model, tmp_path, seen)
     numbers = np.arange(3) + CHUNK  # of the second file
     images = seen.draw(np.arange(CHUNK, len(seen)), SIDE, 1)[:3]
     with torch.no_grad():
-        tokens = recovered(model, cache.read(numbers), FROZEN, blocks=True)
+        tokens = recovered(model, cache.read(numbers), FROZEN)
         wanted = model(Preprocessor().normalise(images * 255))
         assert torch.allclose(model.aggregate(tokens), wanted, atol=2e-3)  # kept in 16 bits
 
@@ -109,18 +117,10 @@ def test_a_full_disk_is_told_with_what_is_needed_and_leaves_no_half_file(
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
-def test_the_start_reads_a_block_s_values_with_both_signs_and_adapters_add_nothing() -> None:
-    model = started()
-    block = list(model.backbone.blocks)[FROZEN]
+def test_adapters_start_by_adding_nothing_and_with_channels_that_differ() -> None:
+    block = list(started().backbone.blocks)[FROZEN]
     assert isinstance(block, Block)
-    images = Preprocessor().normalise(torch.from_numpy(views().real[:3]))
-    with torch.no_grad():
-        tokens = frozen_taps(model.backbone, images, FROZEN)[:, -1]
-        values = block.attn.qkv(block.norm1(tokens))[:, 1:, 2 * TINY.width :]
-        read = model.backbone.recovered_tokens(images)[:, 1:]
-        assert torch.cosine_similarity(read[..., : TINY.width], values, dim=-1).min() > 0.99
-        assert torch.allclose(read[..., : TINY.width], -read[..., TINY.width :], atol=1e-6)
-        assert not block.adapter(block.norm2(tokens)).any()
+    assert not block.adapter(torch.randn(2, 17, TINY.width)).any()
     channels = block.adapter.branch1.conv.weight.flatten(1)
     assert not torch.allclose(channels[0], channels[1])  # equal ones would learn the same for ever
 
@@ -142,7 +142,7 @@ def test_the_closed_form_start_reads_them_with_both_signs_and_leaves_a_descripto
     model, seen = started(), views()
     cache = cached(model, tmp_path, seen)
     starters = torch.from_numpy(seen.real)
-    read_discriminants(model, cache, seen, starters, Discriminants(taps=(1, 2)))
+    read_discriminants(model, cache, shown_by(seen, pictures()), starters, Discriminants(taps=(1, 2)))
     half = TINY.output_width // 2
     assert torch.equal(model.backbone.lin.weight[:half], -model.backbone.lin.weight[half:])
     assert not model.backbone.lin.weight[:, 2 * TINY.width :].any()  # of the tap that learns nothing is read
@@ -164,41 +164,90 @@ def test_a_region_s_mean_token_is_the_mean_of_its_sample_points() -> None:
     )
 
 
-@pytest.mark.parametrize("blocks", [False, True])
-def test_a_stage_moves_what_learns_and_nothing_else_and_is_not_done_twice(tmp_path: Path, blocks: bool) -> None:
-    seen, stage = views(), dataclasses.replace(STAGE, blocks=blocks)
+def test_the_training_form_of_the_aggregator_gives_the_descriptor_of_the_network() -> None:
+    model, tokens = started(), torch.randn(3, 17, TINY.output_width)
+    with torch.no_grad():
+        assert torch.allclose(GridAggregation(model, 4)(tokens), model.aggregate(tokens), atol=1e-5)
+        model.offset_generator[2].weight.fill_(0.1)
+        with pytest.raises(ValueError, match="not on the grid"):
+            GridAggregation(model, 4)
 
-    def trained() -> dict[str, Tensor]:
+
+def test_a_stage_moves_what_learns_and_nothing_else_and_is_not_done_twice(tmp_path: Path) -> None:
+    seen = views()
+    shown = shown_by(seen, pictures())
+
+    def begun() -> tuple[D2VPR, BlockCache]:
         model = started()
         cache = cached(model, tmp_path, seen)
-        module = SmallStageModule(model, cache, Batches(seen, pictures(), stage), stage, FROZEN, 0)
+        read_discriminants(model, cache, shown, torch.from_numpy(seen.real), Discriminants(taps=(1, 2)))
+        return model, cache
+
+    def trained() -> dict[str, Tensor]:
+        model, cache = begun()
+        module = SmallStageModule(model, cache, shown, STAGE, compared(model, cache, shown), FROZEN, 0)
         run_small_stage(module, tmp_path / "run", Machine("cpu", "1"), bits16=False)
         return model.state_dict()
 
-    before, after = started().state_dict(), trained()
+    before, after = begun()[0].state_dict(), trained()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     frozen = ("patch_embed", "pos_embed", "cls_token", "mask_token", "blocks.0.", "blocks.1.")
     assert not [name for name in moved if name.removeprefix("backbone.").startswith(frozen)]
-    assert any(name.startswith("backbone.blocks.2.") for name in moved) == blocks
-    assert {"backbone.lin.weight", "aggregation.1.p", "pos_encoder.fc.2.bias"} <= moved
+    assert not [name for name in moved if name.startswith(("aggregation", "offset_generator"))]
+    assert {"backbone.lin.weight", "backbone.blocks.2.mlp.fc1.weight", "pos_encoder.fc.2.bias"} <= moved
     again = trained()
     assert all(torch.equal(after[name], again[name]) for name in after)
 
 
-def test_places_of_a_batch_are_apart_and_each_is_seen_twice() -> None:
-    seen, all_pictures = views(), pictures()
-    for seed in range(20):
-        numbers, names = Batches(seen, all_pictures, STAGE).draw(np.random.default_rng(seed))
-        assert (np.unique(names, return_counts=True)[1] == 2).all() and len(set(numbers)) == len(numbers)
-        real = numbers >= seen.town_views
-        shown = [all_pictures[row] for row in seen.picture[numbers[real] - seen.town_views]]
-        tower = [(name, picture) for name, picture in zip(names[real], shown, strict=True) if picture.video != "lund"]
-        assert len({picture.video for _, picture in tower}) == len({picture.floor for _, picture in tower})
-        for name, picture in tower:
-            for other, beside in tower:
-                apart = abs(picture.second - beside.second)
-                if picture.video == beside.video:
-                    assert apart <= 1 if name == other else apart >= STAGE.apart_s - 2
+def test_every_tensor_s_step_is_a_share_of_its_own_size(tmp_path: Path) -> None:
+    model, seen = started(), views()
+    with torch.no_grad():
+        model.backbone.lin.weight.mul_(1000)
+    cache, shown = cached(model, tmp_path, seen), shown_by(seen, pictures())
+    module = SmallStageModule(model, cache, shown, STAGE, compared(model, cache, shown), FROZEN, 0)
+    optimizer = module.configure_optimizers()
+    shares = {id(group["params"][0]): group["share"] for group in optimizer.param_groups}
+    lin, norm = model.backbone.lin.weight, model.backbone.up_norm.weight
+    assert shares[id(lin)] == pytest.approx(float(lin.detach().square().mean().sqrt()))
+    assert shares[id(norm)] == pytest.approx(float(norm.detach().square().mean().sqrt()))
+    assert all(share > 0 for share in shares.values())
+
+
+def test_looks_and_next_frames_are_of_one_place_and_the_frame_after_does_not_count() -> None:
+    seen, shown = views(), shown_by(views(), pictures())
+    first, cut = seen.town_views, seen.town_views
+    same, uncounted = shown.pairs(np.array([0, first, len(shown.place) - 1]))
+    assert same[0].nonzero().flatten().tolist() == [1]  # two views a place
+    assert same[1].nonzero().flatten().tolist() == [cut + 1, cut + 2, cut + 3]
+    assert uncounted[1].nonzero().flatten().tolist() == [cut, cut + 4, cut + 5]
+    assert same[2].nonzero().flatten().tolist() == [len(shown.place) - 2]  # street photographs do not follow each other
+    assert uncounted[2].nonzero().flatten().tolist() == [len(shown.place) - 1]
+
+
+def test_the_place_loss_is_nt_xent_where_all_views_are_the_batch() -> None:
+    torch.manual_seed(0)
+    descriptors = torch.nn.functional.normalize(torch.randn(12, 8), dim=1)
+    place = np.repeat(np.arange(4), 3)
+    shown = Shown(place, -1 - place, np.zeros(12, np.int64), 12)
+    same, uncounted = shown.pairs(np.arange(12))
+    loss, recall = place_loss(descriptors, descriptors, same, uncounted, 0.1)
+    assert torch.allclose(loss, NTXentLoss(temperature=0.1)(descriptors, torch.from_numpy(place)))
+    alike = (descriptors @ descriptors.T).fill_diagonal_(-1).argmax(dim=1).numpy()
+    assert float(recall) == pytest.approx((place[alike] == place).mean())
+
+
+def test_the_projection_keeps_what_differs_between_places_and_drops_what_changes_at_one() -> None:
+    random = torch.Generator().manual_seed(0)
+    place = np.repeat(np.arange(80), 3)
+    shown = Shown(place, np.where(place < 40, -1 - place, 0), np.where(place < 40, 0, place * 5), 120)
+    telling = torch.randn(80, 4, generator=random)[torch.from_numpy(place)]
+    described = torch.cat([telling, 5 * torch.randn(240, 4, generator=random)], dim=1)
+    mean, components = find_projection(described, shown, PlaceProjection(4, 8, 0.01), 0)
+    assert components.shape == (4, 8)
+    assert components[:, :4].norm() > 10 * components[:, 4:].norm()
+    short = projected(described, mean, components)
+    assert float((short @ short.T).fill_diagonal_(-1).argmax(dim=1).div(3, rounding_mode="floor").eq(
+        torch.from_numpy(place)).float().mean()) > 0.95  # fmt: skip
 
 
 def test_what_falls_other_lenses_and_other_cameras_keep_shape_and_range() -> None:
@@ -212,14 +261,14 @@ def test_what_falls_other_lenses_and_other_cameras_keep_shape_and_range() -> Non
 
 def test_the_recipe_in_the_checkout_is_read_and_a_wrong_one_is_told(tmp_path: Path) -> None:
     recipe = read_small_recipe(CONFIGS / "small.yaml")
-    assert recipe.frozen.blocks == 8 and recipe.stages[-1].blocks
+    assert recipe.frozen.blocks == 8 and recipe.projection.width == 512
     text = (CONFIGS / "small.yaml").read_text()
     for wrong, told in (
-        ("read_tap", "lacks read_tap"),
-        ("blocks: false", "blcks is not known"),
+        ("depth", "lacks depth"),
+        ("warm_up", "wrm_up is not known"),
         ("ridge", "rdge is not known"),
     ):
         path = tmp_path / "wrong.yaml"
-        path.write_text(text.replace(wrong, {"read_tap": "x", "ridge": "rdge"}.get(wrong, "blcks: false")))
+        path.write_text(text.replace(wrong, {"depth": "x", "ridge": "rdge", "warm_up": "wrm_up"}[wrong]))
         with pytest.raises(UserError, match=told):
             read_small_recipe(path)
