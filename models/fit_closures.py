@@ -31,12 +31,12 @@ from d2vpr_ros.loops.closing import in_order, odometry_of, place_of
 from d2vpr_ros.loops.consent import Weights
 from d2vpr_ros.loops.past import Past
 from d2vpr_ros.mapping import PlaceMap, read_map
+from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.multiview import PlaceGeometry, View, view_of
 from d2vpr_ros.multiview.two_view import two_view_inliers
 from d2vpr_ros.sim.drive import TRUTH
 from models.bench.loop_tours import Tour, record
-from models.calibration_drives import Described, described_floor
-from models.data import tower_pictures
+from models.data import read_rgb, tower_pictures
 
 TOURS = (Tour(550, 400.0, 1.15), Tour(551, 300.0, 2.0, "dusk"), Tour(552, 300.0, 2.0, "rain"))
 SAME_M, SAME_DEG, OTHER_M = 5.0, 40.0, 10.0
@@ -82,7 +82,27 @@ def count_tour(place_map: PlaceMap, truth: Sequence[Pose], features: FeatureExtr
             counts.metric[is_right].append(sighting.inliers)
 
 
-def count_floors(floors: dict[str, Described], features: FeatureExtractor, counts: Counts) -> None:
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """Attributes:
+    descriptors: (N, D) of its pictures, and these, JPEG.
+    """
+
+    descriptors: npt.NDArray[np.float32]
+    pictures: list[bytes]
+
+
+def described_floors(footage: Path, extractor: Extractor) -> dict[str, Floor]:
+    """The floors of the tower by name."""
+    images: dict[str, list[npt.NDArray[np.uint8]]] = {}
+    for picture in tower_pictures(footage):
+        images.setdefault(picture.floor, []).append(read_rgb(picture.path))
+    return {
+        name: Floor(extractor.describe(every), [encode_picture(rgb) for rgb in every]) for name, every in images.items()
+    }
+
+
+def count_floors(floors: dict[str, Floor], features: FeatureExtractor, counts: Counts) -> None:
     """Add each floor's images with those of the other floors that they resemble most; all are wrong."""
     views: dict[tuple[str, int], View] = {}
 
@@ -151,8 +171,7 @@ def main() -> None:
         count_tour(place_map, truth, features, counts)
     if args.footage:
         extractor = Extractor.open(args.weights)
-        names = dict.fromkeys(picture.floor for picture in tower_pictures(args.footage))
-        floors = {name: described_floor(args.folder, extractor, args.footage, name) for name in names}
+        floors = described_floors(args.footage, extractor)
         count_floors(floors, features, counts)
     tell("metric", counts.metric)
     tell("two views", counts.two_views)
