@@ -14,7 +14,7 @@ from d2vpr_ros.localize.gps import log_likelihood
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 
-STREET = 60
+STREET = 100
 APART_M = 200.0
 
 
@@ -63,14 +63,14 @@ def test_a_belief_in_a_look_alike_street_is_dropped_when_gps_contradicts(
     localizer = Localizer(two_streets, Describes())
     led_astray = drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15, with_odometry)
     assert led_astray[-1].state is State.LOCALIZED and north(led_astray[-1]) == pytest.approx(0.0, abs=1.0)
-    put_right = drive(localizer, range(20, 45), [fix(30.0, APART_M)] * 25, with_odometry)
+    put_right = drive(localizer, range(20, 60), [fix(40.0, APART_M)] * 40, with_odometry)
     assert put_right[0].reject_reason is RejectReason.GPS_CONTRADICTS
     assert put_right[0].probability < 0.05
     answers = [estimate for estimate in put_right if estimate.state is State.LOCALIZED]
     assert len(answers) > 8
     assert min(map(north, answers)) > APART_M - 2.0
     # And it is gone for good: without GPS the answer stays where the fixes were.
-    onward = drive(localizer, range(45, 55), [UNRESTRICTED] * 10, with_odometry)
+    onward = drive(localizer, range(60, 70), [UNRESTRICTED] * 10, with_odometry)
     answered = [north(estimate) for estimate in onward if estimate.pose is not None]
     assert answered and min(answered) > APART_M - 2.0
 
@@ -78,13 +78,12 @@ def test_a_belief_in_a_look_alike_street_is_dropped_when_gps_contradicts(
 def test_a_single_fix_from_elsewhere_is_outlived(two_streets: PlaceMap) -> None:
     localizer = Localizer(two_streets, Describes())
     assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
-    echo, *after = drive(localizer, range(20, 24), [fix(20.0, APART_M), *[fix(20.0, 0.0)] * 3])
+    echo, *after = drive(localizer, range(20, 48), [fix(20.0, APART_M), *[fix(35.0, 0.0)] * 27])
     assert echo.reject_reason is RejectReason.GPS_CONTRADICTS and echo.state is State.CANDIDATE
-    assert {estimate.state for estimate in after} == {State.LOCALIZED}
-    assert north(after[-1]) == pytest.approx(0.0, abs=1.0)
+    assert after[-1].state is State.LOCALIZED
+    assert all(north(estimate) == pytest.approx(0.0, abs=1.0) for estimate in after if estimate.pose is not None)
 
 
-@pytest.mark.xfail(strict=True, reason="a fix does not count against the log-odds of the place itself")
 def test_a_fix_off_the_map_takes_the_belief_off_it(two_streets: PlaceMap) -> None:
     """The robot has left the map for a street that nobody mapped; then GPS fails, in a street that looks like one."""
     localizer = Localizer(two_streets, Describes())
@@ -93,6 +92,7 @@ def test_a_fix_off_the_map_takes_the_belief_off_it(two_streets: PlaceMap) -> Non
     assert {(one.state, one.reject_reason, one.matches) for one in away} == {(State.LOST, RejectReason.OFF_MAP, ())}
     assert drive(localizer, range(35, 36), [UNRESTRICTED])[0].state is not State.LOCALIZED
     # Without the fixes the belief would have gone on.
+    localizer.reset()
     assert drive(localizer, range(5, 20), [fix(10.0, 0.0)] * 15)[-1].state is State.LOCALIZED
     assert drive(localizer, range(21, 22), [UNRESTRICTED])[0].state is State.LOCALIZED
 
@@ -117,3 +117,16 @@ def test_a_region_that_was_not_measured_restricts_the_search_alone(two_streets: 
     said = drive(localizer, range(20, 21), [Restriction(Region(30.0, APART_M, 30.0))])[0]
     assert said.reject_reason is not RejectReason.GPS_CONTRADICTS
     assert said.standing is not None and said.standing.position[1] == pytest.approx(0.0, abs=1.0)
+
+
+@pytest.mark.parametrize("with_odometry", [True, False])
+def test_a_robot_that_stands_still_is_found_once_a_fix_lets_places_come_into_question(
+    two_streets: PlaceMap, with_odometry: bool
+) -> None:
+    """The first fix has no place in its region, and the images after it show nothing new."""
+    at_home = Localizer(two_streets, Describes(), LocalizerOptions(off_map_prior=0.0))
+    odometry = Pose.identity() if with_odometry else None
+    look = two_streets.descriptors[10]
+    first = at_home.match(look, 0, odometry, fix(10.0, 2.0, 1.0))
+    assert (first.reject_reason, first.matches) == (RejectReason.OFF_MAP, ())
+    assert at_home.match(look, SECOND, odometry, fix(10.0, 0.0)).state is State.LOCALIZED

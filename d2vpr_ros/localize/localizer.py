@@ -226,6 +226,8 @@ class Localizer:
             self._observe(image, rows, similarities, new, fix, fresh=fresh, witnessed=witnessed)
         if not len(rows):
             self._held = None
+            if not len(self.belief.of):
+                self._last_of.clear()  # nothing came of the image: the next is a whole one, even from the same spot
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
         self._since_compared += new
         seen = self._compare(image, rgb, new) if rgb is not None and self._is_worth_comparing() else {}
@@ -336,8 +338,10 @@ class Localizer:
     def _report(self, image: Image, seen: Mapping[int, Sighting], odds_by_fix: float, fix: Region | None) -> Estimate:
         of, places = self.belief.of, self._places[image.camera]
         summary, rows = summarised(self.belief, places, self.map.spacing_m, self.params)
-        by_fix = 1.0 if fix is None else float(np.exp(log_likelihood(fix, summary.position[None])[0]))
-        chance = decision.probability(summary, self.calibration, odds_by_fix) * by_fix
+        by_fix = 0.0 if fix is None else float(log_likelihood(fix, summary.position[None])[0])
+        chance = decision.probability(summary, self.calibration, odds_by_fix) * float(np.exp(by_fix))
+        # The fix lowered the log-odds as well.
+        without = decision.probability(replace(summary, real=summary.real - by_fix), self.calibration, odds_by_fix)
         reason = decision.decide(
             chance,
             summary,
@@ -345,7 +349,7 @@ class Localizer:
             held=self._held == summary.hypothesis,
             sequence=self.options.sequence,
             denied=bool(seen) and all(one.pose is None for one in seen.values()),
-            by_fix=by_fix,
+            by_fix=chance / max(without, 1e-300),
         )
         accepted = reason is RejectReason.NONE
         carried = accepted and self._answered not in (None, summary.hypothesis)
