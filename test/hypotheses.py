@@ -81,7 +81,7 @@ def drive(rows: Sequence[int], places: Places = STREET, score: float = 4.0) -> B
     for number, row in enumerate(rows):
         if number:
             belief = replace(belief, of=moved(belief.of, Pose.planar(1.0, 0.0, 0.0), DEFAULT_PARAMS))
-            belief = anywhere(belief, DEFAULT_PARAMS.hazard, EVEN)
+            belief = anywhere(belief, DEFAULT_PARAMS.hazard)
         scores = {row: score} | {side: score / 2 for side in (row - 1, row + 1) if 0 <= side < len(places)}
         belief = seen(belief, scores, places, first_id=100 * number)
     return belief

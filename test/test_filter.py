@@ -27,7 +27,7 @@ from places import straight_street
 from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Belief, anywhere, normalised, nothing_known, tidied
+from d2vpr_ros.localize.belief import Belief, anywhere, normalised, nothing_known, tidied, unseen
 from d2vpr_ros.localize.filter import (
     Candidates,
     Proof,
@@ -39,6 +39,7 @@ from d2vpr_ros.localize.filter import (
     moved,
     nearby,
     weigh_places,
+    weigh_pose,
     weigh_proof,
 )
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
@@ -68,7 +69,7 @@ def test_images_that_resemble_nothing_take_the_mass_off_the_map() -> None:
     belief = drive(range(10, 20))
     for number in range(20, 45):
         of = moved(belief.of, Pose.planar(1.0, 0.0, 0.0), DEFAULT_PARAMS)
-        belief = anywhere(replace(belief, of=of), DEFAULT_PARAMS.hazard, EVEN)
+        belief = anywhere(replace(belief, of=of), DEFAULT_PARAMS.hazard)
         belief = seen(belief, {0: 0.0}, first_id=100 * number)
     assert np.exp(belief.off_map) > 0.9
 
@@ -208,3 +209,40 @@ def test_without_odometry_a_robot_that_drives_on_is_expected_further_on() -> Non
     assert drifted(northward, np.array([2.0, 0.0, 0.0]), 1.5, 4.0, DEFAULT_PARAMS).positions[0] == pytest.approx(
         [30, 3, 0]
     )
+
+
+@pytest.mark.parametrize("witnessed", [True, False])
+def test_what_looks_alike_without_landmarks_counts_with_the_root_of_the_images(witnessed: bool) -> None:
+    of = replace(hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), images=np.array([9.0]))
+    near = resembling(of, lambda rows: np.full(rows.shape, 4.0), STREET)
+    told = {
+        sign: float(
+            weigh_places(
+                of, STREET, near, 1.0, lambda scores, sign=sign: np.full(scores.shape, sign), DEFAULT_PARAMS,
+                fresh=True, witnessed=witnessed,
+            ).real[0]
+        )
+        for sign in (1.0, -1.0)
+    }  # fmt: skip
+    kept = 9.0 * (1 - DEFAULT_PARAMS.forgets)
+    assert told[1.0] == pytest.approx(1.0 if witnessed else np.sqrt(kept + 1) - np.sqrt(kept))
+    assert told[-1.0] == pytest.approx(-1.0), "what speaks against the place counts in full"
+
+
+def test_a_robot_that_no_hypothesis_explains_is_on_the_map_no_likelier_than_at_the_start() -> None:
+    belief = seen(nothing_known(EVEN), {30: 8.0})
+    sure = replace(belief, of=replace(belief.of, real=np.full(len(belief.of), 9.0)))
+    alike = replace(belief, of=replace(belief.of, real=np.full(len(belief.of), -9.0)))
+    assert unseen(alike) < unseen(sure) <= unseen(nothing_known(EVEN)), "look-alikes make a place of the map unlikely"
+
+
+def test_a_pose_that_fits_a_hypothesis_badly_speaks_for_it_less() -> None:
+    of = hypotheses_at(Pose.planar(30.0, 0.0, 0.0))
+    told = [
+        float(
+            weigh_pose(of, np.array([True]), proof_at(Pose.planar(30.0 + aside, 0.0, 0.0)), 1.0, DEFAULT_PARAMS).real[0]
+        )
+        for aside in (0.0, 1.0, 1.8, 2.3, 20.0)
+    ]
+    assert told[0] == told[1] > told[2] > told[3] > told[4]
+    assert told[4] == pytest.approx(DEFAULT_PARAMS.absent_ratio * told[0] / 6.0), "as much against it as no pose"

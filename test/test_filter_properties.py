@@ -57,7 +57,7 @@ def test_the_covariance_of_a_moved_pose_is_that_of_moved_samples(motion: Pose) -
 def test_who_knows_nothing_knows_nothing_later(off_map: float, hazards: list[float]) -> None:
     belief = before = nothing_known(off_map)
     for hazard in hazards:
-        belief = anywhere(belief, min(hazard, 1 - 1e-9), off_map)
+        belief = anywhere(belief, min(hazard, 1 - 1e-9))
     assert np.exp([belief.rest, belief.off_map]) == pytest.approx(np.exp([before.rest, before.off_map]))
     assert total(belief) == pytest.approx(1.0)
 
@@ -65,9 +65,9 @@ def test_who_knows_nothing_knows_nothing_later(off_map: float, hazards: list[flo
 @given(off_map=st.floats(0.01, 0.99), hazard=st.floats(1e-4, 0.9), real=st.floats(-50, 50))
 def test_no_log_odds_outlast_the_hazard(off_map: float, hazard: float, real: float) -> None:
     of = replace(hypotheses_at(Pose.identity()), real=np.array([real]))
-    after = expit(anywhere(Belief(of, -50.0, -50.0), hazard, off_map).of.real[0])
+    after = expit(anywhere(Belief(of, -50.0, -50.0, off_map), hazard).of.real[0])
     assert hazard * (1 - off_map) * (1 - 1e-6) <= after <= 1 - hazard * off_map * (1 - 1e-6)
-    assert anywhere(Belief(of, -50.0, -50.0), 0.0, off_map).of.real[0] == real
+    assert anywhere(Belief(of, -50.0, -50.0, off_map), 0.0).of.real[0] == real
 
 
 def test_the_prior_of_a_robot_that_never_leaves_the_map_is_sure_and_finite() -> None:
@@ -104,7 +104,7 @@ def test_whatever_happens_masses_add_up_to_one_and_covariances_are_ones(
         elif kind == "see":
             belief = seen(belief, {int(a) % count: b, int(3 * a) % count: b / 2}, places, share, first_id=100 * number)
         elif kind == "anywhere":
-            belief = anywhere(belief, min(a, 0.999), off_map)
+            belief = anywhere(belief, min(a, 0.999))
         else:
             proof = proof_at(Pose.planar(a, b, 0.1 * b), log_ratio=b)
             which = agreeing(belief.of, proof)
@@ -135,7 +135,7 @@ def test_nothing_underflows_in_hundreds_of_images() -> None:
     for number in range(400):
         of = moved(belief.of, Pose.planar(0.02, 0.0, 0.0), DEFAULT_PARAMS)
         belief = seen(replace(belief, of=of), {number % 60: -5.0}, new=0.02, first_id=10 * number)
-        belief = anywhere(belief, 0.02 * DEFAULT_PARAMS.hazard, EVEN)
+        belief = anywhere(belief, 0.02 * DEFAULT_PARAMS.hazard)
     check(belief, EVEN)
     for number, row in enumerate(range(10, 30)):  # and the map is found again
         of = moved(belief.of, Pose.planar(1.0, 0.0, 0.0), DEFAULT_PARAMS)

@@ -33,7 +33,7 @@ from d2vpr_ros.mapping.restriction import Region, Restriction
 
 # An invented descriptor never stands out enough to be sure of one image alone.
 SINGLE = LocalizerOptions(sequence=False, acceptance=Acceptance(0.8))
-STREET = 60
+STREET = 80
 BOTH_WAYS = pytest.mark.parametrize("odometry", [True, False])
 
 
@@ -61,11 +61,11 @@ def test_a_robot_that_never_leaves_its_map_is_found_by_one_image(localizer: Loca
         Localizer(localizer.map, Describes(), LocalizerOptions(off_map_prior=prior)) for prior in (0.5, 0.9)
     )
     first = [[one.state for one in drive(robot, range(10, 30))].index(State.LOCALIZED) for robot in (seldom, often)]
-    assert 0 < first[0] < first[1] < 6
+    assert 0 < first[0] < first[1] < 9
 
 
 def test_odometry_that_fails_leaves_its_speed_behind(localizer: Localizer) -> None:
-    rows = [5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53]  # 4 m/s, twice the default top speed
+    rows = list(range(5, 78, 4))  # 4 m/s, twice the default top speed
     images = changed(localizer.map.descriptors[rows], 0.5)
     answers = [
         localizer.match(image, number * SECOND, Pose.planar(float(row), 0.0, 0.0) if number < 8 else None)
@@ -192,10 +192,7 @@ def test_what_is_no_covariance_in_a_strangers_map_says_nothing(tmp_path: Path) -
     assert answer.covariance is not None and np.isfinite(answer.covariance).all()
 
 
-@pytest.mark.parametrize(
-    "odometry",
-    [True, pytest.param(False, marks=pytest.mark.xfail(strict=True, reason="neighbours are chosen without heading"))],
-)
+@BOTH_WAYS
 def test_a_map_whose_places_share_one_position_tells_how_the_robot_is_turned(tmp_path: Path, odometry: bool) -> None:
     """A robot that turned on the spot while it mapped: no distance between places, so none is divided by."""
     step = np.radians(20)
@@ -214,7 +211,6 @@ def test_a_map_whose_places_share_one_position_tells_how_the_robot_is_turned(tmp
     assert max(turn(pose, turning[row]) for row, pose in answered) < 1.5 * step
 
 
-@pytest.mark.xfail(strict=True, reason="neighbours are chosen without the heading")
 @BOTH_WAYS
 def test_a_map_may_show_many_headings_at_each_spot(tmp_path: Path, odometry: bool) -> None:
     """A ring of twelve cameras, or several sessions with several cameras each."""
@@ -279,18 +275,16 @@ def test_whatever_is_seen_probabilities_are_ones_and_answers_are_numbers(
         assert (estimate.pose is None) == (estimate.covariance is None) == (estimate.state is not State.LOCALIZED)
 
 
-@pytest.mark.parametrize(
-    "pause_s", [1e3, 1e6, pytest.param(1.7e9, marks=pytest.mark.xfail(strict=True, reason="covariances cancel out"))]
-)
+@pytest.mark.parametrize("pause_s", [1e3, 1e6, 1.7e9])
 def test_a_clock_that_jumps_ahead_breaks_nothing(localizer: Localizer, pause_s: float) -> None:
     """By decades where a simulated clock begins: how far the robot came in between is not known."""
     before, after = localizer.match(localizer.map.descriptors[10], 0), None
-    for number in range(6):
+    for number in range(14):
         stamp_ns = round(pause_s * SECOND) + number * SECOND
         after = localizer.match(localizer.map.descriptors[40 + number], stamp_ns)
         assert after.is_finite and (np.linalg.eigvalsh(localizer.belief.of.covariances) > 0).all()
     assert before.state is State.CANDIDATE
-    assert after is not None and after.state is State.LOCALIZED and after.matches[0].row == 45
+    assert after is not None and after.state is State.LOCALIZED and after.matches[0].row == 53
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +338,6 @@ def test_interpolation_begins_and_ends_at_its_poses(a: Pose, b: Pose) -> None:
         assert abs(float(computed.quaternion @ expected.quaternion)) == pytest.approx(1.0)
 
 
-@pytest.mark.xfail(strict=True, reason="pictures change and the place does not")
 def test_pictures_that_all_resemble_one_place_do_not_add_up_without_odometry(localizer: Localizer) -> None:
     for estimate in drive(localizer, [30] * 60, odometry=False, much=0.5):
         assert estimate.state is not State.LOCALIZED
