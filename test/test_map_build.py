@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_what_is_stored_and_the_same_command_goes_on(drive: Path, t
     assert "run the same command again to continue" in errors
     assert "Traceback" not in errors
     reported = 3 + rest.count("stored")
-    assert len(read_map(halved)) == reported
+    assert reported <= len(read_map(halved)) <= reported + 1  # it may be stopped between storing and saying so
     assert not halved.with_name("halved.d2map-wal").exists()
 
     assert build(drive, halved) == 0
