@@ -22,7 +22,7 @@ from d2vpr_ros.evaluation.curve import area, precision_recall, recall_at_precisi
 from d2vpr_ros.evaluation.kidnapping import Kidnapping, Recovery, Remembered, kidnap, recovery, remembering
 from d2vpr_ros.evaluation.measures import Measures, ScoredDrive, measure
 from d2vpr_ros.evaluation.offline import Described, Moved, answer_drive
-from d2vpr_ros.evaluation.results import _columns, _finite
+from d2vpr_ros.evaluation.results import _columns, finite
 from d2vpr_ros.evaluation.scoring import ScoredQuery
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance
@@ -87,7 +87,7 @@ def test_numbers_that_are_none_are_empty_in_a_csv_and_null_in_json() -> None:
     broken = replace(DRIVE[2], probability=float("nan"), off=float("inf"))
     row = _columns(broken)
     assert (row["probability"], row["off"]) == (None, None)
-    assert _finite({"a": [1.0, float("nan")], "b": {"c": -float("inf")}}) == {"a": [1.0, None], "b": {"c": None}}
+    assert finite({"a": [1.0, float("nan")], "b": {"c": -float("inf")}}) == {"a": [1.0, None], "b": {"c": None}}
 
 
 def test_errors_are_reported_as_they_are_judged_without_the_heights_that_gps_hardly_knows() -> None:

@@ -102,7 +102,7 @@ class Likelihood:
 
 
 _LAGS = 60
-_SAMPLE = 300
+_LAG_SAMPLE = 300
 
 
 def alike_m(place_map: PlaceMap) -> float:
@@ -116,8 +116,8 @@ def alike_m(place_map: PlaceMap) -> float:
         return place_map.spacing_m
     following = np.full(len(place_map), -1, np.int64)
     following[steps[:, 0]] = steps[:, 1]
-    start = steps[:: max(1, len(steps) // _SAMPLE), 0]
-    sample = place_map.descriptors[:: max(1, len(place_map) // _SAMPLE)]
+    start = steps[:: max(1, len(steps) // _LAG_SAMPLE), 0]
+    sample = place_map.descriptors[:: max(1, len(place_map) // _LAG_SAMPLE)]
     ordinary = float((place_map.descriptors[start] @ sample.T).mean())
     at: npt.NDArray[np.int64] = start.copy()
     gone: npt.NDArray[np.float64] = np.zeros(len(start))

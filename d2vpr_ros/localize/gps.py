@@ -129,8 +129,3 @@ def log_likelihood(region: Region, positions: npt.NDArray[np.float64]) -> npt.ND
     radii = np.hypot(positions[:, 0] - region.x, positions[:, 1] - region.y) / max(region.radius_m, 1e-6)
     likelihood: npt.NDArray[np.float64] = np.maximum(-_FALLS * np.log(np.maximum(radii, 1.0)), np.log(_WRONG))
     return likelihood
-
-
-def chance(fix: Region | None, position: npt.NDArray[np.float64]) -> float:
-    """Of an answer at a (3,) position by what a fix says of it: 1 within its region or without a fix, less beyond."""
-    return 1.0 if fix is None else float(np.exp(log_likelihood(fix, position[None])[0]))
