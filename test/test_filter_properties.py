@@ -50,7 +50,8 @@ def test_the_covariance_of_a_moved_pose_is_that_of_moved_samples(motion: Pose) -
         error[axis - 3] = 1e-4
         turned = Pose(start.position, (Rotation.from_rotvec(error) * start.rotation).as_quat())
         aside = (turned @ motion).position - after.positions[0]
-        assert after.covariances[0, :3, axis] == pytest.approx(1e-4 * aside, abs=1e-10)  # the difference is of second order
+        # A difference is exact to the second order of the error.
+        assert after.covariances[0, :3, axis] == pytest.approx(1e-4 * aside, abs=1e-10)
 
 
 @given(off_map=st.floats(0.0, 1.0), hazards=st.lists(st.floats(0.0, 1.0), max_size=20))
