@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,29 @@ def validation_of(arguments: argparse.Namespace) -> Benchmark | None:
     if name not in PROTOCOLS:
         raise UserError(f"--validation {name}: no such benchmark; expected {', '.join(PROTOCOLS)}")
     return read_benchmark(PROTOCOLS[name], Path(folder))
+
+
+def bundled_parser(description: str | None, config: str, cache_gb: int) -> argparse.ArgumentParser:
+    """The arguments of a script that trains bundled weights from footage in one go.
+
+    Args:
+        cache_gb: how large the folder gets that keeps what is made on the way.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=CONFIGS / config)
+    parser.add_argument("--footage", type=Path, required=True, help="folder with ie_tower and opensfm_lund")
+    parser.add_argument("--cache", type=Path, required=True, help=f"folder for what is made on the way, {cache_gb} GB")
+    parser.add_argument("--out", type=Path, default=CONFIGS.parent / "weights")
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--fast-dev-run", action="store_true", help="one batch a stage, no weights")
+    return parser
+
+
+def train_bundled(train: Callable[[Machine], Path], asked: argparse.Namespace) -> int:
+    """Train on one processor or GPU as `bundled_parser` was asked, with a log; gives the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    machine = Machine(asked.accelerator, "1", 1, asked.fast_dev_run)
+    return report(lambda: train(machine), asked.fast_dev_run)
 
 
 def report(run: Callable[[], Path], fast_dev_run: bool) -> int:

@@ -1,11 +1,11 @@
-"""Fit what the localizer makes of z-scores and inliers, on towns and floors that nothing is measured on.
+"""Fit what the localizer makes of z-scores and inliers, on towns that nothing is measured on.
 
-    python -m models.fit_localizer --folder FOLDER [--weights nano] [--footage FOOTAGE] [--every 4]
+    python -m models.fit_localizer --folder FOLDER [--weights nano] [--every 4]
 
 Maps are the towns of seeds 500 to 502 at noon. Images are of drives through the same town, 1.5 m aside, by dusk, night,
-snow and under clouds, and of the other towns, which can only be wrong; with --footage, floors of a tower, too, on maps
-of other floors. For each image the places most like it are compared with it, as the localizer does. Printed are the
-values for `d2vpr_ros.localize.params.LocalizerParams`. FOLDER keeps what is recorded, 300 MB.
+snow and under clouds, and of the other towns, which can only be wrong. For each image the places most like it are
+compared with it, as the localizer does. Printed are the values for `d2vpr_ros.localize.params.LocalizerParams`. FOLDER
+keeps what is recorded, 300 MB.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.localize import Localizer, LocalizerOptions
+from d2vpr_ros.localize.evidence import inlier_ratio
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
 from d2vpr_ros.mapping import PlaceMap, read_map
-from d2vpr_ros.multiview.lens import lens_of
+from d2vpr_ros.multiview.lens import camera_lens
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS as GEOMETRY
 from models.bench.town import build_map, drive
 
@@ -69,12 +70,11 @@ def samples(
     assert geometry is not None
     with open_bag(bag_path) as bag:
         recorded = open_drive(bag, pose_topic="/ground_truth/pose")
+        (camera,) = recorded.cameras.values()
+        lens = camera_lens(camera.calibration)
         for number, one in enumerate(recorded.frames()):
             if number % every:
                 continue
-            (camera,) = recorded.cameras.values()
-            known = camera.calibration
-            lens = lens_of(known.k, known.width, known.height, known.distortion_model, known.d) if known else None
             (descriptor,) = extractor.describe([one.frame.rgb])
             similarities, rows = localizer.search.nearest(descriptor, CANDIDATES)
             ordinary = evidence.background.of_image(descriptor, place_map.positions[rows[0]])
@@ -113,18 +113,12 @@ def fit(every: list[Sample]) -> Fitted:
         float(np.mean(wrong_poses - GEOMETRY.least_inliers + 0.5)) if len(wrong_poses) else DEFAULT_PARAMS.inlier_tail
     )
     most = float(np.log((~right).sum() / _RULE_OF_THREE))
-    ratio = np.array([_ratio(one, tail, most, float(np.log(absent[0] / absent[1]))) for one in every])
+    absent_ratio = float(np.log(absent[0] / absent[1]))
+    ratio = np.array([inlier_ratio(one.inliers, tail, most) if one.inliers else absent_ratio for one in every])
     excess = np.array([one.excess for one in every])
     first = np.array([one.rank == 0 for one in every])
     slope, weight, offset = _logistic(np.stack([excess, ratio], axis=1)[first], right[first])
-    return Fitted(tail, float(np.log(absent[0] / absent[1])), most, weight, slope, -offset / slope)
-
-
-def _ratio(one: Sample, tail: float, most: float, absent: float) -> float:
-    if not one.inliers:
-        return absent
-    least = GEOMETRY.least_inliers
-    return float(min(most, np.log(least / one.inliers) + (one.inliers - least) / tail))
+    return Fitted(tail, absent_ratio, most, weight, slope, -offset / slope)
 
 
 def _logistic(features: Array, right: npt.NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -8,7 +8,6 @@ there is used again, and a killed run continues from its last checkpoint. About 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import logging
@@ -26,7 +25,7 @@ from d2vpr_ros.model import D2VPR, NANO
 from d2vpr_ros.model.stem import ConvStem
 from models import data, teacher
 from models.augment import Viewpoint
-from models.commands import CONFIGS, report
+from models.commands import bundled_parser, train_bundled
 from models.export_weights import export_weights
 from models.fit_pca import fit_pca
 from models.initialise import initialised
@@ -160,22 +159,13 @@ def train_nano(config: Path, footage: Path, teacher_folder: Path, cache: Path, o
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=CONFIGS / "nano.yaml")
-    parser.add_argument("--footage", type=Path, required=True, help="folder with ie_tower and opensfm_lund")
+    parser = bundled_parser(__doc__, "nano.yaml", cache_gb=3)
     parser.add_argument("--teacher-folder", type=Path, required=True, help=f"folder with {teacher.FILE}")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for what is made on the way, 3 GB")
-    parser.add_argument("--out", type=Path, default=CONFIGS.parent / "weights")
-    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
-    parser.add_argument("--fast-dev-run", action="store_true", help="one batch a stage, no weights")
     asked = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    machine = Machine(asked.accelerator, "1", 1, asked.fast_dev_run)
-
-    def run() -> Path:
-        return train_nano(asked.config, asked.footage, asked.teacher_folder, asked.cache, asked.out, machine)
-
-    return report(run, asked.fast_dev_run)
+    return train_bundled(
+        lambda machine: train_nano(asked.config, asked.footage, asked.teacher_folder, asked.cache, asked.out, machine),
+        asked,
+    )
 
 
 if __name__ == "__main__":

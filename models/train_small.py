@@ -9,7 +9,6 @@ used again, and a killed run continues from its last checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import logging
 import sys
@@ -29,7 +28,7 @@ from d2vpr_ros.model import D2VPR, SMALL
 from models.augment import Viewpoint
 from models.backbones import hash_of
 from models.block_cache import BlockCache, cache_blocks
-from models.commands import CONFIGS, report
+from models.commands import bundled_parser, train_bundled
 from models.data import HELD_OUT_FLOORS, Picture, cache_crops, training_pictures
 from models.dinov2 import start_from_dinov2
 from models.discriminants import Discriminants, read_discriminants
@@ -259,22 +258,12 @@ def some_pictures(views: Views) -> npt.NDArray[np.uint8]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=CONFIGS / "small.yaml")
-    parser.add_argument("--footage", type=Path, required=True, help="folder with ie_tower and opensfm_lund")
+    parser = bundled_parser(__doc__, "small.yaml", cache_gb=5)
     parser.add_argument("--dinov2", type=Path, required=True, help="of models.backbones, or the official .pth")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for what is made on the way, 5 GB")
-    parser.add_argument("--out", type=Path, default=CONFIGS.parent / "weights")
-    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
-    parser.add_argument("--fast-dev-run", action="store_true", help="one batch a stage, no weights")
     asked = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    machine = Machine(asked.accelerator, "1", 1, asked.fast_dev_run)
-
-    def run() -> Path:
-        return train_small(asked.config, asked.footage, asked.dinov2, asked.cache, asked.out, machine)
-
-    return report(run, asked.fast_dev_run)
+    return train_bundled(
+        lambda machine: train_small(asked.config, asked.footage, asked.dinov2, asked.cache, asked.out, machine), asked
+    )
 
 
 if __name__ == "__main__":

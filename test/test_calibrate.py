@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, write_places
+from places import WIDTH, Describes, alike_along_the_way, straight_street, write_places
 
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
@@ -22,13 +22,6 @@ from d2vpr_ros.mapping.store import open_writable
 from d2vpr_ros.sim.drive import record_drive
 
 FITTED = Calibration(slope=0.5, offset=1.0)
-
-
-class Describes:
-    """What a localizer asks of an extractor that is never given a picture."""
-
-    identity = IDENTITY
-    width = WIDTH
 
 
 @pytest.fixture

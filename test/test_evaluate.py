@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, write_places
+from places import WIDTH, Describes, alike_along_the_way, straight_street, write_places
 
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.cli.main import main as d2vpr
@@ -239,13 +239,6 @@ def test_recovery_counts_the_robots_that_never_knew() -> None:
 
 
 STREET = 120
-
-
-class Describes:
-    """What a localizer asks of an extractor that is never given a picture."""
-
-    identity = IDENTITY
-    width = WIDTH
 
 
 def test_a_kidnapped_robot_is_followed_to_where_it_knows(tmp_path: Path) -> None:

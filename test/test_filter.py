@@ -38,6 +38,7 @@ from d2vpr_ros.localize.filter import (
     drifted,
     moved,
     nearby,
+    surprise,
     weigh_places,
     weigh_pose,
     weigh_proof,
@@ -169,7 +170,7 @@ def test_there_are_no_more_hypotheses_than_there_is_room_for_and_no_mass_is_lost
 def test_landmarks_draw_a_hypothesis_to_the_pose_that_they_prove() -> None:
     of = hypotheses_at(Pose.planar(20.0, 0.0, 0.0), Pose.planar(40.0, 0.0, 0.0))
     proof = proof_at(Pose.planar(20.4, 0.8, 0.1))
-    which = agreeing(of, proof)
+    which = agreeing(surprise(of, proof))
     assert which.tolist() == [True, False]
     after = corrected(weigh_proof(of, which, proof.log_ratio, 1.0, DEFAULT_PARAMS, posed=True), which, proof, 1.0)
     assert after.positions[0] == pytest.approx([20.4, 0.8, 0.0], abs=0.06)
@@ -180,11 +181,11 @@ def test_landmarks_draw_a_hypothesis_to_the_pose_that_they_prove() -> None:
 
 def test_what_landmarks_do_not_speak_of_stays_as_it_is() -> None:
     of, proof = hypotheses_at(Pose.planar(20.0, 0.0, 0.0)), proof_at(Pose.planar(50.0, 0.0, 0.0))
-    nowhere = agreeing(of, proof)
+    nowhere = agreeing(surprise(of, proof))
     after = corrected(weigh_proof(of, nowhere, proof.log_ratio, 1.0, DEFAULT_PARAMS, posed=True), nowhere, proof, 1.0)
     for name in ("positions", "rotations", "covariances", "log_mass", "real", "mapped"):
         assert np.array_equal(getattr(after, name), getattr(of, name)), name
-    assert not agreeing(of, Proof(-2.2, -2.2)).any()
+    assert not agreeing(surprise(of, Proof(-2.2, -2.2))).any()
 
 
 def test_a_pose_that_no_hypothesis_expects_begins_one() -> None:
@@ -238,11 +239,10 @@ def test_a_robot_that_no_hypothesis_explains_is_on_the_map_no_likelier_than_at_t
 
 def test_a_pose_that_fits_a_hypothesis_badly_speaks_for_it_less() -> None:
     of = hypotheses_at(Pose.planar(30.0, 0.0, 0.0))
+    proofs = [proof_at(Pose.planar(30.0 + aside, 0.0, 0.0)) for aside in (0.0, 1.0, 1.8, 2.3, 20.0)]
     told = [
-        float(
-            weigh_pose(of, np.array([True]), proof_at(Pose.planar(30.0 + aside, 0.0, 0.0)), 1.0, DEFAULT_PARAMS).real[0]
-        )
-        for aside in (0.0, 1.0, 1.8, 2.3, 20.0)
+        float(weigh_pose(of, np.array([True]), proof, surprise(of, proof), 1.0, DEFAULT_PARAMS).real[0])
+        for proof in proofs
     ]
     assert told[0] == told[1] > told[2] > told[3] > told[4]
     assert told[4] == pytest.approx(DEFAULT_PARAMS.absent_ratio * told[0] / 6.0), "as much against it as no pose"

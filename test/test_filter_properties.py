@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import NONE, Belief, anywhere, normalised, nothing_known, tidied, unseen
-from d2vpr_ros.localize.filter import agreeing, begin_at, corrected, drifted, moved, weigh_proof
+from d2vpr_ros.localize.filter import agreeing, begin_at, corrected, drifted, moved, surprise, weigh_proof
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
 
 EXACT = replace(DEFAULT_PARAMS, drift=0.0, drift_turn=0.0, drift_deg=0.0)
@@ -108,7 +108,7 @@ def test_whatever_happens_masses_add_up_to_one_and_covariances_are_ones(
             belief = anywhere(belief, min(a, 0.999))
         else:
             proof = proof_at(Pose.planar(a, b, 0.1 * b), log_ratio=b)
-            which = agreeing(belief.of, proof)
+            which = agreeing(surprise(belief.of, proof))
             of = weigh_proof(belief.of, which, b, share, params, posed=False)
             belief = replace(belief, of=corrected(of, which, proof, share))
             if not which.any():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from live_node import SECOND, Robot, localizer, map_street, street, view
-from places import IDENTITY, WIDTH, alike_along_the_way, straight_street, unit_rows, write_places
+from places import WIDTH, Describes, alike_along_the_way, straight_street, unit_rows, write_places
 from sensor_msgs.msg import Image
 
 from d2vpr_ros.bags.drive import open_drive
@@ -29,13 +29,6 @@ from d2vpr_ros.nodes.localizer import LocalizerNode
 
 LONG_M = 200
 BLACK = np.zeros((8, 8, 3), np.uint8)
-
-
-class Describes:
-    """What a localizer asks of an extractor that is never given a picture."""
-
-    identity = IDENTITY
-    width = WIDTH
 
 
 @pytest.fixture

@@ -95,10 +95,10 @@ def read_lens(path: Path, width: int, height: int) -> Lens:
     """
     from d2vpr_ros.bags.camera_file import read_camera_file
     from d2vpr_ros.errors import UserError
-    from d2vpr_ros.multiview import lens_of
+    from d2vpr_ros.multiview import camera_lens
 
     found = read_camera_file(path, width, height)
-    lens = lens_of(found.k, found.width, found.height, found.distortion_model, found.d)
+    lens = camera_lens(found)
     if lens is None:
         fx, _, cx, _, fy, cy = found.k[:6]
         raise UserError(

@@ -185,8 +185,7 @@ def _answer(place_map: PlaceMap, sighting: Sighting, mount: Pose | None, earth: 
     """The base's pose from the camera's."""
     if sighting.pose is None or sighting.covariance is None or not np.isfinite(sighting.covariance).all():
         return None
-    mount = mount or place_map.camera_table[int(place_map.cameras[sighting.row])].mount
-    base = sighting.pose @ mount.inverse()
+    base = sighting.pose @ (mount or place_map.mount(sighting.row)).inverse()
     covariance = moved(sighting.covariance, base.position - sighting.pose.position)
     heading_deg = place_map.header.heading_deg(base @ FORWARD_MOUNT)
     return Answer(base, covariance, heading_deg, None if earth is None else earth.to_geo(base.position))

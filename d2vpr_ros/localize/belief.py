@@ -6,9 +6,7 @@ A hypothesis is a pose T_map_base with a covariance. All places without a hypoth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,10 +94,10 @@ class Hypotheses:
         """Some of them."""
         return Hypotheses(**{one.name: getattr(self, one.name)[which] for one in fields(self)})
 
-    def and_more(self, more: Mapping[str, Any]) -> Hypotheses:
-        """With others, given by the names of the attributes."""
+    def and_more(self, more: Hypotheses) -> Hypotheses:
+        """With others."""
         return Hypotheses(
-            **{one.name: np.concatenate([getattr(self, one.name), more[one.name]]) for one in fields(self)}
+            **{one.name: np.concatenate([getattr(self, one.name), getattr(more, one.name)]) for one in fields(self)}
         )
 
 

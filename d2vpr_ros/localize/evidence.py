@@ -138,6 +138,19 @@ def alike_m(place_map: PlaceMap) -> float:
     return max(place_map.spacing_m, reached)
 
 
+def inlier_ratio(inliers: int, tail: float, most: float) -> float:
+    """Log-likelihood ratio of a pose with so many inliers at the place of the image, against elsewhere.
+
+    Elsewhere one image in eight gives a pose, and inliers beyond the least that make one fall off exponentially; at the
+    right place they are about log-uniform.
+
+    Args:
+        tail, most: `LocalizerParams.inlier_tail` and `most_inlier_ratio`.
+    """
+    least = GEOMETRY.least_inliers
+    return float(min(most, np.log(least / max(inliers, least)) + (inliers - least) / tail))
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What images say of the places of one map.
@@ -181,14 +194,8 @@ class Evidence:
         return np.asarray(np.clip(self.params.likeness * (scores - self.by_chance - least), -most, most))
 
     def of_pose(self, inliers: int) -> float:
-        """Log-likelihood ratio of a pose with so many inliers at the place of the image, against elsewhere.
-
-        Elsewhere one image in eight gives a pose, and inliers beyond the least that make one fall off exponentially;
-        at the right place they are about log-uniform.
-        """
-        least = GEOMETRY.least_inliers
-        ratio = np.log(least / max(inliers, least)) + (inliers - least) / self.params.inlier_tail
-        return float(min(self.params.most_inlier_ratio, ratio))
+        """Log-likelihood ratio of a pose with so many inliers at the place of the image, against elsewhere."""
+        return inlier_ratio(inliers, self.params.inlier_tail, self.params.most_inlier_ratio)
 
     def of_pictures(self, inliers: int) -> float:
         """The same of two pictures without a pose, as in a map without metres, where look-alike places share more."""

@@ -223,18 +223,18 @@ def begin(
     rest = belief.rest + left + new * seen.others
     if not begun:
         return replace(belief, rest=rest)
-    fresh = {
-        "ids": first_id + np.arange(len(begun)),
-        "positions": at[begun],
-        "rotations": facing[begun],
-        "covariances": np.tile(np.diag([places.sigma_m**2] * 3 + [places.turn_rad**2] * 3), (len(begun), 1, 1)),
-        "log_mass": a_place + np.array(log_mass),
-        "mapped": np.ones(len(begun)),
-        "real": unseen(belief) + new * likeness(seen.scores[begun]),
-        "images": np.full(len(begun), new),
-        "fit": seen.scores[begun],
-        "score": seen.scores[begun],
-    }
+    fresh = Hypotheses(
+        ids=first_id + np.arange(len(begun)),
+        positions=at[begun],
+        rotations=facing[begun],
+        covariances=np.tile(np.diag([places.sigma_m**2] * 3 + [places.turn_rad**2] * 3), (len(begun), 1, 1)),
+        log_mass=a_place + np.array(log_mass),
+        mapped=np.ones(len(begun)),
+        real=unseen(belief) + new * likeness(seen.scores[begun]),
+        images=np.full(len(begun), new),
+        fit=seen.scores[begun],
+        score=seen.scores[begun],
+    )
     return replace(belief, of=of.and_more(fresh), rest=rest)
 
 
@@ -263,9 +263,9 @@ def surprise(of: Hypotheses, proof: Proof) -> Array:
     return np.asarray(np.einsum("ai,aij,aj->a", error, total, error))
 
 
-def agreeing(of: Hypotheses, proof: Proof) -> Mask:
-    """(A,) which hypotheses expect the robot there."""
-    return surprise(of, proof) <= _AGREES
+def agreeing(surprises: Array) -> Mask:
+    """(A,) which hypotheses expect the robot there, by how far it is from each (`surprise`)."""
+    return surprises <= _AGREES
 
 
 def weigh_proof(
@@ -285,9 +285,11 @@ def weigh_proof(
     return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + weight * told)
 
 
-def weigh_pose(of: Hypotheses, which: Mask, proof: Proof, new: float, params: LocalizerParams) -> Hypotheses:
-    """Those weighed by the inliers of a pose, and by how far it is from where they expect the robot."""
-    beyond = np.maximum(surprise(of, proof) - _DEGREES, 0.0) / 2
+def weigh_pose(
+    of: Hypotheses, which: Mask, proof: Proof, surprises: Array, new: float, params: LocalizerParams
+) -> Hypotheses:
+    """Those weighed by the inliers of a pose, and by how far it is from where they expect the robot (`surprise`)."""
+    beyond = np.maximum(surprises - _DEGREES, 0.0) / 2
     ratio = np.maximum(proof.log_ratio - np.where(which, beyond, 0.0), proof.absent)
     return weigh_proof(of, which, ratio, new, params, posed=True)
 
@@ -314,18 +316,18 @@ def begin_at(
         places: of the map.
     """
     assert proof.pose is not None and proof.covariance is not None
-    fresh = {
-        "ids": np.array([number]),
-        "positions": proof.pose.position[None],
-        "rotations": proof.pose.rotation.as_matrix()[None],
-        "covariances": proof.covariance[None],
-        "log_mass": np.array([belief.rest - np.log(places) + log_ratio]),
-        "mapped": np.ones(1),
-        "real": np.array([real]),
-        "images": np.ones(1),
-        "fit": np.array([score]),
-        "score": np.array([score]),
-    }
+    fresh = Hypotheses(
+        ids=np.array([number]),
+        positions=proof.pose.position[None],
+        rotations=proof.pose.rotation.as_matrix()[None],
+        covariances=proof.covariance[None],
+        log_mass=np.array([belief.rest - np.log(places) + log_ratio]),
+        mapped=np.ones(1),
+        real=np.array([real]),
+        images=np.ones(1),
+        fit=np.array([score]),
+        score=np.array([score]),
+    )
     return replace(belief, of=belief.of.and_more(fresh))
 
 

@@ -14,7 +14,6 @@ from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.describe import Extractor
-from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.frame import Frame
@@ -39,9 +38,9 @@ from d2vpr_ros.localize.types import (
 from d2vpr_ros.mapping import PlaceMap, check_model
 from d2vpr_ros.mapping.restriction import UNRESTRICTED, Region, Restriction
 from d2vpr_ros.mapping.search import LocalSearch, Search
-from d2vpr_ros.multiview.lens import Lens, lens_of
+from d2vpr_ros.multiview.lens import Lens, camera_lens
 from d2vpr_ros.multiview.neighbourhood import Neighbourhood
-from d2vpr_ros.multiview.place_geometry import PlaceGeometry, Sighting
+from d2vpr_ros.multiview.place_geometry import PlaceGeometry, Sighting, open_geometry
 
 if TYPE_CHECKING:
     from d2vpr_ros.bags.calibration import Calibration
@@ -118,7 +117,7 @@ class Localizer:
         """Compares images with the map's landmarks; None where the map has no pictures, or where none is wanted."""
         if self.options.verify is Verify.NEVER or not self.map.picture_sizes().any():
             return None
-        return self._geometry or PlaceGeometry(self.map, FeatureExtractor.open())
+        return self._geometry or open_geometry(self.map)
 
     def use_mount(self, mount: Pose | None) -> None:
         """Where the robot's camera is on its base (T_base_cameraOptical), known from now on; starts anew."""
@@ -145,9 +144,7 @@ class Localizer:
 
     def use_calibration(self, known: Calibration | None, camera: int = 0) -> None:
         """The intrinsics of one of the robot's cameras; None where not known."""
-        self._lenses[camera] = (
-            None if known is None else lens_of(known.k, known.width, known.height, known.distortion_model, known.d)
-        )
+        self._lenses[camera] = camera_lens(known)
 
     def reset(self) -> None:
         """Forget the earlier images, as after a jump in time or on request."""
@@ -230,7 +227,7 @@ class Localizer:
                 self._last_of.clear()  # nothing came of the image: the next is a whole one, even from the same spot
             return Estimate(stamp_ns, State.LOST, RejectReason.OFF_MAP, ())
         self._since_compared += new
-        seen = self._compare(image, rgb, new) if rgb is not None and self._is_worth_comparing() else {}
+        seen = self._compare(image, rgb) if rgb is not None and self._is_worth_comparing() else {}
         self._learn_velocity()
         return replace(self._report(image, seen, odds_by_fix, fix), far_fix_m=far_fix_m)
 
@@ -319,7 +316,7 @@ class Localizer:
         due = 0.0 if self._held is None else self.params.geometry_every
         return self.options.verify is Verify.ALWAYS or self._since_compared > due
 
-    def _compare(self, image: Image, rgb: npt.NDArray[np.uint8], new: float) -> Mapping[int, Sighting]:
+    def _compare(self, image: Image, rgb: npt.NDArray[np.uint8]) -> Mapping[int, Sighting]:
         """Compare the image with the landmarks of the likeliest places."""
         assert self.geometry is not None
         query = Query(

@@ -11,7 +11,7 @@ from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, normalised, tidied, unseen
 from d2vpr_ros.localize.evidence import Evidence
-from d2vpr_ros.localize.filter import Proof, Resembles, agreeing, begin_at, corrected, weigh_pose, weigh_proof
+from d2vpr_ros.localize.filter import Proof, Resembles, agreeing, begin_at, corrected, surprise, weigh_pose, weigh_proof
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.multiview.place_geometry import PlaceGeometry, Sighting
 from d2vpr_ros.multiview.view import View
@@ -65,11 +65,11 @@ def prove(
         (sighting,) = geometry.sightings(query.view, group, query.mount, query.camera)[:1]
         found[row] = sighting
         proof = proof_of(sighting, geometry.map, query.mount, evidence)
-        agree, fresh = agreeing(belief.of, proof), ~np.isin(belief.of.ids, list(counted))
-        tested = belief.of.ids == belief.of.ids[number]
-        of = belief.of
-        if (agree & fresh).any():
-            of = corrected(weigh_pose(of, agree & fresh, proof, query.new, params), agree & fresh, proof, query.new)
+        of, tested = belief.of, belief.of.ids == belief.of.ids[number]
+        surprises, fresh = surprise(of, proof), ~np.isin(of.ids, list(counted))
+        agree = agreeing(surprises)
+        if (told := agree & fresh).any():
+            of = corrected(weigh_pose(of, told, proof, surprises, query.new, params), told, proof, query.new)
         if not agree[number]:
             against = proof.log_ratio if proof.pose is None else proof.absent
             of = weigh_proof(of, tested & fresh, against, query.new, params, posed=False)
@@ -84,10 +84,8 @@ def prove(
             tried.add(next_id + begun)
             counted.add(next_id + begun)
         belief = normalised(belief)
-        if (
-            proof.pose is not None
-            and np.exp(belief.of.log_mass[agreeing(belief.of, proof)].max(initial=-np.inf)) > _PROVEN
-        ):
+        there = agreeing(surprise(belief.of, proof))
+        if np.exp(belief.of.log_mass[there].max(initial=-np.inf)) > _PROVEN:
             break
     return tidied(belief, places, params), found
 
@@ -99,8 +97,7 @@ def proof_of(sighting: Sighting, place_map: PlaceMap, mount: Pose | None, eviden
         return Proof(evidence.of_pictures(sighting.inliers), absent)
     if sighting.pose is None or sighting.covariance is None or sighting.map_noise is None:
         return Proof(absent if sighting.rows else evidence.of_pictures(sighting.inliers), absent)
-    own = mount or place_map.camera_table[int(place_map.cameras[sighting.row])].mount
-    base = sighting.pose @ own.inverse()
+    base = sighting.pose @ (mount or place_map.mount(sighting.row)).inverse()
     within = at_arm(sighting.covariance - sighting.map_noise, base.position - sighting.pose.position)
     return Proof(evidence.of_pose(sighting.inliers), absent, base, within)
 

@@ -64,9 +64,10 @@ def write_correction(
             write_odometry(connection, correction.odometry)
             _replace_closures(connection, place_map.ids[correction.rows], correction.closures)
             for number, row in enumerate(correction.rows.tolist()):
-                mount = place_map.camera_table[int(place_map.cameras[row])].mount
                 turned = Rotation.from_matrix(correction.rotations[number]).as_quat()
-                _move(writer, int(place_map.ids[row]), Pose(correction.positions[number], turned) @ mount)
+                _move(
+                    writer, int(place_map.ids[row]), Pose(correction.positions[number], turned) @ place_map.mount(row)
+                )
                 on_place()
             if has_landmarks(connection):
                 connection.execute("DELETE FROM landmarks")

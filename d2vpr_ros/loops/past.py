@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2vpr_ros.geometry import Array, Pose, distance
+from d2vpr_ros.localize.evidence import Background
 from d2vpr_ros.localize.odometry import MotionBuffer
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session
@@ -17,7 +18,6 @@ from d2vpr_ros.mapping.index import Index
 
 _APART_M = 1e7  # added to the way where the odometry begins anew: nothing is near across that
 _BACKGROUND = 1000  # places that tell how similar an image is to places elsewhere
-_AS_IF = 10.0  # places that the background over all of them counts as, beside those elsewhere
 _FIRST_ROWS = 256
 _COLUMNS: tuple[tuple[str, tuple[int, ...], type], ...] = (
     ("ids", (), np.int64),
@@ -144,17 +144,10 @@ class Past:
         similarities, rows = self._index.search(descriptor[None], self.params.candidates)
         best = int(rows[0, 0])
         sample = slice(0, self.findable, max(1, self.findable // _BACKGROUND))
-        # Not by @: for so little its library starts threads that then spin beside the network's for milliseconds.
-        ordinary = np.einsum("md,d->m", self._columns["descriptors"][sample], descriptor).astype(np.float64)
         near_m = self.params.own_spacings * self.header.keyframe_spacing_m
-        elsewhere = ordinary[np.linalg.norm(self.positions[sample] - self.positions[best], axis=1) > near_m]
-        mean, variance = ordinary.mean(), ordinary.var()
-        if len(elsewhere):
-            share = len(elsewhere) / (len(elsewhere) + _AS_IF)
-            mean = share * elsewhere.mean() + (1 - share) * mean
-            variance = share * elsewhere.var() + (1 - share) * variance
-        z = (float(similarities[0, 0]) - float(mean)) / max(float(np.sqrt(variance)), 1e-6)
-        return Candidates(rows[0], similarities[0], z)
+        background = Background(self._columns["descriptors"][sample], self.positions[sample], near_m)
+        mean, deviation = background.of_image(descriptor, self.positions[best])
+        return Candidates(rows[0], similarities[0], (float(similarities[0, 0]) - mean) / deviation)
 
     def map(self) -> PlaceMap:
         """All places so far as a map with the poses of odometry; pictures are read from the file."""

@@ -90,6 +90,10 @@ class PlaceMap:
         """T_map_cameraOptical of a place."""
         return Pose(self.positions[row], self.quaternions[row])
 
+    def mount(self, row: int) -> Pose:
+        """T_base_cameraOptical of the camera that saw a place."""
+        return self.camera_table[int(self.cameras[row])].mount
+
     def base_pose(self, row: int, mount: Pose | None = None) -> Pose:
         """T_map_base of a robot whose camera stands where the place's stood.
 
@@ -99,8 +103,7 @@ class PlaceMap:
         """
         if not self.header.metric:
             return self.camera_pose(row)
-        mount = mount or self.camera_table[int(self.cameras[row])].mount
-        return self.camera_pose(row) @ mount.inverse()
+        return self.camera_pose(row) @ (mount or self.mount(row)).inverse()
 
     def base_poses(self, mount: Pose | None = None) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """`base_pose` of all places at once, as (N, 3) positions and (N, 3, 3) rotations."""

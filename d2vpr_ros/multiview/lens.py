@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -121,6 +122,28 @@ def lens_of(
     if len(d) not in _MODELS.get(model, ()) or not (np.isfinite(d).all() and np.abs(d).max() <= _MOST):
         return None
     return Lens(width, height, matrix, model, tuple(float(one) for one in d))
+
+
+class Intrinsics(Protocol):
+    """What a bag, a map and a camera file say of a camera, in the words of sensor_msgs/CameraInfo."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def k(self) -> tuple[float, ...] | None: ...
+    @property
+    def distortion_model(self) -> str: ...
+    @property
+    def d(self) -> tuple[float, ...]: ...
+
+
+def camera_lens(camera: Intrinsics | None) -> Lens | None:
+    """`lens_of` a camera; None where nothing is known of it."""
+    if camera is None:
+        return None
+    return lens_of(camera.k, camera.width, camera.height, camera.distortion_model, camera.d)
 
 
 def plain_lens(focal_px: float, width: int, height: int) -> Lens:

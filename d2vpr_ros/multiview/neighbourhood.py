@@ -78,7 +78,7 @@ class Neighbourhood:
         """What a robot on level ground has in common with a place; None where the map's poses are not level."""
         if not self.on_level_ground:
             return None
-        seen = self.map.base_pose(row) @ (mount or self.map.camera_table[int(self.map.cameras[row])].mount)
+        seen = self.map.base_pose(row) @ (mount or self.map.mount(row))
         up = seen.rotation.inv().apply([0.0, 0.0, 1.0])
         return Ground(up, float(seen.position[2]))
 

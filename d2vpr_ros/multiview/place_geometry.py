@@ -27,7 +27,7 @@ from d2vpr_ros.multiview.focal import (
     with_lens_error,
 )
 from d2vpr_ros.multiview.landmarks import Landmarks, find_landmarks
-from d2vpr_ros.multiview.lens import Lens, lens_of
+from d2vpr_ros.multiview.lens import Lens, camera_lens
 from d2vpr_ros.multiview.neighbourhood import Neighbourhood
 from d2vpr_ros.multiview.params import DEFAULT_PARAMS, GeometryParams
 from d2vpr_ros.multiview.resection import Ground, Matched, Resection, match_landmarks, resect
@@ -251,7 +251,7 @@ class PlaceGeometry:
         """Of the camera that saw a place: as stated, else with the focal length that the map's poses tell."""
         number = int(self.map.cameras[row])
         camera = self.map.camera_table[number]
-        stated = lens_of(camera.k, camera.width, camera.height, camera.distortion_model, camera.d)
+        stated = camera_lens(camera)
         if stated is not None or not self.map.header.metric:
             return stated
         if number not in self._map_focals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from d2vpr_ros.localize import Estimate
-from d2vpr_ros.multiview.lens import lens_of
+from d2vpr_ros.multiview.lens import camera_lens
 from d2vpr_ros.nodes.answering import Answering
 from d2vpr_ros.nodes.loading import Loaded
 from d2vpr_ros.nodes.settings import Settings
@@ -55,8 +55,7 @@ def _intrinsics(answering: Answering, loaded: Loaded, camera: int = 0) -> str:
     geometry, known = loaded.localizer.geometry, answering.session.calibrations.get(camera)
     if geometry is None:
         return "not used: images are not compared with landmarks"
-    lens = lens_of(known.k, known.width, known.height, known.distortion_model, known.d) if known else None
-    return geometry.intrinsics(lens, camera)
+    return geometry.intrinsics(camera_lens(known), camera)
 
 
 def _by_camera(answering: Answering, loaded: Loaded, settings: Settings, now_s: float) -> dict[str, object]:

@@ -19,7 +19,7 @@ from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.mapping import PlaceMap, read_map
-from d2vpr_ros.multiview import Lens, lens_of
+from d2vpr_ros.multiview import Lens, camera_lens
 from d2vpr_ros.multiview.view import Picture
 from models.bench.town import ASIDE_M, build_map, command, is_whole
 from models.bench.town import drive as town_drive
@@ -121,8 +121,7 @@ def read_queries(bag_path: Path, extractor: Extractor, most: int) -> Iterator[Qu
     with open_bag(bag_path) as bag:
         drive = open_drive(bag, pose_topic=TRUTH, max_gap_s=5.0)
         camera = next(iter(drive.cameras.values()))
-        known = camera.calibration
-        lens = None if known is None else lens_of(known.k, known.width, known.height, known.distortion_model, known.d)
+        lens = camera_lens(camera.calibration)
         step = max(1, -(-drive.total // most))
         for number, posed in enumerate(drive.frames()):
             if number % step == 0:
