@@ -67,6 +67,6 @@ def short_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("short_drive")
     record_drive(folder / "noon", 7, "noon", duration_s=4.0, compressed=True)
-    words = ["map", "build", str(folder / "noon"), "-o", str(folder / "verb.d2map"), "--spacing", "2"]
+    words = ["map", "build", str(folder / "noon"), "-o", str(folder / "verb.d2map"), "--spacing", "2", "--no-landmarks"]
     assert d2vpr(words) == 0
     return folder

@@ -111,7 +111,18 @@ def test_drives_of_the_map_and_of_elsewhere_calibrate_it(tmp_path: Path, capsys:
     town, place_map = tmp_path / "town", tmp_path / "town.d2map"
     for folder, seed, condition, seconds in ((town, 7, "noon", 17.0), (tmp_path / "elsewhere", 8, "noon", 17.0)):
         record_drive(folder, seed, condition, duration_s=seconds, rate_hz=2.0, compressed=True, width=160, height=120)
-    built = ["map", "build", str(town), "-o", str(place_map), "--max-interval", "1", "--device", "cpu"]
+    built = [
+        "map",
+        "build",
+        str(town),
+        "-o",
+        str(place_map),
+        "--max-interval",
+        "1",
+        "--device",
+        "cpu",
+        "--no-landmarks",
+    ]
     assert d2vpr(built) == 0
     calibrate = ["calibrate", str(place_map), str(town), "--single", "--device", "cpu"]
     page, elsewhere = tmp_path / "page.html", ["--off-map-bag", str(tmp_path / "elsewhere")]

@@ -124,7 +124,16 @@ def test_a_map_from_gps_is_that_of_the_command_once_the_heading_is_known(
     drives: Path, tmp_path: Path, domain_id: int
 ) -> None:
     built = build(drives / "noon", tmp_path / "live.d2map", "pose_source:=gps")
-    words = ["map", "build", str(drives / "noon"), "-o", str(tmp_path / "verb.d2map"), "--spacing", "2"]
+    words = [
+        "map",
+        "build",
+        str(drives / "noon"),
+        "-o",
+        str(tmp_path / "verb.d2map"),
+        "--spacing",
+        "2",
+        "--no-landmarks",
+    ]
     assert d2vpr([*words, "--pose-topic", FIXES]) == 0
     verb = read_map(tmp_path / "verb.d2map")
     assert built.header.origin == verb.header.origin is not None

@@ -54,7 +54,16 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record_drive(
         folder / "bag", SEED, route=ROUTE, laps=LAPS, speed_mps=10.0, rate_hz=3.0, compressed=True, sensor_seed=DRIFTING
     )
-    words = ["map", "build", str(folder / "bag"), "-o", str(folder / "odom.d2map"), "--pose-topic", "/odom"]
+    words = [
+        "map",
+        "build",
+        str(folder / "bag"),
+        "-o",
+        str(folder / "odom.d2map"),
+        "--pose-topic",
+        "/odom",
+        "--no-landmarks",
+    ]
     assert d2vpr([*words, "--spacing", "2"]) == 0
     return folder
 
@@ -196,7 +205,9 @@ def test_floors_that_look_alike_are_not_closed(footage: Path, tmp_path: Path) ->
     images, bag, path = footage / "ie_tower" / "images", tmp_path / "bag", tmp_path / "tower.d2map"
     words = ["bag", "from-images", str(images), str(table), "-o", str(bag), "--intrinsics", str(tmp_path / "k.txt")]
     assert d2vpr(words) == 0
-    assert d2vpr(["map", "build", str(bag), "-o", str(path), "--spacing", "0.5", "--close-loops"]) == 0
+    assert (
+        d2vpr(["map", "build", str(bag), "-o", str(path), "--spacing", "0.5", "--close-loops", "--no-landmarks"]) == 0
+    )
     assert closures_of(path) == []
 
 
@@ -330,7 +341,18 @@ def test_a_map_with_the_poses_of_gps_is_not_bent(
     drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "gps.d2map"
-    words = ["map", "build", str(drive / "bag"), "-o", str(path), "--pose-topic", "/gps/fix", "--end", "3"]
+    words = [
+        "map",
+        "build",
+        str(drive / "bag"),
+        "-o",
+        str(path),
+        "--pose-topic",
+        "/gps/fix",
+        "--end",
+        "3",
+        "--no-landmarks",
+    ]
     assert d2vpr(words) == 0
     assert d2vpr(["map", "close", str(path)]) == 2
     assert "poses from GPS, which does not drift" in capsys.readouterr().err
@@ -339,7 +361,7 @@ def test_a_map_with_the_poses_of_gps_is_not_bent(
 def test_loops_cannot_be_closed_without_pictures_or_poses(
     drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["map", "build", str(drive / "bag"), "-o", str(tmp_path / "a.d2map"), "--close-loops"]
+    words = ["map", "build", str(drive / "bag"), "-o", str(tmp_path / "a.d2map"), "--close-loops", "--no-landmarks"]
     for option in ("--no-pictures", "--no-pose"):
         assert d2vpr([*words, option]) == 2
         assert "--close-loops and" in capsys.readouterr().err

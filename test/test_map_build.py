@@ -25,8 +25,8 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def build(drive: Path, out: Path, *options: str) -> int:
-    return d2vpr(["map", "build", str(drive), "-o", str(out), "--device", "cpu", *options])
+def build(drive: Path, out: Path, *options: str, landmarks: str = "--no-landmarks") -> int:
+    return d2vpr(["map", "build", str(drive), "-o", str(out), "--device", "cpu", landmarks, *options])
 
 
 def test_the_build_says_what_it_used_and_what_it_left_out(
@@ -41,11 +41,9 @@ def test_the_build_says_what_it_used_and_what_it_left_out(
     assert last == f"{tmp_path / 'town.d2map'}: {used}"
 
 
-def test_landmarks_are_stored_at_the_end_on_request(
-    drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_landmarks_are_stored_at_the_end(drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "town.d2map"
-    assert build(drive, out, "--spacing", "4", "--landmarks") == 0
+    assert build(drive, out, "--spacing", "4", landmarks="--landmarks") == 0
     told = re.fullmatch(rf"{out}: landmarks of (\d+) places stored, .*", capsys.readouterr().out.splitlines()[-1])
     assert told and len(read_map(out)) / 2 < int(told[1]) <= len(read_map(out))
     assert d2vpr(["map", "check", str(out)]) == 0
@@ -63,7 +61,7 @@ def test_poses_are_left_out_on_request(drive: Path, tmp_path: Path, capsys: pyte
 
 def test_ctrl_c_keeps_what_is_stored_and_the_same_command_goes_on(drive: Path, tmp_path: Path) -> None:
     whole, halved = tmp_path / "whole.d2map", tmp_path / "halved.d2map"
-    command = [sys.executable, "-m", "d2vpr_ros.cli.main", "map", "build", str(drive), "--device", "cpu"]
+    command = [sys.executable, "-m", "d2vpr_ros.cli.main", "map", "build", str(drive), "--no-landmarks"]
     process = subprocess.Popen(
         [*command, "-o", str(halved), "--report-stored", "--weights", "nano"],
         stdout=subprocess.PIPE,

@@ -49,7 +49,7 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drives")
     record_drive(folder / "noon", TOWN, "noon", duration_s=45.0, rate_hz=2.5)
     record_drive(folder / "dusk", TOWN, "dusk", duration_s=8.0, rate_hz=2.5, lateral_offset_m=1.0, compressed=True)
-    assert d2vpr(["map", "build", str(folder / "noon"), "-o", str(folder / "town.d2map")]) == 0
+    assert d2vpr(["map", "build", str(folder / "noon"), "-o", str(folder / "town.d2map"), "--no-landmarks"]) == 0
     return folder
 
 

@@ -136,7 +136,7 @@ def test_a_machine_without_torch_builds_maps_and_evaluates(
     with pytest.raises(AssertionError, match="an export needs torch"):
         run("export", "nano", "-o", tmp_path / "never.onnx")
     site = tmp_path / "site.d2map"
-    run("map", "build", drive, "-o", site, "--weights", exported, "--spacing", "0.9")
+    run("map", "build", drive, "-o", site, "--weights", exported, "--spacing", "0.9", "--no-landmarks")
     evaluate = ["evaluate", site, query, "--weights", exported, "--truth", "pose", "--radius", "2"]
     with pytest.raises(AssertionError, match=r"weights 'xfeat' need torch.*d2vpr export xfeat -o xfeat\.onnx"):
         run(*evaluate)

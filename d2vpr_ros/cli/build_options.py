@@ -38,8 +38,10 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--close-loops", action="store_true", help="correct the drift of the poses at the end, as d2vpr map close"
     )
     places.add_argument(
-        "--landmarks", action="store_true", help="store the landmarks of the places at the end, as d2vpr map landmarks"
-    )
+        "--landmarks", action=argparse.BooleanOptionalAction,
+        help="at the end, store the landmarks of the places as d2vpr map landmarks does: a localizer then answers twice "
+        "as fast at a place that it has not seen yet (default: where the map has pictures and poses)",
+    )  # fmt: skip
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     places.add_argument(
         "--projection",
@@ -66,6 +68,8 @@ def read_build_options(args: argparse.Namespace, with_poses: bool = True) -> Bui
             without = "--no-pictures" if args.no_pictures else "a map without poses"
             raise UserError(f"--{option} and {without}: it needs pictures and poses; leave one of the two out")
 
+    if args.landmarks is None:
+        args.landmarks = with_poses and not args.no_pictures
     interval_s = args.max_interval if with_poses or args.max_interval is not None else 1.0
     for option, value in (("spacing", args.spacing), ("turn", args.turn), ("max-interval", interval_s)):
         if value is not None and not 0 < value < float("inf"):

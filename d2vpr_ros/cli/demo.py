@@ -110,6 +110,7 @@ def main(args: argparse.Namespace) -> int:
             f"weights:={args.weights}",
             f"top_speed_mps:={top_speed_mps}",
             f"off_map_prior:={args.off_map_prior}",
+            "independent_priors:=false",  # each answer is judged by itself
         ]
         queries, dropped = localize(bag, drive.image_topic, drives, place_map, parameters, args.radius, out)
         say(4, "scoring the answers")
@@ -153,6 +154,7 @@ def build_demo_map(drives: Drives, path: Path, weights: str, spacing_m: float) -
 
     from d2vpr_ros.bags.drive import open_drive
     from d2vpr_ros.bags.reader import open_bag
+    from d2vpr_ros.cli.map_landmarks import show_landmarks_stored
     from d2vpr_ros.describe import Extractor
     from d2vpr_ros.mapping import BuildOptions, KeyframeRule
     from d2vpr_ros.mapping.recording import cameras_of, header_of, session_of
@@ -173,6 +175,7 @@ def build_demo_map(drives: Drives, path: Path, weights: str, spacing_m: float) -
         ):
             session = writer.begin_session(session_of(drive, options))
             counts = build_session(writer, session, frames, extractor, cameras_of(drive), options, bar.update)
+    show_landmarks_stored(path, "auto")
     print(f"      {counts}; {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

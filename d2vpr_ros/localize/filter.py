@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Mask, Places, Rows, unseen
 from d2vpr_ros.localize.params import LocalizerParams
+from d2vpr_ros.multiview.params import DEFAULT_PARAMS as GEOMETRY
 
 _DEGREES = 6  # of freedom: the mean squared Mahalanobis distance of two poses that are one
 _AGREES = float(chi2.ppf(0.999, _DEGREES))  # squared Mahalanobis distance of two poses that may be one
@@ -234,6 +235,7 @@ def begin(
         images=np.full(len(begun), new),
         fit=seen.scores[begun],
         score=seen.scores[begun],
+        shared=np.full(len(begun), np.nan),
     )
     return replace(belief, of=of.and_more(fresh), rest=rest)
 
@@ -245,11 +247,13 @@ class Proof:
     Attributes:
         log_ratio: of its inliers, at that place against elsewhere.
         absent: the same of an image in which no such landmarks are found.
+        inliers: of the pose.
         pose: T_map_base, and its covariance (6, 6) without that of the map; None without a pose.
     """
 
     log_ratio: float
     absent: float
+    inliers: int = 0
     pose: Pose | None = None
     covariance: Array | None = None
 
@@ -291,7 +295,23 @@ def weigh_pose(
     """Those weighed by the inliers of a pose, and by how far it is from where they expect the robot (`surprise`)."""
     beyond = np.maximum(surprises - _DEGREES, 0.0) / 2
     ratio = np.maximum(proof.log_ratio - np.where(which, beyond, 0.0), proof.absent)
-    return weigh_proof(of, which, ratio, new, params, posed=True)
+    return as_usual(weigh_proof(of, which, ratio, new, params, posed=True), which, proof.inliers, new, params)
+
+
+def as_usual(of: Hypotheses, which: Mask, inliers: int, new: float, params: LocalizerParams) -> Hypotheses:
+    """Some hypotheses weighed by whether an image has as many inliers there as those before it.
+
+    One light and one camera give about as many at every place. At a place that only looks the same, or past the end of
+    the map where facades repeat, there may be any number.
+    """
+    count, known = np.log(inliers), np.isfinite(of.shared)
+    usual = np.where(known, of.shared, count)
+    as_before = (1 - params.unusual) * norm.pdf(count, usual, params.inlier_sigma)
+    any_number = 1 / (usual - np.log(GEOMETRY.least_inliers) + 2 * params.inlier_sigma)
+    told = np.where(which & known, np.log(as_before / any_number + params.unusual), 0.0)
+    share = params.unusual_forgets * new * as_before / (as_before + params.unusual * any_number)
+    shared = np.where(which, usual + share * (count - usual), of.shared)
+    return replace(of, real=of.real + new * told, shared=shared)
 
 
 def corrected(of: Hypotheses, which: Mask, proof: Proof, new: float) -> Hypotheses:
@@ -327,6 +347,7 @@ def begin_at(
         images=np.ones(1),
         fit=np.array([score]),
         score=np.array([score]),
+        shared=np.log([proof.inliers]),
     )
     return replace(belief, of=belief.of.and_more(fresh))
 

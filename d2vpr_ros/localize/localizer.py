@@ -104,6 +104,7 @@ class Localizer:
         self.calibration = decision.Calibration.of_map(place_map.header.calibrations)
         self._geometry = geometry
         self.alike_m = alike_m(place_map)
+        self.spacing_m = max(place_map.spacing_m, params.least_spacing_m)
         self.evidence = Evidence.of(place_map, self.alike_m, params)
         # One by one: beside a large map there may be no room for a copy of it.
         neighbours = [float(place_map.descriptors[a] @ place_map.descriptors[b]) for a, b in place_map.steps]
@@ -130,10 +131,9 @@ class Localizer:
             UserError: several cameras, and a map without metres.
         """
         self.cameras = Cameras(self.map, mounts)
-        params, spacing_m = self.params, self.map.spacing_m
-        by_looks, by_spacing = params.place_sigma * self.alike_m, params.place_sigma_spacings * spacing_m
-        sigma_m, turn_rad = max(by_looks, by_spacing, params.least_sigma_m), np.radians(params.place_turn_deg)
-        reach_m = params.reach_spacings * spacing_m
+        params = self.params
+        sigma_m = max(params.place_sigma * self.alike_m, params.place_sigma_spacings * self.spacing_m)
+        reach_m, turn_rad = params.reach_spacings * self.spacing_m, np.radians(params.place_turn_deg)
         self._places = [Places.of(*bases, sigma_m, turn_rad, reach_m) for bases in self.cameras.bases]
         self.reset()
 
@@ -245,7 +245,7 @@ class Localizer:
             self._learn_speed(distance(last.odometry, image.odometry), image.stamp_ns - last.stamp_ns)
             if before is not None and before.odometry is not None:
                 turned = np.degrees(turn(before.odometry, image.odometry)) / params.new_turn_deg
-                new = min(1.0, max(distance(before.odometry, image.odometry) / self.map.spacing_m, turned))
+                new = min(1.0, max(distance(before.odometry, image.odometry) / self.spacing_m, turned))
             belief = replace(belief, of=moved(belief.of, motion, params))
             hazard = params.hazard * new
         elif last is not None:
@@ -334,7 +334,7 @@ class Localizer:
 
     def _report(self, image: Image, seen: Mapping[int, Sighting], odds_by_fix: float, fix: Region | None) -> Estimate:
         of, places = self.belief.of, self._places[image.camera]
-        summary, rows = summarised(self.belief, places, self.map.spacing_m, self.params)
+        summary, rows = summarised(self.belief, places, self.spacing_m, self.params)
         by_fix = 0.0 if fix is None else float(log_likelihood(fix, summary.position[None])[0])
         chance = decision.probability(summary, self.calibration, odds_by_fix) * float(np.exp(by_fix))
         # The fix lowered the log-odds as well.

@@ -18,7 +18,7 @@ class LocalizerParams:
         neighbours: places about a hypothesis that its image is held against; within 3 `place_sigma` there are fewer.
         place_sigma, place_sigma_spacings: deviation of where an image is taken from the place that it resembles most,
             over `alike_m` and over the spacing; the larger counts. Measured on robots that drive a lane aside.
-        least_sigma_m: however near places are: a hand-held camera.
+        least_spacing_m: nearer places count as so far apart: a robot strays as far from the way that was recorded.
         place_turn_deg: the same of the heading.
         view_turn_deg: an image turned further away does not show a place; the rear view of most cameras.
         reach_spacings: a robot further from every place is where the map shows nothing: a spacing past the end, and
@@ -47,10 +47,14 @@ class LocalizerParams:
         inlier_weight: share of that ratio which tells the place itself from one built alike; fitted.
         inlier_weight_held: the same of a hypothesis from earlier images: where facades repeat, wrong poses do, too.
             Chosen by the log score of whole drives, and so that a robot that leaves the map is silent.
+        inlier_sigma: deviation of the logarithm of how many inliers images of one drive have at the right place; fitted.
+        unusual: share of images at the right place that have another number.
+        unusual_forgets: share of the mean of that logarithm that a new image replaces.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
         likeness_held_from: the same for a place where the robot is expected, not chosen as the most alike; fitted.
         most_likeness: of one image; fitted.
+        correlated_spacings: way over which the errors of answers fall to 1/e of being the same; 7 to 8 spacings, measured.
     """
 
     candidates: int = 200
@@ -59,7 +63,7 @@ class LocalizerParams:
     neighbours: int = 8
     place_sigma: float = 0.12
     place_sigma_spacings: float = 0.45
-    least_sigma_m: float = 0.05
+    least_spacing_m: float = 0.3
     place_turn_deg: float = 10.0
     view_turn_deg: float = 40.0
     reach_spacings: float = 1.5
@@ -86,10 +90,14 @@ class LocalizerParams:
     absent_ratio: float = -2.2
     inlier_weight: float = 0.69
     inlier_weight_held: float = 0.35
+    inlier_sigma: float = 0.35
+    unusual: float = 0.1
+    unusual_forgets: float = 0.5
     likeness: float = 1.36
     likeness_from: float = 1.94
     likeness_held_from: float = 0.5
     most_likeness: float = 3.0
+    correlated_spacings: float = 7.0
 
 
 DEFAULT_PARAMS = LocalizerParams()

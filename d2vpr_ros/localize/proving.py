@@ -99,7 +99,7 @@ def proof_of(sighting: Sighting, place_map: PlaceMap, mount: Pose | None, eviden
         return Proof(absent if sighting.rows else evidence.of_pictures(sighting.inliers), absent)
     base = sighting.pose @ (mount or place_map.mount(sighting.row)).inverse()
     within = at_arm(sighting.covariance - sighting.map_noise, base.position - sighting.pose.position)
-    return Proof(evidence.of_pose(sighting.inliers), absent, base, within)
+    return Proof(evidence.of_pose(sighting.inliers), absent, sighting.inliers, base, within)
 
 
 def _heaviest(of: Hypotheses, tried: set[int]) -> int | None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from d2vpr_ros.bags.calibration import Calibration
 from d2vpr_ros.fields import NANOSECONDS
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import Pose, distance
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize.clock import StampWatch
 from d2vpr_ros.localize.gps import GpsFix, GpsGate
@@ -27,6 +27,7 @@ from d2vpr_ros.mapping.restriction import UNRESTRICTED
 _REPORTED_S = 5.0  # so that /diagnostics, once a second, misses no passing problem
 _SIGMAS = 3.0  # an answer further from where the one before leads does not go on from it
 _INFINITE = float("inf")
+_MOST_INFLATION, _TINY = 1e4, 1e-9  # of a robot that stands: it tells nothing new, and a filter wants a number
 
 
 @dataclass(frozen=True)
@@ -260,9 +261,13 @@ class LocalizerSession:
             return estimate
         if estimate.far_fix_m is not None:
             self._say(f"GPS: {far_words(estimate.far_fix_m)}, and the images know the place: the fix is not obeyed")
-        anew = self._broke_off or self._contradicts(estimate, odometry)
+        anew, before = self._broke_off or self._contradicts(estimate, odometry), self._answered
         self._broke_off, self._answered = False, (estimate, odometry)
-        return replace(estimate, anew=anew)
+        if anew or before is None or before[0].pose is None:
+            return replace(estimate, anew=anew)
+        localizer = self.localizer
+        correlated_m = localizer.params.correlated_spacings * localizer.spacing_m
+        return replace(estimate, inflation=inflation(distance(before[0].pose, estimate.pose) / correlated_m))
 
     def _contradicts(self, estimate: Estimate, odometry: Pose | None) -> bool:
         """Whether an answer is elsewhere than where the one before and the motion since lead."""
@@ -276,6 +281,19 @@ class LocalizerSession:
         variances = (before.covariance + estimate.covariance)[:3, :3]
         off_m = float(np.linalg.norm(estimate.pose.position - led_to.position))
         return off_m > _SIGMAS * float(np.sqrt(np.linalg.eigvalsh(variances)[-1]))
+
+
+def inflation(moved: float) -> float:
+    """By how much to enlarge the covariance of an answer for a filter that takes answers for independent.
+
+    The errors of two answers have the correlation rho = exp(-moved) (first-order Gauss-Markov process: they come from
+    the same places and landmarks). A mean of many has (1 + rho) / (1 - rho) times the variance that independent ones
+    would have.
+
+    Args:
+        moved: way between two answers, in correlation lengths.
+    """
+    return float(min(1 / np.tanh(max(moved, 0.0) / 2 + _TINY), _MOST_INFLATION))
 
 
 def far_words(metres: float) -> str:

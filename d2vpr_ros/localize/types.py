@@ -152,6 +152,8 @@ class Estimate:
             (`gps.heeded`); None where the fix counts, or there is none.
         anew: with a pose, that it does not go on from the answer before: it is the first, the robot was lost or carried
             in between, time or the odometry began anew, or the motion leads elsewhere. Known to a session.
+        inflation: by how much a filter that takes answers for independent has to enlarge the covariance, 1 and more:
+            the next answer has much of the last one's error. Known to a session.
     """
 
     stamp_ns: int
@@ -166,12 +168,17 @@ class Estimate:
     carried: bool = False
     far_fix_m: float | None = None
     anew: bool = False
+    inflation: float = 1.0
 
     @property
     def is_finite(self) -> bool:
         """Whether every number that is published, or decided by, is one."""
         standing, pose, covariance = self.standing, self.pose, self.covariance
-        numbers = [self.probability, *(v for match in self.matches for v in (match.similarity, match.belief))]
+        numbers = [
+            self.probability,
+            self.inflation,
+            *(v for match in self.matches for v in (match.similarity, match.belief)),
+        ]
         arrays = [standing.position] if standing else []
         arrays += [np.array(pose.numbers)] if pose else []
         arrays += [covariance] if covariance is not None else []

@@ -218,6 +218,7 @@ class LocalizerNode(LifecycleNode):
             said.append("the belief is reset")
         self._settings = changed
         self._outputs.initial_pose.use(changed.publish_initialpose)
+        self._outputs.independent_priors = changed.independent_priors
         if self._answering is not None and self._offered is not None and set(given) != {"map"}:
             enabled = self._offered.enabled
             self.stop()

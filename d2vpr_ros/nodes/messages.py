@@ -48,14 +48,18 @@ def to_time(stamp_ns: int) -> Time:
     return Time(sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
 
 
-def pose_prior(estimate: Estimate, frame: str) -> PoseWithCovarianceStamped:
-    """An accepted estimate as the pose of the base in the map frame, at the image's stamp."""
+def pose_prior(estimate: Estimate, frame: str, inflation: float = 1.0) -> PoseWithCovarianceStamped:
+    """An accepted estimate as the pose of the base in the map frame, at the image's stamp.
+
+    Args:
+        inflation: factor on the covariance, see `Estimate`.
+    """
     if estimate.pose is None or estimate.covariance is None:
         raise ValueError("only an accepted estimate has a pose")
     message = PoseWithCovarianceStamped(header=Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
     at, turned = message.pose.pose.position, message.pose.pose.orientation
     at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w = estimate.pose.numbers
-    message.pose.covariance = estimate.covariance.reshape(36)
+    message.pose.covariance = (inflation * estimate.covariance).reshape(36)
     return message
 
 

@@ -25,10 +25,12 @@ class Outputs:
 
     Attributes:
         initial_pose: the one that resets other programs.
+        independent_priors: as the parameter.
     """
 
     def __init__(self, node: Node, settings: Settings) -> None:
         self._node, self._map_frame, self._base_frame = node, settings.map_frame, settings.base_frame
+        self.independent_priors = settings.independent_priors
         self.initial_pose = InitialPose(node, settings.publish_initialpose, settings.map_frame)
         self._priors = node.create_publisher(PoseWithCovarianceStamped, "~/pose_prior", 10)
         self._matches = node.create_publisher(PointCloud2, "~/place_matches", 10)
@@ -50,7 +52,7 @@ class Outputs:
         localizer = loaded.localizer
         is_localized = estimate.state is State.LOCALIZED
         if is_localized:
-            self._priors.publish(messages.pose_prior(estimate, self._map_frame))
+            self._priors.publish(messages.pose_prior(estimate, self._map_frame, self._inflation(estimate)))
         self.initial_pose.see(estimate)
         mount = localizer.cameras.mounts[estimate.camera]
         self._matches.publish(messages.place_matches(estimate, localizer.map, mount, self._map_frame))
@@ -62,6 +64,9 @@ class Outputs:
             jpeg = encode_jpeg(side_by_side(frame.rgb, match, is_localized))
             self._pictures.publish(messages.compressed_image(jpeg, estimate.stamp_ns, frame.camera))
 
+    def _inflation(self, estimate: Estimate) -> float:
+        return estimate.inflation if self.independent_priors else 1.0
+
     def _publish_fix(self, loaded: Loaded, earth: Earth, estimate: Estimate) -> None:
         if estimate.pose is None or estimate.covariance is None:
             self._fixes.publish(messages.no_fix(estimate.stamp_ns, self._base_frame))
@@ -69,7 +74,7 @@ class Outputs:
         latitude, longitude, altitude = earth.to_geo(estimate.pose.position)
         if not np.isfinite(loaded.localizer.map.geo[estimate.matches[0].row, 2]):
             altitude = float("nan")
-        covariance = earth.covariance(estimate.covariance[:3, :3])
+        covariance = self._inflation(estimate) * earth.covariance(estimate.covariance[:3, :3])
         if not np.isfinite([latitude, longitude, *covariance.ravel()]).all():  # beyond the horizon of the map's plane
             self._fixes.publish(messages.no_fix(estimate.stamp_ns, self._base_frame))
             return

@@ -121,6 +121,13 @@ PARAMETERS = (
     ),
     Parameter("max_age_s", 1.0, "Maximum age of an image, in seconds. Older images are not answered.", 0.01, 60.0),
     Parameter(
+        "independent_priors",
+        True,
+        "Enlarge the covariances of `~/pose_prior` and `~/fix` so that a filter (robot_localization) may take them for "
+        "independent, although answers near one another have much of their error in common. false: the covariance of "
+        "each answer by itself.",
+    ),
+    Parameter(
         "publish_tf",
         False,
         "Publish `map_frame` -> `odom_frame` on /tf while localized, from answers and odometry. Refused if "
@@ -146,8 +153,8 @@ PARAMETERS = (
 
 APPLIED = (
     "image_transport", "image_reliability", "odom_frame", "sequence", "verify", "min_probability", "min_images",
-    "off_map_prior", "top_speed_mps", "use_gps", "gps_gate_sigmas", "gps_gate_least_m", "max_age_s", "publish_tf",
-    "tf_tolerance_s", "publish_initialpose",
+    "off_map_prior", "top_speed_mps", "use_gps", "gps_gate_sigmas", "gps_gate_least_m", "max_age_s",
+    "independent_priors", "publish_tf", "tf_tolerance_s", "publish_initialpose",
 )  # fmt: skip
 """Parameters that take effect at once when they are set while the node is configured."""
 
@@ -175,6 +182,7 @@ class Settings:
     use_gps: bool
     gps_gate: GpsGate
     max_age_s: float
+    independent_priors: bool
     publish_tf: bool
     tf_tolerance_s: float
     publish_initialpose: str
@@ -223,7 +231,7 @@ def of_values(values: Mapping[str, Any]) -> Settings:
     gate = GpsGate(values["gps_gate_sigmas"], values["gps_gate_least_m"], values["top_speed_mps"])
     direct = ("map", "weights", "features", "projection", "backend", "device", "precision", "image_transport",
               "image_reliability", "map_frame", "base_frame", "odom_frame", "camera_frame", "search_backend",
-              "search_collection", "use_gps", "max_age_s", "publish_tf", "tf_tolerance_s", "publish_initialpose",
-              "autostart")  # fmt: skip
+              "search_collection", "use_gps", "max_age_s", "independent_priors", "publish_tf", "tf_tolerance_s",
+              "publish_initialpose", "autostart")  # fmt: skip
     cameras = robot_cameras(values)
     return Settings(**{name: values[name] for name in direct}, cameras=cameras, gps_gate=gate, options=options)
