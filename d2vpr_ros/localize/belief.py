@@ -187,8 +187,12 @@ def unseen(belief: Belief) -> float:
     """
     alike = belief.of.log_mass + log_expit(-belief.of.real)
     elsewhere = float(np.logaddexp.reduce(np.append(alike, belief.off_map)))
-    most = float(logit(np.clip(1 - belief.prior, _LEAST_CHANCE, 1 - _LEAST_CHANCE)))
-    return min(most, belief.rest - elsewhere)
+    return min(at_start(belief), belief.rest - elsewhere)
+
+
+def at_start(belief: Belief) -> float:
+    """Log-odds of being on the map before anything was seen."""
+    return float(logit(np.clip(1 - belief.prior, _LEAST_CHANCE, 1 - _LEAST_CHANCE)))
 
 
 def _log_prior(off_map_prior: float) -> tuple[float, float]:

@@ -111,6 +111,7 @@ def weigh_places(
     seen: Resembles,
     new: float,
     likeness: Likeness,
+    start: float,
     params: LocalizerParams,
     *,
     fresh: bool,
@@ -125,6 +126,7 @@ def weigh_places(
     Args:
         new: how much of an image it is, 0 to 1; one from the same spot as the last is no independent evidence.
         likeness: z-scores to log-likelihood ratios of the place itself against one that looks like it.
+        start: log-odds of being on the map before anything was seen.
         fresh: it is most like another place than the last image: pictures of nothing differ, and resemble one place.
         witnessed: images are compared with landmarks, too, which tell places that look alike apart.
     """
@@ -143,7 +145,7 @@ def weigh_places(
         of,
         log_mass=of.log_mass + new * together,
         mapped=np.exp(log_mapped + shown - together),
-        real=of.real + (new * told if witnessed else _tempered(told, kept, new)),
+        real=of.real + (new * told if witnessed else _tempered(told, of.real - start, new)),
         images=kept + new,
         fit=(kept * of.fit + new * score) / (kept + new),
         score=score,
@@ -155,15 +157,17 @@ def weigh_places(
     return _drawn(placed, Rotation.from_matrix(turns).as_rotvec(), slice(3, 6), places.turn_rad)
 
 
-def _tempered(ratio: Array, images: Array | float, new: float) -> Array:
-    """What another image adds to log-odds: places that look alike do so over stretches, so the sum grows with the root.
+def _tempered(ratio: Array, so_far: Array, new: float) -> Array:
+    """What another image adds to log-odds: places that look alike do so over stretches, so squares add up, not ratios.
 
-    One that speaks against the place counts in full: the robot may just have left it.
+    Many alike images then count as the root of their number. One that speaks against the place counts in full: the
+    robot may just have left it.
 
     Args:
-        images: behind the hypothesis before this one.
+        so_far: what earlier images added.
     """
-    return np.asarray(np.where(ratio > 0, np.sqrt(images + new) - np.sqrt(images), new) * ratio)
+    before = np.maximum(so_far, 0.0)
+    return np.asarray(np.where(ratio > 0, np.hypot(before, np.sqrt(new) * ratio) - before, new * ratio))
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +277,14 @@ def agreeing(surprises: Array) -> Mask:
 
 
 def weigh_proof(
-    of: Hypotheses, which: Mask, log_ratio: Array | float, new: float, params: LocalizerParams, *, posed: bool
+    of: Hypotheses,
+    which: Mask,
+    log_ratio: Array | float,
+    new: float,
+    start: float,
+    params: LocalizerParams,
+    *,
+    posed: bool,
 ) -> Hypotheses:
     """Some hypotheses weighed by landmarks that speak for them, or against.
 
@@ -281,21 +292,21 @@ def weigh_proof(
 
     Args:
         log_ratio: of all, or (A,).
+        start: log-odds of being on the map before anything was seen.
     """
     ratio = np.where(which, log_ratio, 0.0)
-    before = np.maximum(of.images - new, 0.0)
-    told = new * ratio if posed else _tempered(ratio, before, new)
-    weight = np.where(before > 0, params.inlier_weight_held, params.inlier_weight)
-    return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + weight * told)
+    weight = np.where(of.images > new, params.inlier_weight_held, params.inlier_weight)
+    told = new * weight * ratio if posed else _tempered(weight * ratio, of.real - start, new)
+    return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + told)
 
 
 def weigh_pose(
-    of: Hypotheses, which: Mask, proof: Proof, surprises: Array, new: float, params: LocalizerParams
+    of: Hypotheses, which: Mask, proof: Proof, surprises: Array, new: float, start: float, params: LocalizerParams
 ) -> Hypotheses:
     """Those weighed by the inliers of a pose, and by how far it is from where they expect the robot (`surprise`)."""
     beyond = np.maximum(surprises - _DEGREES, 0.0) / 2
     ratio = np.maximum(proof.log_ratio - np.where(which, beyond, 0.0), proof.absent)
-    return as_usual(weigh_proof(of, which, ratio, new, params, posed=True), which, proof.inliers, new, params)
+    return as_usual(weigh_proof(of, which, ratio, new, start, params, posed=True), which, proof.inliers, new, params)
 
 
 def as_usual(of: Hypotheses, which: Mask, inliers: int, new: float, params: LocalizerParams) -> Hypotheses:

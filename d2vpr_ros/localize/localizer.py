@@ -18,7 +18,7 @@ from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import decision
-from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, nothing_known, tidied
+from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, at_start, nothing_known, tidied
 from d2vpr_ros.localize.cameras import Cameras
 from d2vpr_ros.localize.evidence import Evidence, alike_m
 from d2vpr_ros.localize.filter import Candidates, Resembles, begin, drifted, moved, nearby, weigh_places
@@ -286,6 +286,7 @@ class Localizer:
                 self._resembles(of, image),
                 new,
                 evidence.likeness_held,
+                at_start(belief),
                 self.params,
                 fresh=fresh,
                 witnessed=witnessed,

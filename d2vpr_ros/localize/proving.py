@@ -9,7 +9,7 @@ import numpy as np
 
 from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, normalised, tidied, unseen
+from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, at_start, normalised, tidied, unseen
 from d2vpr_ros.localize.evidence import Evidence
 from d2vpr_ros.localize.filter import Proof, Resembles, agreeing, begin_at, corrected, surprise, weigh_pose, weigh_proof
 from d2vpr_ros.mapping import PlaceMap
@@ -49,7 +49,7 @@ def prove(
     Returns:
         The belief, and what was seen by the row of each place.
     """
-    params, found = evidence.params, dict[int, Sighting]()
+    params, start, found = evidence.params, at_start(belief), dict[int, Sighting]()
     tried, counted = set[int](), set[int]()
     for begun in range(params.geometry_groups):
         number = _heaviest(belief.of, tried)
@@ -69,10 +69,10 @@ def prove(
         surprises, fresh = surprise(of, proof), ~np.isin(of.ids, list(counted))
         agree = agreeing(surprises)
         if (told := agree & fresh).any():
-            of = corrected(weigh_pose(of, told, proof, surprises, query.new, params), told, proof, query.new)
+            of = corrected(weigh_pose(of, told, proof, surprises, query.new, start, params), told, proof, query.new)
         if not agree[number]:
             against = proof.log_ratio if proof.pose is None else proof.absent
-            of = weigh_proof(of, tested & fresh, against, query.new, params, posed=False)
+            of = weigh_proof(of, tested & fresh, against, query.new, start, params, posed=False)
         belief = replace(belief, of=of)
         counted.update(of.ids[agree | tested].tolist())
         if proof.pose is not None and not agree.any():
