@@ -40,7 +40,7 @@ def test_what_the_text_and_its_equations_name_exists() -> None:
     equations = " ".join(re.findall(r"^```$(.*?)^```$", SECTION, flags=re.MULTILINE | re.DOTALL))
     own = {
         "alike_m", "off_map_prior", "top_speed", "real_i", "mapped_i", "w_i", "w_off", "w_rest", "T_i", "P_i", "c_k",
-        "z_k", "p_seen", "p_expected", "var_a", "min_probability", "fit_localizer",
+        "z_k", "p_seen", "p_expected", "var_a", "min_probability", "fit_localizer", "pose_prior", "independent_priors",
     }  # fmt: skip
     text = re.sub(r"^\|.*?$", "", SECTION, flags=re.MULTILINE)
     named = set(re.findall(r"\b[a-zA-Z]\w*_\w+\b", equations + " ".join(re.findall(r"`([^`]*)`", text))))

@@ -22,7 +22,7 @@ from d2vpr_ros.geometry import Pose, distance
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import Acceptance, Estimate, Localizer, LocalizerOptions, State
 from d2vpr_ros.localize.odometry import MotionBuffer
-from d2vpr_ros.localize.session import LocalizerSession
+from d2vpr_ros.localize.session import LocalizerSession, inflation
 from d2vpr_ros.mapping import read_map
 from d2vpr_ros.nodes import messages
 from d2vpr_ros.nodes.localizer import LocalizerNode
@@ -74,6 +74,28 @@ def test_only_the_first_answer_is_new_to_whoever_listens(session: LocalizerSessi
     assert anew(estimates) == 1
     first = next(one for one in estimates if one.pose is not None)
     assert first.anew
+
+
+def test_answers_near_one_another_are_to_be_trusted_less_by_a_filter(session: LocalizerSession) -> None:
+    answers = [one for one in drive(session, range(10, 30), 0.0) if one.pose is not None]
+    correlated_m = session.localizer.params.correlated_spacings * session.localizer.spacing_m
+    assert answers[0].inflation == 1.0
+    assert len(answers) > 15
+    assert all(one.inflation == pytest.approx(1 / np.tanh(0.5 / correlated_m), rel=0.25) for one in answers[1:])
+    assert inflation(0.0) == 1e4 and inflation(np.inf) == 1.0
+
+
+@pytest.mark.parametrize("step", [0.05, 0.2, 1.0, 4.0])
+def test_a_filter_fed_with_inflated_covariances_knows_how_exact_it_is(step: float) -> None:
+    """Answers whose errors are alike over one length; a filter takes the mean of 400 of them for independent."""
+    random, rho, runs = np.random.default_rng(0), np.exp(-step), 2000
+    error = random.normal(size=runs)
+    total, weight = error.copy(), 1.0
+    for _ in range(400):
+        error = rho * error + np.sqrt(1 - rho**2) * random.normal(size=runs)
+        total, weight = total + error / inflation(step), weight + 1 / inflation(step)
+    within = np.abs(total / weight) <= 2 / np.sqrt(weight)
+    assert 0.92 <= within.mean() <= 0.98
 
 
 @pytest.mark.parametrize("missed", [0, 1, 2])

@@ -39,8 +39,8 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     )
     places.add_argument(
         "--landmarks", action=argparse.BooleanOptionalAction,
-        help="at the end, store the landmarks of the places as d2vpr map landmarks does: a localizer then answers twice "
-        "as fast at a place that it has not seen yet (default: where the map has pictures and poses)",
+        help="at the end, store the landmarks of the places, as d2vpr map landmarks: a localizer then needs half the "
+        "time for an image at a new place (default: where the map has pictures and poses)",
     )  # fmt: skip
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     places.add_argument(

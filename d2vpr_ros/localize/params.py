@@ -47,14 +47,14 @@ class LocalizerParams:
         inlier_weight: share of that ratio which tells the place itself from one built alike; fitted.
         inlier_weight_held: the same of a hypothesis from earlier images: where facades repeat, wrong poses do, too.
             Chosen by the log score of whole drives, and so that a robot that leaves the map is silent.
-        inlier_sigma: deviation of the logarithm of how many inliers images of one drive have at the right place; fitted.
-        unusual: share of images at the right place that have another number.
-        unusual_forgets: share of the mean of that logarithm that a new image replaces.
+        inlier_sigma: deviation of the logarithm of the number of inliers from that of the images before; measured.
+        unusual: share of images at the right place that have another number. A choice.
+        unusual_forgets: share of the mean of that logarithm that a new image replaces. A choice.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
         likeness_held_from: the same for a place where the robot is expected, not chosen as the most alike; fitted.
         most_likeness: of one image; fitted.
-        correlated_spacings: way over which the errors of answers fall to 1/e of being the same; 7 to 8 spacings, measured.
+        correlated_spacings: way over which the correlation of two answers' errors falls to 1/e; measured.
     """
 
     candidates: int = 200
@@ -90,7 +90,7 @@ class LocalizerParams:
     absent_ratio: float = -2.2
     inlier_weight: float = 0.69
     inlier_weight_held: float = 0.35
-    inlier_sigma: float = 0.35
+    inlier_sigma: float = 0.31
     unusual: float = 0.1
     unusual_forgets: float = 0.5
     likeness: float = 1.36
