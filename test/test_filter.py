@@ -260,7 +260,7 @@ def test_a_pose_with_fewer_inliers_than_the_images_before_it_speaks_against_the_
         inliers: float(as_usual(first, which, inliers, 1.0, DEFAULT_PARAMS).real[0])
         for inliers in (12, 35, 90, 120, 150)
     }
-    assert told[120] > told[150] > 0 < told[90]
+    assert told[120] == pytest.approx(told[150]) and told[120] > told[90] > 0
     assert told[35] == pytest.approx(np.log(DEFAULT_PARAMS.unusual), abs=0.1) and told[12] == pytest.approx(
         told[35], abs=0.1
     )
@@ -268,8 +268,8 @@ def test_a_pose_with_fewer_inliers_than_the_images_before_it_speaks_against_the_
 
 def test_the_usual_number_of_inliers_follows_the_scene_and_not_one_look_alike() -> None:
     of, which = hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), np.array([True])
-    for inliers in (120, 100, 85, 70, 60, 50, 42, 35, 30):
+    for inliers in (120, 112, 104, 97, 90, 84, 78, 72, 67):
         before, of = of, as_usual(of, which, inliers, 1.0, DEFAULT_PARAMS)
         assert of.real[0] >= before.real[0], f"{inliers} are what a camera sees that leaves a wall"
-    of = as_usual(of, which, 300, 1.0, DEFAULT_PARAMS)
-    assert np.exp(of.shared[0]) < 60
+    after = as_usual(of, which, 20, 1.0, DEFAULT_PARAMS)
+    assert after.real[0] < of.real[0] and np.exp(after.shared[0]) > 60

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 from scipy.stats import chi2, norm
 
@@ -147,7 +148,7 @@ def weigh_places(
         mapped=np.exp(log_mapped + shown - together),
         real=of.real + (new * told if witnessed else _tempered(told, of.real - start, new)),
         images=kept + new,
-        fit=(kept * of.fit + new * score) / (kept + new),
+        fit=(kept * of.fit + new * score) / np.maximum(kept + new, _TINY),
         score=score,
     )
     shares = np.exp(weights - shown[:, None])
@@ -205,35 +206,39 @@ def begin(
     free = np.ones(len(seen.rows), bool)
     if len(of):
         spread = np.linalg.inv(of.covariances[:, :3, :3] + places.sigma_m**2 * np.eye(3))
-        gaps = at[:, None] - of.positions
-        squared = ((gaps[:, :, None, :] @ spread)[:, :, 0, :] * gaps).sum(axis=2)
-        cosines = (facing.reshape(-1, 9) @ of.rotations.reshape(-1, 9).T - 1) / 2
+        gaps = at - of.positions[:, None]
+        squared = ((gaps @ spread) * gaps).sum(axis=2)
+        cosines = (of.rotations.reshape(-1, 9) @ facing.reshape(-1, 9).T - 1) / 2
         near = (squared <= _EXPLAINED**2) & (cosines >= least_cosine)
         # A hypothesis that is next to nothing explains nothing: a robot may have been carried there.
-        heavier = of.log_mass >= (belief.rest - np.log(len(places)) + new * seen.log_ratio)[:, None]
-        free = ~(near & heavier).any(axis=1)
-    explained = int((~free).sum())
+        heavier = of.log_mass[:, None] >= belief.rest - np.log(len(places)) + new * seen.log_ratio
+        free = ~(near & heavier).any(axis=0)
+    alike = cdist(at, at) <= _EXPLAINED * places.sigma_m
+    alike &= (facing.reshape(-1, 9) @ facing.reshape(-1, 9).T - 1) / 2 >= least_cosine
     begun: list[int] = []
-    log_mass: list[float] = []
+    of_birth = np.full(len(free), params.births)
     while free.any() and len(begun) < params.births:
         best = int(np.argmax(free))
-        near = free & (np.linalg.norm(at - at[best], axis=1) <= _EXPLAINED * places.sigma_m)
-        near &= (facing.reshape(-1, 9) @ facing[best].reshape(9) - 1) / 2 >= least_cosine
+        near = free & alike[best]
+        of_birth[near] = len(begun)
         begun.append(best)
-        log_mass.append(float(np.logaddexp.reduce(new * seen.log_ratio[near])))
-        explained += int(near.sum())
         free &= ~near
     a_place = belief.rest - float(np.log(len(places)))
+    explained = int((~free).sum())
     left = float(np.log(max(len(places) - explained, 0.5) / len(places)))
     rest = belief.rest + left + new * seen.others
     if not begun:
         return replace(belief, rest=rest)
+    order = np.argsort(of_birth, kind="stable")
+    firsts = np.searchsorted(of_birth[order], np.arange(len(begun) + 1))
+    ratios = np.append(new * seen.log_ratio[order], -np.inf)  # so that a last group may be empty
+    log_mass = np.logaddexp.reduceat(ratios, firsts)[: len(begun)]
     fresh = Hypotheses(
         ids=first_id + np.arange(len(begun)),
         positions=at[begun],
         rotations=facing[begun],
         covariances=np.tile(np.diag([places.sigma_m**2] * 3 + [places.turn_rad**2] * 3), (len(begun), 1, 1)),
-        log_mass=a_place + np.array(log_mass),
+        log_mass=a_place + log_mass,
         mapped=np.ones(len(begun)),
         real=unseen(belief) + new * likeness(seen.scores[begun]),
         images=np.full(len(begun), new),
@@ -312,15 +317,20 @@ def weigh_pose(
 def as_usual(of: Hypotheses, which: Mask, inliers: int, new: float, params: LocalizerParams) -> Hypotheses:
     """Some hypotheses weighed by whether an image has as many inliers there as those before it.
 
-    One light and one camera give about as many at every place. At a place that only looks the same, or past the end of
-    the map where facades repeat, there may be any number.
+    One light and one camera give about as many at every place, or more at a near wall. At a place that only looks the
+    same, or past the end of the map where facades repeat, there may be any number below that.
     """
     count, known = np.log(inliers), np.isfinite(of.shared)
     usual = np.where(known, of.shared, count)
-    as_before = (1 - params.unusual) * norm.pdf(count, usual, params.inlier_sigma)
-    any_number = 1 / (usual - np.log(GEOMETRY.least_inliers) + 2 * params.inlier_sigma)
+    least = np.log(GEOMETRY.least_inliers)  # fewer give no pose
+    as_before = norm.pdf(np.minimum(count, usual), usual, params.inlier_sigma)
+    as_before = as_before / norm.sf(least, usual, params.inlier_sigma)
+    as_before = (1 - params.unusual) * as_before
+    any_number = 1 / (usual - least + 2 * params.inlier_sigma)
     told = np.where(which & known, np.log(as_before / any_number + params.unusual), 0.0)
-    share = params.unusual_forgets * new * as_before / (as_before + params.unusual * any_number)
+    unusual = params.unusual * any_number
+    # An unusual number is as likely that of one image as the usual one from now on.
+    share = params.unusual_forgets * new * (as_before + unusual / 2) / (as_before + unusual)
     shared = np.where(which, usual + share * (count - usual), of.shared)
     return replace(of, real=of.real + new * told, shared=shared)
 

@@ -48,7 +48,7 @@ class LocalizerParams:
         inlier_weight_held: the same of a hypothesis from earlier images: where facades repeat, wrong poses do, too.
             Chosen by the log score of whole drives, and so that a robot that leaves the map is silent.
         inlier_sigma: deviation of the logarithm of the number of inliers from that of the images before; measured.
-        unusual: share of images at the right place that have another number. A choice.
+        unusual: share of images at the right place that have another number: 3 of 100 are two deviations off; measured.
         unusual_forgets: share of the mean of that logarithm that a new image replaces. A choice.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
@@ -91,8 +91,8 @@ class LocalizerParams:
     inlier_weight: float = 0.69
     inlier_weight_held: float = 0.35
     inlier_sigma: float = 0.31
-    unusual: float = 0.1
-    unusual_forgets: float = 0.5
+    unusual: float = 0.05
+    unusual_forgets: float = 0.3
     likeness: float = 1.36
     likeness_from: float = 1.94
     likeness_held_from: float = 0.5
