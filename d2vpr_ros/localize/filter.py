@@ -146,7 +146,7 @@ def weigh_places(
         of,
         log_mass=of.log_mass + new * together,
         mapped=np.exp(log_mapped + shown - together),
-        real=of.real + (new * told if witnessed else _tempered(told, of.real - start, new)),
+        real=of.real + _tempered(told, of.real - start, new, params.repeats_witnessed if witnessed else params.repeats),
         images=kept + new,
         fit=(kept * of.fit + new * score) / np.maximum(kept + new, _TINY),
         score=score,
@@ -158,17 +158,19 @@ def weigh_places(
     return _drawn(placed, Rotation.from_matrix(turns).as_rotvec(), slice(3, 6), places.turn_rad)
 
 
-def _tempered(ratio: Array, so_far: Array, new: float) -> Array:
-    """What another image adds to log-odds: places that look alike do so over stretches, so squares add up, not ratios.
+def _tempered(ratio: Array, so_far: Array, new: float, repeats: float) -> Array:
+    """What another image adds to log-odds: places that look alike do so over stretches, so powers add up, not ratios.
 
-    Many alike images then count as the root of their number. One that speaks against the place counts in full: the
+    With 2, many alike images count as the root of their number. One that speaks against the place counts in full: the
     robot may just have left it.
 
     Args:
         so_far: what earlier images added.
+        repeats: the power.
     """
-    before = np.maximum(so_far, 0.0)
-    return np.asarray(np.where(ratio > 0, np.hypot(before, np.sqrt(new) * ratio) - before, new * ratio))
+    before, more = np.maximum(so_far, 0.0), np.maximum(ratio, 0.0)
+    together = (before**repeats + new * more**repeats) ** (1 / repeats)
+    return np.asarray(np.where(ratio > 0, together - before, new * ratio))
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +303,7 @@ def weigh_proof(
     """
     ratio = np.where(which, log_ratio, 0.0)
     weight = np.where(of.images > new, params.inlier_weight_held, params.inlier_weight)
-    told = new * weight * ratio if posed else _tempered(weight * ratio, of.real - start, new)
+    told = new * weight * ratio if posed else _tempered(weight * ratio, of.real - start, new, params.repeats)
     return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + told)
 
 

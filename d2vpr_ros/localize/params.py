@@ -54,6 +54,9 @@ class LocalizerParams:
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
         likeness_held_from: the same for a place where the robot is expected, not chosen as the most alike; fitted.
         most_likeness: of one image; fitted.
+        repeats: power in which what images tell of the place itself is added: of n alike ones the root of n counts.
+        repeats_witnessed: the same where images are compared with metric landmarks, which tell look-alikes apart.
+            Chosen so that a robot that leaves the map without odometry is silent; 1 has the better log score on it.
         correlated_spacings: way over which the correlation of two answers' errors falls to 1/e; measured.
     """
 
@@ -97,6 +100,8 @@ class LocalizerParams:
     likeness_from: float = 1.94
     likeness_held_from: float = 0.5
     most_likeness: float = 3.0
+    repeats: float = 2.0
+    repeats_witnessed: float = 1.5
     correlated_spacings: float = 7.0
 
 
