@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.model import D2VPR
 from d2vpr_ros.model.vit import AdapterViT, Block
 
 CHUNK = 64
@@ -69,6 +70,16 @@ def frozen_taps(backbone: AdapterViT, images: Tensor, blocks: int) -> Tensor:
         if number in backbone.taps:
             tapped.append(tokens)
     return torch.stack(tapped, dim=1)
+
+
+def tapped(model: D2VPR, cached: Tensor, frozen: int) -> Tensor:
+    """(N, frozen taps, T, C) of the cache -> (N, all taps, T, C), by the blocks behind the `frozen` first ones."""
+    taps, tokens = list(cached.unbind(dim=1)), cached[:, -1]
+    for number, block in enumerate(list(model.backbone.blocks)[frozen:], start=frozen + 1):
+        tokens = block(tokens)
+        if number in model.backbone.taps:
+            taps.append(tokens)
+    return torch.stack(taps, dim=1)
 
 
 def cache_blocks(

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from d2vpr_ros.model import D2VPR
 from d2vpr_ros.model.regions import POINTS
-from models.block_cache import CHUNK, BlockCache
+from models.block_cache import CHUNK, BlockCache, tapped
 from models.grid_aggregation import sampling_matrix
 from models.place_pairs import Shown
 from models.small_start import centre_features
@@ -29,7 +29,7 @@ class Discriminants:
     """How they are found.
 
     Attributes:
-        taps: blocks whose outputs are read, some of the frozen taps.
+        taps: blocks whose outputs are read, some of the network's taps.
         ridge: how much of the mean variance within places is added to all directions.
         town: weight of the town's views; the real ones have the rest.
     """
@@ -39,14 +39,16 @@ class Discriminants:
     town: float = 0.5
 
 
-def region_means(model: D2VPR, cache: BlockCache) -> Tensor:
+@torch.no_grad()
+def region_means(model: D2VPR, cache: BlockCache, frozen: int, bits16: bool) -> Tensor:
     """(views, 13, taps * C) float16: the mean of each region's tokens, each token normalised tap by tap."""
-    found, averaging = list[Tensor](), None
+    averaging, found = averaging_matrix(model, cache.side), list[Tensor]()
     for first in tqdm(range(0, cache.count, CHUNK), desc="regions", mininterval=10, disable=None):
-        tokens = normalised(cache.read(np.arange(first, min(first + CHUNK, cache.count))))[:, :, 1:]
-        if averaging is None:
-            averaging = averaging_matrix(model, cache.side)
-        found.append((averaging @ tokens.permute(0, 2, 1, 3).flatten(2)).half())
+        cached = cache.read(np.arange(first, min(first + CHUNK, cache.count)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bits16):
+            tokens = tapped(model, cached, frozen)
+        patches = normalised(tokens.float())[:, :, 1:]
+        found.append((averaging @ patches.permute(0, 2, 1, 3).flatten(2)).half())
     return torch.cat(found)
 
 
@@ -82,7 +84,15 @@ def directions(within: Tensor, whole: Tensor, count: int, ridge: float) -> Tenso
 
 
 @torch.no_grad()
-def read_discriminants(model: D2VPR, cache: BlockCache, shown: Shown, pictures: Tensor, recipe: Discriminants) -> None:
+def read_discriminants(
+    model: D2VPR,
+    cache: BlockCache,
+    shown: Shown,
+    pictures: Tensor,
+    recipe: Discriminants,
+    frozen: int,
+    bits16: bool,
+) -> None:
     """The recovery module starts by reading the discriminants of all views, with both signs, in place.
 
     Each token's own deviation, by which it would have to be divided, is taken as the mean one; that is made up for by
@@ -90,18 +100,21 @@ def read_discriminants(model: D2VPR, cache: BlockCache, shown: Shown, pictures: 
 
     Args:
         pictures: (N, 3, S, S) uint8, some dozen, to centre the descriptor by.
+        frozen: how many of the first blocks the cache has the outputs of.
+        bits16: compute those behind in bfloat16.
     """
     config, lin = model.config, model.backbone.lin
-    width, frozen = config.width, [config.taps.index(tap) for tap in recipe.taps]
-    columns = torch.cat([torch.arange(width) + width * tap for tap in frozen])
-    means, places, cut = region_means(model, cache)[:, :, columns].float(), shown.place, shown.town_views
+    width, read = config.width, [config.taps.index(tap) for tap in recipe.taps]
+    columns = torch.cat([torch.arange(width) + width * tap for tap in read])
+    means, cut = region_means(model, cache, frozen, bits16)[:, :, columns].float(), shown.town_views
+    places = shown.place
     of_town, of_real = scatters(means[:cut], places[:cut]), scatters(means[cut:], places[cut:])
     within, whole = (recipe.town * a + (1 - recipe.town) * b for a, b in zip(of_town, of_real, strict=True))
     reading = directions(within, whole, config.output_width // 2, recipe.ridge)
-    some = cache.read(np.arange(0, cache.count, max(1, cache.count // 64)))[:, :, 1:]
+    some = tapped(model, cache.read(np.arange(0, cache.count, max(1, cache.count // 64))), frozen)[:, :, 1:]
     constant = -reading @ means.mean(dim=(0, 1))
     lin.weight.zero_()
-    for number, tap in enumerate(frozen):
+    for number, tap in enumerate(read):
         part = reading[:, number * width : (number + 1) * width]
         part = (part - part.mean(dim=1, keepdim=True)) / some[:, tap].std(dim=-1).mean()
         lin.weight[:, tap * width : (tap + 1) * width] = torch.cat([part, -part])

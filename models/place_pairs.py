@@ -12,10 +12,8 @@ from torch import Tensor
 from models.data import Picture
 from models.small_views import Views
 
-SAME_PLACE_S = 1
-"""Frames of a video that are so many seconds apart at most show one place."""
-UNDECIDED_S = 2
-"""Those up to so many seconds apart are neither told apart nor brought together."""
+UNDECIDED_S = 1
+"""Frames of a video that are so many seconds apart at most are neither told apart nor brought together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +39,7 @@ class Shown:
         """
         near = self.video[rows, None] == self.video
         apart = np.abs(self.second[rows, None] - self.second)
-        same = (self.place[rows, None] == self.place) | (near & (apart <= SAME_PLACE_S))
+        same = self.place[rows, None] == self.place
         itself = rows[:, None] == np.arange(len(self.place))
         unclear = (near & (apart <= UNDECIDED_S) & ~same) | itself
         return torch.from_numpy(same & ~itself), torch.from_numpy(unclear)

@@ -17,10 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from d2vpr_ros.model import D2VPR
-from models.block_cache import CHUNK, BlockCache
+from models.block_cache import CHUNK, BlockCache, tapped
 from models.grid_aggregation import GridAggregation
 from models.place_pairs import Shown, place_loss
 from models.place_projection import PlaceProjection, find_projection, projected
+from models.restyle import restyled
 from models.runs import Machine
 from models.timed_stage import Schedule, run_timed
 
@@ -37,10 +38,12 @@ class SmallStage:
         name: of the stage and its folder.
         schedule: length and rate. The rate is a share of each tensor's own size (root mean square): the closed-form
             start's lie four orders of magnitude apart, and one rate for all would move only the smallest.
-        pretrained: learning rate of DINOv2's own weights in parts of the others'.
+        pretrained: learning rate of DINOv2's own weights in parts of the others'; 0: the blocks behind the cached ones
+            stay as they begin.
         views: of a batch.
         town: share of these that are of towns.
         temperature: of the loss.
+        restyled: share of the views that take on another's style, see `restyled`.
     """
 
     name: str
@@ -49,6 +52,7 @@ class SmallStage:
     views: int = 64
     town: float = 0.5
     temperature: float = 0.07
+    restyled: float = 0.0
 
 
 class SmallStageModule(LightningModule):
@@ -86,7 +90,7 @@ class SmallStageModule(LightningModule):
         self.aggregation = GridAggregation(model, cache.side)
         model.requires_grad_(False)
         for part in (
-            *list(model.backbone.blocks)[frozen:],
+            *(list(model.backbone.blocks)[frozen:] if stage.pretrained else []),
             model.backbone.lin,
             model.backbone.up_norm,
             model.topdown_fusion,
@@ -111,8 +115,9 @@ class SmallStageModule(LightningModule):
         return np.concatenate([town, cut + real])
 
     def training_step(self, step: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        rows = self.batch(int(step))
-        tokens = recovered(self.model, self.cache.read(rows).to(self.device), self.frozen)
+        rows, random = self.batch(int(step)), torch.Generator().manual_seed(self.seed * 1_000_003 + int(step))
+        taps = restyled(self.cache.read(rows), self.stage.restyled, random).to(self.device)
+        tokens = recovered(self.model, taps, self.frozen)
         with torch.autocast(self.device.type, enabled=False):  # similarities in 16 bits would tie
             described = projected(self.aggregation(tokens.float()), self.mean, self.components)
             same, uncounted = (pairs.to(self.device) for pairs in self.shown.pairs(rows))
@@ -135,13 +140,8 @@ class SmallStageModule(LightningModule):
 
 def recovered(model: D2VPR, taps: Tensor, frozen: int) -> Tensor:
     """The recovered tokens (N, T, output_width) of frozen blocks' outputs (N, frozen taps, T, C)."""
-    backbone = model.backbone
-    tapped, tokens = list(taps.unbind(dim=1)), taps[:, -1]
-    for number, block in enumerate(list(backbone.blocks)[frozen:], start=frozen + 1):
-        tokens = block(tokens)
-        if number in backbone.taps:
-            tapped.append(tokens)
-    return backbone.up_norm(backbone.lin(torch.cat(tapped, dim=-1)))
+    tokens = tapped(model, taps, frozen)
+    return model.backbone.up_norm(model.backbone.lin(tokens.permute(0, 2, 1, 3).flatten(2)))
 
 
 @torch.no_grad()

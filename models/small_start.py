@@ -12,12 +12,39 @@ from torch import Tensor, nn
 
 from d2vpr_ros.describe.preprocess import Preprocessor
 from d2vpr_ros.model import D2VPR
-from d2vpr_ros.model.vit import Adapter
+from d2vpr_ros.model.vit import Adapter, Block
 
 RIDGE = 1e-4
 """Keeps the encoding of places smooth between the 14 that it is fitted at."""
 GLOBAL_LENGTH = 0.8
 """Length of the class token's feature at the start; a region's is about 1."""
+
+
+@torch.no_grad()
+def begin_centring(block: Block, deviation: float) -> None:
+    """The block begins by taking the picture's mean token off each token, in place.
+
+    What all parts of a picture share is light, season and camera, more than the place. Attention that is the same for
+    all tokens is their mean, and the rest of the block adds nothing.
+
+    Args:
+        deviation: of a token's channels, for which the block's first normalisation is made up.
+    """
+    width = block.attn.proj.in_features
+    block.norm1.weight.fill_(1)
+    block.ls1.gamma.fill_(1)
+    block.attn.qkv.weight[:width] = 0  # the keys stay: else neither would ever have a gradient
+    block.attn.qkv.weight[2 * width :] = torch.eye(width)
+    block.attn.proj.weight.copy_(-deviation * torch.eye(width))
+    for layer in (
+        block.attn.qkv.bias,
+        block.attn.proj.bias,
+        block.norm1.bias,
+        block.mlp.fc2.weight,
+        block.mlp.fc2.bias,
+    ):
+        nn.init.zeros_(layer)
+    begin_adapter(block.adapter)
 
 
 @torch.no_grad()

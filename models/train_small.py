@@ -25,6 +25,7 @@ from torch import Tensor
 
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.model import D2VPR, SMALL
+from d2vpr_ros.model.vit import Block
 from models.augment import Viewpoint
 from models.backbones import hash_of
 from models.block_cache import BlockCache, cache_blocks
@@ -42,7 +43,7 @@ from models.recipes import filled, read_yaml
 from models.run_folder import describe_run
 from models.runs import Machine
 from models.small_stage import SmallStage, SmallStageModule, compared_by, describe_cached, run_small_stage
-from models.small_start import begin_small
+from models.small_start import begin_centring, begin_small
 from models.small_views import Looks, Views, views_of
 from models.timed_stage import Schedule
 from models.town_views import TownViews, cache_town_views
@@ -79,6 +80,7 @@ class SmallRecipe:
         frozen: part of the backbone.
         depth: blocks that the network has; what lies behind them in DINOv2 is left away. Taps lie at the frozen blocks
             of the paper's, and at the last one.
+        centring: the block behind the frozen ones begins by taking the picture's mean token off each, not as DINOv2's.
         discriminants: what the recovery module reads before anything is learned.
         stages: in their order.
         projection: what places are compared by in the stages, and the weights' default projection at the end.
@@ -88,6 +90,7 @@ class SmallRecipe:
     looks: Looks
     frozen: Frozen
     depth: int
+    centring: bool
     discriminants: Discriminants
     stages: list[SmallStage]
     projection: PlaceProjection
@@ -101,7 +104,7 @@ def read_small_recipe(path: Path) -> SmallRecipe:
         UserError: the file is no such recipe, or a part of it has a field that is none.
     """
     content = read_yaml(path)
-    wanted = ("data", "frozen", "depth", "discriminants", "stages", "projection", "seed", "threads")
+    wanted = ("data", "frozen", "depth", "centring", "discriminants", "stages", "projection", "seed", "threads")
     if missing := [key for key in wanted if key not in content]:
         raise UserError(f"{path}: the recipe lacks {', '.join(missing)}; compare models/configs/small.yaml")
     data, stages = content["data"], list[SmallStage]()
@@ -117,6 +120,7 @@ def read_small_recipe(path: Path) -> SmallRecipe:
         filled(Looks, looks, f"{path}: data: looks"),
         filled(Frozen, content["frozen"], f"{path}: frozen"),
         content["depth"],
+        content["centring"],
         filled(Discriminants, content["discriminants"], f"{path}: discriminants"),
         stages,
         filled(PlaceProjection, content["projection"], f"{path}: projection"),
@@ -235,7 +239,12 @@ def learn(
 
     def begun() -> dict[str, Tensor]:
         begin_small(model, recipe.seed)
-        read_discriminants(model, blocks, shown, torch.from_numpy(some_pictures(views)), recipe.discriminants)
+        if recipe.centring:
+            block, some = list(model.backbone.blocks)[behind], np.arange(0, blocks.count, max(1, blocks.count // 64))
+            assert isinstance(block, Block)
+            begin_centring(block, float(blocks.read(some)[:, -1, 1:].std(dim=-1).mean()))
+        starters = torch.from_numpy(some_pictures(views))
+        read_discriminants(model, blocks, shown, starters, recipe.discriminants, behind, bits16)
         return model.state_dict()
 
     model.load_state_dict(kept(cache / "start.pt", begun))

@@ -28,9 +28,10 @@ from models.discriminants import Discriminants, averaging_matrix, directions, re
 from models.grid_aggregation import GridAggregation
 from models.place_pairs import Shown, place_loss, shown_by
 from models.place_projection import PlaceProjection, find_projection, projected
+from models.restyle import restyled
 from models.runs import Machine
 from models.small_stage import SmallStage, SmallStageModule, compared_by, recovered, run_small_stage
-from models.small_start import begin_small
+from models.small_start import begin_centring, begin_small
 from models.small_views import Views
 from models.timed_stage import Schedule
 from models.train_small import read_small_recipe
@@ -125,6 +126,31 @@ def test_adapters_start_by_adding_nothing_and_with_channels_that_differ() -> Non
     assert not torch.allclose(channels[0], channels[1])  # equal ones would learn the same for ever
 
 
+def test_a_centring_block_begins_by_taking_the_picture_s_mean_off_and_can_learn() -> None:
+    torch.manual_seed(1)
+    block = list(started().backbone.blocks)[FROZEN]
+    assert isinstance(block, Block)
+    tokens = torch.nn.functional.layer_norm(torch.randn(2, 17, TINY.width) + 3 * torch.randn(2, 1, TINY.width), (48,))
+    begin_centring(block, deviation=1.0)
+    assert torch.allclose(block(tokens), tokens - tokens.mean(dim=1, keepdim=True), atol=1e-4)
+    block(tokens).square().sum().backward()
+    assert block.attn.qkv.weight.grad is not None
+    assert all(part.any() for part in torch.split(block.attn.qkv.weight.grad, TINY.width)[::2])  # queries and values
+
+
+def test_a_restyled_view_keeps_what_differs_within_it_and_the_others_stay() -> None:
+    torch.manual_seed(0)
+    taps = torch.randn(6, 2, 17, 8) + 5 * torch.randn(6, 2, 1, 8)
+    assert torch.allclose(restyled(taps, 0.0, torch.Generator()), taps, atol=1e-5)
+    changed = restyled(taps, 1.0, torch.Generator().manual_seed(2))
+    assert torch.equal(changed, restyled(taps, 1.0, torch.Generator().manual_seed(2)))
+    rows = changed[:, :, 1:].unflatten(2, (4, 4))
+    own = taps[:, :, 1:].unflatten(2, (4, 4))
+    within = [part - part.mean(dim=3, keepdim=True) for part in (rows, own)]  # a row of patches moves as one
+    assert torch.nn.functional.cosine_similarity(within[0].flatten(1), within[1].flatten(1)).min() > 0.9
+    assert (changed.mean(dim=2) - taps.mean(dim=2)).abs().mean() > 0.5
+
+
 def test_discriminants_are_what_differs_between_places_more_than_between_looks() -> None:
     random = torch.Generator().manual_seed(0)
     places = np.repeat(np.arange(60), 4)
@@ -142,7 +168,8 @@ def test_the_closed_form_start_reads_them_with_both_signs_and_leaves_a_descripto
     model, seen = started(), views()
     cache = cached(model, tmp_path, seen)
     starters = torch.from_numpy(seen.real)
-    read_discriminants(model, cache, shown_by(seen, pictures()), starters, Discriminants(taps=(1, 2)))
+    recipe = Discriminants(taps=(1, 2))
+    read_discriminants(model, cache, shown_by(seen, pictures()), starters, recipe, FROZEN, bits16=False)
     half = TINY.output_width // 2
     assert torch.equal(model.backbone.lin.weight[:half], -model.backbone.lin.weight[half:])
     assert not model.backbone.lin.weight[:, 2 * TINY.width :].any()  # of the tap that learns nothing is read
@@ -180,7 +207,8 @@ def test_a_stage_moves_what_learns_and_nothing_else_and_is_not_done_twice(tmp_pa
     def begun() -> tuple[D2VPR, BlockCache]:
         model = started()
         cache = cached(model, tmp_path, seen)
-        read_discriminants(model, cache, shown, torch.from_numpy(seen.real), Discriminants(taps=(1, 2)))
+        starters, recipe = torch.from_numpy(seen.real), Discriminants(taps=(1, 2))
+        read_discriminants(model, cache, shown, starters, recipe, FROZEN, bits16=False)
         return model, cache
 
     def trained() -> dict[str, Tensor]:
@@ -213,13 +241,13 @@ def test_every_tensor_s_step_is_a_share_of_its_own_size(tmp_path: Path) -> None:
     assert all(share > 0 for share in shares.values())
 
 
-def test_looks_and_next_frames_are_of_one_place_and_the_frame_after_does_not_count() -> None:
+def test_looks_are_of_one_place_and_the_next_frame_does_not_count() -> None:
     seen, shown = views(), shown_by(views(), pictures())
     first, cut = seen.town_views, seen.town_views
     same, uncounted = shown.pairs(np.array([0, first, len(shown.place) - 1]))
     assert same[0].nonzero().flatten().tolist() == [1]  # two views a place
-    assert same[1].nonzero().flatten().tolist() == [cut + 1, cut + 2, cut + 3]
-    assert uncounted[1].nonzero().flatten().tolist() == [cut, cut + 4, cut + 5]
+    assert same[1].nonzero().flatten().tolist() == [cut + 1]
+    assert uncounted[1].nonzero().flatten().tolist() == [cut, cut + 2, cut + 3]
     assert same[2].nonzero().flatten().tolist() == [len(shown.place) - 2]  # street photographs do not follow each other
     assert uncounted[2].nonzero().flatten().tolist() == [len(shown.place) - 1]
 
@@ -261,14 +289,15 @@ def test_what_falls_other_lenses_and_other_cameras_keep_shape_and_range() -> Non
 
 def test_the_recipe_in_the_checkout_is_read_and_a_wrong_one_is_told(tmp_path: Path) -> None:
     recipe = read_small_recipe(CONFIGS / "small.yaml")
-    assert recipe.frozen.blocks == 8 and recipe.projection.width == 512
+    assert recipe.frozen.blocks == 8 and recipe.projection.width == 1024
     text = (CONFIGS / "small.yaml").read_text()
     for wrong, told in (
         ("depth", "lacks depth"),
-        ("warm_up", "wrm_up is not known"),
-        ("ridge", "rdge is not known"),
+        ("centring", "lacks centring"),
+        ("warm_up", "unwarm_up is not known"),
+        ("ridge", "unridge is not known"),
     ):
         path = tmp_path / "wrong.yaml"
-        path.write_text(text.replace(wrong, {"depth": "x", "ridge": "rdge", "warm_up": "wrm_up"}[wrong]))
+        path.write_text(text.replace(wrong, f"un{wrong}"))
         with pytest.raises(UserError, match=told):
             read_small_recipe(path)
