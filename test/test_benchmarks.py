@@ -311,8 +311,8 @@ def test_one_command_prints_writes_and_shows(
         (["--benchmark", "sped", "--data", "nowhere"], "nowhere: no images/test/database and queries there"),
         (["--database", "nowhere"], "--database and --queries are needed together"),
         (["--shuffled"], "--shuffled needs --encoder-batch"),
-        (["--json", "nowhere/numbers.json"], "nowhere/numbers.json: there is no folder"),
-        (["--weights", "nano", "nano", "--encoder-batch", "4"], "takes one file"),
+        (["--json", "nowhere/numbers.json"], "nowhere/numbers.json: the folder"),
+        (["--weights", "nano", "nano", "--encoder-batch", "4"], "takes one --weights file"),
         (["--encoder-batch", "4"], "has no cross-image encoder"),
     ],
 )
