@@ -85,6 +85,8 @@ def _builder(context: LaunchContext) -> list[Node]:
             output="screen",
             respawn=bool(flag("respawn", given["respawn"])),
             respawn_delay=2.0,
+            # Seconds from SIGINT to SIGTERM, 5 by default: images that wait are stored first, and loops are closed.
+            sigterm_timeout=LaunchConfiguration("sigterm_timeout", default="120"),
             parameters=[given["params_file"], *([parameters] if parameters else [])],
             remappings=[
                 *camera_remappings(names, topics, given["image_topic"], given["image_transport"]),

@@ -93,6 +93,8 @@ def _localizer(context: LaunchContext) -> list[Node]:
             output="screen",
             respawn=bool(flag("respawn", given["respawn"])),
             respawn_delay=2.0,
+            # Seconds from SIGINT to SIGTERM, 5 by default: an image on a busy machine takes longer.
+            sigterm_timeout=LaunchConfiguration("sigterm_timeout", default="20"),
             parameters=[given["params_file"], *([parameters] if parameters else [])],
             remappings=[
                 *camera_remappings(names, topics, given["image_topic"], given["image_transport"]),

@@ -90,10 +90,10 @@ class BatchStream:
     ) -> None:
         if len(groups) < count:
             raise UserError(
-                f"a batch takes {count} places, the data has {len(groups)}: lower places_per_batch in the recipe"
+                f"a batch needs {count} places, the data has {len(groups)}; lower places_per_batch in the recipe"
             )
         if count % world:
-            raise UserError(f"{count} places a batch cannot be shared by {world} processes alike: change one of them")
+            raise UserError(f"{count} places per batch cannot be divided among {world} processes; change one of them")
         self.members = [np.flatnonzero(np.array(groups) == name) for name in dict.fromkeys(groups)]
         self.count, self.seed, self.first_step, self.rank, self.world = count, seed, first_step, rank, world
         self.batches_per_epoch = len(groups) // count

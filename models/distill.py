@@ -80,7 +80,7 @@ def open_teacher(path: Path, student: D2VPR) -> D2VPR | CricaVPR:
     width = teacher.config.descriptor_width if isinstance(teacher, D2VPR) else CRICAVPR_WIDTH
     if width != student.config.descriptor_width:
         raise UserError(
-            f"teacher {path} gives descriptors of {width} numbers, the student {student.config.name} of "
+            f"teacher {path} gives descriptors of {width} numbers, and the student {student.config.name} of "
             f"{student.config.descriptor_width}: choose another model in the recipe, or another teacher"
         )
     return teacher

@@ -102,7 +102,7 @@ def collect(arguments: argparse.Namespace) -> list[Benchmark]:
     if arguments.gsv_cities is not None:
         found.append(layouts.read_gsv_places(arguments.gsv_cities, arguments.cities or "all"))
     if (arguments.database is None) != (arguments.queries is None):
-        raise UserError("--database and --queries belong together: two folders of images")
+        raise UserError("--database and --queries are needed together: two folders of images")
     if arguments.database is not None:
         plain = layouts.read_plain_folders(arguments.database, arguments.queries, arguments.labels, arguments.tolerance)
         found.append(plain)
@@ -128,11 +128,11 @@ def chosen_methods(arguments: argparse.Namespace) -> list[Method]:
     found = []
     if arguments.encoder_batch is not None:
         if len(arguments.weights) != 1:
-            raise UserError("--encoder-batch takes one file of --weights; run it once for each")
+            raise UserError("--encoder-batch takes one --weights file; run the command once for each")
         batch, shuffled = arguments.encoder_batch, arguments.shuffled
         found += methods.of_encoder(arguments.weights[0], batch, arguments.projection, shuffled)
     elif arguments.shuffled:
-        raise UserError("--shuffled belongs to --encoder-batch: other descriptors do not depend on the order")
+        raise UserError("--shuffled needs --encoder-batch: other descriptors do not depend on the order")
     else:
         stems = [Path(weights).stem for weights in arguments.weights]
         for weights, stem in zip(arguments.weights, stems, strict=True):
@@ -145,7 +145,7 @@ def chosen_methods(arguments: argparse.Namespace) -> list[Method]:
         from models import backbone_peers
 
         if arguments.footage is None:
-            raise UserError("--peers needs --footage, too: two of them look at training pictures first")
+            raise UserError("--peers also needs --footage: two of them are fitted on training pictures")
         found += backbone_peers.of_folder(arguments.peers, arguments.footage)
     if not arguments.no_thumbnail:
         found.append(methods.thumbnails())
@@ -205,7 +205,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         for path in filter(None, (arguments.json, arguments.page, arguments.matches)):
             if not path.absolute().parent.is_dir():  # told now, not after hours
-                raise UserError(f"{path}: there is no folder {path.absolute().parent} to write to")
+                raise UserError(f"{path}: the folder {path.absolute().parent} does not exist")
         measured, on = chosen_methods(arguments), collect(arguments)
         with tempfile.TemporaryDirectory(prefix="descriptors") as folder:
             scores = evaluate(measured, on, Path(folder))

@@ -127,7 +127,7 @@ def read_trainer_checkpoint(path: Path) -> D2VPR:
     token = own.get("backbone.cls_token")
     config = next((each for each in CONFIGS.values() if token is not None and token.shape[-1] == each.width), None)
     if config is None:
-        raise UserError(f"{path}: holds no student of a known size ({', '.join(CONFIGS)})")
+        raise UserError(f"{path}: contains no student of a known size ({', '.join(CONFIGS)})")
     model = D2VPR(config, cross_image_encoder=any(name.startswith("encoder.") for name in own))
     load_strictly(model, own, path)
     return model.eval()
@@ -152,7 +152,7 @@ def main() -> int:
         try:
             sha256 = write_float16(model, arguments.out, {**notes, **card})
         except ValueError as error:
-            raise UserError(f"{arguments.out}: not written, {error}") from None
+            raise UserError(f"{arguments.out}: cannot be written: {error}") from None
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -90,7 +90,7 @@ def finetune(
         )
     if recipe.data.images_per_place < 2:
         raise UserError(
-            "images_per_place is below 2: what shows one place cannot be learned; distillation can do with 1"
+            "images_per_place is below 2, but fine-tuning compares images of one place; only distillation works with 1"
         )
     if not 0 <= recipe.trained_blocks <= student.config.depth:
         raise UserError(f"trained_blocks is {recipe.trained_blocks}; {weights} has {student.config.depth} blocks")

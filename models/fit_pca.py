@@ -67,7 +67,7 @@ def open_source(path: Path) -> Source:
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
         if files:
             return Source(len(files), lambda row: read_rgb(files[row]))
-        raise UserError(f"{path}: the folder holds no images ({', '.join(ENDINGS)})")
+        raise UserError(f"{path}: the folder has no images ({', '.join(ENDINGS)})")
     if path.is_file():
         place_map = read_map(path)
 

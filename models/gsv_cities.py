@@ -104,7 +104,7 @@ def read_gsv_cities(root: Path, cities: Sequence[str] | str = "all") -> Places:
                 sizes[folder_name] = sizes_of(folder)
             size = sizes[folder_name].get(name)
             if size is None:
-                raise UserError(f"{folder / name}: the image that {table} names is missing; unpack {city} again")
+                raise UserError(f"{folder / name}: this image of {table} is missing; unpack {city} again")
             key = number * PLACES_A_CITY + place
             groups[key] = city
             rows.setdefault(key, []).append(len(files))

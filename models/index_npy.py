@@ -94,8 +94,8 @@ def read_index_lists(path: Path) -> list[npt.NDArray[np.int64]]:
         raise UserError(f"{path}: no such file; expected the ground truth as an npy file") from None
     except _DAMAGED as error:
         raise UserError(
-            f"{path}: not read, expected one list of whole numbers a query and nothing else ({error}); where you "
-            "trust the file, save it anew as an integer array (queries, positives)"
+            f"{path}: cannot be read ({error}); expected one list of whole numbers per query and nothing else. If you "
+            "trust the file, save it again as an integer array (queries, positives)"
         ) from None
 
 

@@ -57,7 +57,7 @@ def _files(paths: Sequence[Path], root: Path) -> Pictures:
 def _list_images(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
     if not files:
-        raise UserError(f"{folder}: no images there; expected a folder with {', '.join(ENDINGS)} files")
+        raise UserError(f"{folder}: no images; expected a folder with {', '.join(ENDINGS)} files")
     return files
 
 
@@ -141,16 +141,16 @@ def read_listed(folder: Path, images: Path, protocol: Protocol) -> Benchmark:
     if truth.stem.endswith("pIdx") and counting.is_file():
         rows = np.concatenate(read_index_lists(counting) or [np.empty(0, np.int64)])
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(queries):
-            raise UserError(f"{counting}: names a query beyond the {len(queries)} that there are")
+            raise UserError(f"{counting}: has a number above the {len(queries)} queries")
         queries = [queries[row] for row in rows]
     if len(lists) != len(queries):
         raise UserError(f"{truth}: {len(lists)} lists for {len(queries)} queries; the files belong to different sets")
     rows = np.concatenate([np.empty(0, np.int64), *lists])
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(database):
-        raise UserError(f"{truth}: names a row beyond the {len(database)} database images; files of different sets")
+        raise UserError(f"{truth}: has a number above the {len(database)} database images; files of different sets")
     for name in (*database, *queries):
         if not (images / name).is_file():
-            raise UserError(f"{images / name}: no such image, though {folder} lists it; name its folder by --images")
+            raise UserError(f"{images / name}: no such image, but {folder} lists it; give its folder with --images")
     read = [[images / name for name in names] for names in (database, queries)]
     return _of(protocol, _files(read[0], images), _files(read[1], images), _matrix(lists, len(database)))
 
@@ -164,7 +164,7 @@ def _names(path: Path) -> list[str]:
         raise UserError(f"{path}: not a list of image names ({error})") from None
     for name in names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise UserError(f"{path}: names {name!r}, which leads out of the folder of images")
+            raise UserError(f"{path}: names {name!r}, which is outside the folder of images")
     return names
 
 
@@ -173,7 +173,7 @@ def read_gsv_places(root: Path, cities: Sequence[str] | str = "all") -> Benchmar
     places = read_gsv_cities(root, cities)
     rows = [of_place for of_place in places.rows if len(of_place) > 1]
     if not rows:
-        raise UserError(f"{root}: no place has two images, so none can be asked for")
+        raise UserError(f"{root}: no place has two images, so there are no queries")
     asked = [int(of_place[-1]) for of_place in rows]
     kept = [int(row) for of_place in places.rows for row in (of_place[:-1] if len(of_place) > 1 else of_place)]
     where = {row: number for number, row in enumerate(kept)}
@@ -217,7 +217,7 @@ ALL_WITH_LABELS = "counted: all queries; one without a correct image counts as m
 def _number(path: Path) -> int:
     numbers = re.findall(r"\d+", path.stem)
     if not numbers:
-        raise UserError(f"{path}: no number in its name to compare by --tolerance; give pairs by --labels instead")
+        raise UserError(f"{path}: no number in its name, which --tolerance needs; give pairs with --labels instead")
     return int(numbers[-1])
 
 
@@ -235,5 +235,5 @@ def _labelled(labels: Path, database: Sequence[str], queries: Sequence[str]) -> 
             "names below the two folders"
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{labels}: not read as a csv of labels ({error})") from None
+        raise UserError(f"{labels}: cannot be read as a CSV file of labels ({error})") from None
     return positives

@@ -53,7 +53,7 @@ def read_map_places(folder: Path, radius_m: float, least_sessions: int = 1) -> P
     """
     files = sorted(folder.glob("*.d2map")) if folder.is_dir() else []
     if not files:
-        raise UserError(f"{folder}: no maps; expected a folder of .d2map files built with pictures (d2vpr map build)")
+        raise UserError(f"{folder}: no maps; expected a folder with .d2map files built with pictures (d2vpr map build)")
     rows: list[npt.NDArray[np.int64]] = []
     groups: list[str] = []
     parts: list[str] = [f"{radius_m:g} {least_sessions}"]
@@ -61,7 +61,7 @@ def read_map_places(folder: Path, radius_m: float, least_sessions: int = 1) -> P
     for file in files:
         place_map = read_map(file)
         if not place_map.header.metric:
-            raise UserError(f"map {file} knows no metres, so near places cannot be told; build it with poses")
+            raise UserError(f"map {file} has no positions in metres; build it with poses")
         without = np.flatnonzero(place_map.picture_sizes() == 0)
         if len(without):
             raise UserError(f"map {file} has no picture of {len(without)} places; build it with pictures")

@@ -83,11 +83,11 @@ def of_encoder(weights: str, batch: int, projection: str, shuffled: bool) -> lis
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = load_checkpoint(path).to(device)
     if getattr(network, "encoder", None) is None:
-        raise UserError(f"weights file {path} has no cross-image encoder; leave --encoder-batch out")
+        raise UserError(f"weights file {path} has no cross-image encoder; remove --encoder-batch")
     preprocess = Preprocessor()
     shorten = None if projection in ("default", "none") else Projection.load(Path(projection))
     if shorten is not None and shorten.weights_sha256 != file_sha256(path):
-        raise UserError(f"projection {projection} was fitted for other weights than {path.name}; fit it anew")
+        raise UserError(f"projection {projection} was fitted for other weights than {path.name}; fit it again")
 
     def describe(images: Sequence[Image]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():

@@ -112,7 +112,7 @@ def of_onnx(path: Path, preprocessing: Preprocessing, threads: int = 0) -> Metho
             parts = np.split(batch, len(batch)) if one_by_one else [batch]
             results = [np.asarray(session.run(None, {name: part})[0], np.float32) for part in parts]
         except Exception as error:
-            raise UserError(f"{path}: does not run on {batch.shape} ({_first_line(error)})") from None
+            raise UserError(f"{path}: fails on images of shape {batch.shape} ({_first_line(error)})") from None
         described = np.concatenate(results)
         if described.ndim != 2:
             raise UserError(f"{path}: its first output is {described.shape}; expected (images, numbers), one row each")

@@ -166,7 +166,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no recipe; compare the files in models/configs")
+        raise UserError(f"{path}: contains no recipe; compare the files in models/configs")
     return content
 
 

@@ -39,7 +39,7 @@ def describe_run(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
     path, notes = folder / "config.yaml", folder / "run.json"
     text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
     if path.exists() and path.read_text() != text:
-        raise UserError(f"{path}: the folder holds a run of another recipe; give another folder, or remove it")
+        raise UserError(f"{path}: the folder contains a run of another recipe; give another folder, or remove this one")
     path.write_text(text)
     if notes.exists():
         before = json.loads(notes.read_text()).get("data_fingerprint")

@@ -53,14 +53,14 @@ def places_apart(town_seed: int, count: int, apart_m: float, random: np.random.G
             chosen.append(place)
             if len(chosen) == count:
                 return chosen
-    raise UserError(f"town {town_seed} has no {count} places {apart_m:g} m apart: ask for fewer")
+    raise UserError(f"town {town_seed} has no {count} places {apart_m:g} m apart; lower the number in the recipe")
 
 
 def cache_town_views(recipe: TownViews, out: Path) -> npt.NDArray[np.uint8]:
     """(towns, places, views, 3, S, S) uint8 in `out`; kept where it is already there."""
     for seed in (recipe.first, recipe.last):
         if seed_purpose(seed) != "training":
-            raise UserError(f"town seed {seed} is for {seed_purpose(seed)}, not for training: train on 1000 and up")
+            raise UserError(f"town seed {seed} is for {seed_purpose(seed)}, not for training; use seeds from 1000 on")
     if not out.exists():
         preprocessor = Preprocessor()
         renderer = Renderer(288, 216)
@@ -88,7 +88,7 @@ def town_places(recipe: TownViews, cache: Path) -> Places:
     """The towns' places, each town a group; rendered into `cache`, an npy file, where that is not there."""
     views = cache_town_views(recipe, cache)
     if views.shape[:3] != (recipe.towns, recipe.places, recipe.views):
-        raise UserError(f"{cache}: holds {views.shape[:3]} towns, places, views; the recipe asks for others: remove it")
+        raise UserError(f"{cache}: has {views.shape[:3]} towns, places, views; the recipe needs others; remove it")
     pictures = views.reshape(-1, *views.shape[3:])
     rows = np.arange(len(pictures), dtype=np.int64).reshape(-1, recipe.views)
     groups = [f"town {recipe.first + number}" for number in range(recipe.towns) for _ in range(recipe.places)]

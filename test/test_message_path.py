@@ -247,6 +247,22 @@ def test_odometry_after_a_jump_says_nothing_of_the_motion_to_it(loaded: Loaded) 
     assert inputs.odometry_status(late, 9.0) == "stale: the newest is 3.6 s older than the image"
 
 
+@given(st.lists(st.floats(-1.0, 1.0), min_size=36, max_size=36), st.floats(1.0, 20.0))
+def test_a_prior_stays_a_covariance_where_a_filter_in_two_dimensions_cuts_height_and_tilt_out(
+    numbers: list[float], inflation: float
+) -> None:
+    factor = np.array(numbers).reshape(6, 6) + 0.01 * np.eye(6)
+    covariance = factor @ factor.T + 1e-6 * np.eye(6)
+    estimate = Estimate(0, State.LOCALIZED, RejectReason.NONE, (), 0.99, pose=Pose.identity(), covariance=covariance)
+    published = messages.pose_prior(estimate, "map", inflation).pose.covariance.reshape(6, 6)
+    ground = np.ix_([0, 1, 5], [0, 1, 5])
+    assert np.allclose(published[ground], inflation * covariance[ground])
+    assert np.allclose(published.diagonal(), inflation * covariance.diagonal())
+    published[[2, 3, 4], [2, 3, 4]] = 1e-6  # as robot_localization does in two_d_mode; it keeps the other elements
+    assert np.linalg.eigvalsh(published).min() > 0
+    assert np.allclose(estimate.covariance, factor @ factor.T + 1e-6 * np.eye(6))  # its own is as it was
+
+
 def test_candidates_are_published_where_the_base_would_be(loaded: Loaded) -> None:
     place_map, mast = loaded.localizer.map, Pose.of(0.5, 0.1, 1.2, *FORWARD_MOUNT.quaternion)
     matches = tuple(Match(rank, row, 0.9 - rank / 10, 0.1, rank == 0) for rank, row in enumerate([7, 3, 12]))

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_peer_is_told(tmp_path: Path) -> None:
         of_onnx(tmp_path / "broken.onnx", Preprocessing())
     with pytest.raises(UserError, match=r"expected one input of images .* found images tensor"):
         of_onnx(onnx_file(tmp_path / "flat.onnx", ["n", 8]), Preprocessing())
-    with pytest.raises(UserError, match=r"does not run on \(1, 3, 224, 224\)"):
+    with pytest.raises(UserError, match=r"fails on images of shape \(1, 3, 224, 224\)"):
         of_onnx(onnx_file(tmp_path / "small.onnx", ["n", 3, SIDE, SIDE]), Preprocessing()).describe([left_half_white()])
     with pytest.raises(UserError, match=r"first output is .* expected"):
         unpooled = onnx_file(tmp_path / "map.onnx", ["n", 3, SIDE, SIDE], nodes=("Relu",))

@@ -346,7 +346,7 @@ def test_a_run_folder_of_another_recipe_is_refused(
     words = [*words_of("finetune", workplace, tmp_path), "--epochs", "1"]
     assert finetune.main(words) == 0
     assert finetune.main([*words, "--seed", "9"]) == 2
-    assert "holds a run of another recipe" in capsys.readouterr().err
+    assert "contains a run of another recipe" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -86,7 +86,7 @@ def test_the_town_is_rendered_once_and_its_places_are_grouped_by_town(tmp_path: 
     rendered = (tmp_path / "town.npy").stat().st_mtime_ns
     assert data.read(tmp_path / "town.npy").fingerprint == places.fingerprint
     assert (tmp_path / "town.npy").stat().st_mtime_ns == rendered
-    with pytest.raises(UserError, match="the recipe asks for others"):
+    with pytest.raises(UserError, match="the recipe needs others"):
         Data("town", town={"first": 1000, "last": 1001, "places": 3, "views": 4}).read(tmp_path / "town.npy")
 
 

@@ -28,13 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN=VALUE",
         help="use only rows with this value; may be repeated",
     )
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="use only every Nth row (default 1)")
-    parser.add_argument("--offset", type=int, default=0, metavar="K", help="start at row K, counted from 0 (default 0)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="use only every Nth row (default: 1)")
+    parser.add_argument(
+        "--offset", type=int, default=0, metavar="K", help="start at row K, counted from 0 (default: 0)"
+    )
     parser.add_argument(
         "--pose-of",
         choices=["base", "camera_optical"],
         default="base",
-        help="frame of the poses: the robot's base, or the camera (z forward, x right) (default base)",
+        help="frame of the poses: the robot's base, or the camera (z forward, x right) (default: base)",
     )
     parser.add_argument(
         "--intrinsics", type=Path, metavar="FILE", help="text file with the 3 x 3 camera matrix, in pixels"

@@ -1,6 +1,6 @@
 """Measure this machine: images per second by backend, precision and batch; latency by stage; memory; start-up time.
 
-All variants take turns in one run, and medians are shown. So other load on the machine affects all of them alike. The
+All variants take turns in one run, and medians are shown. Other load on the machine affects all of them equally. The
 images are synthetic: the network needs the same time for every image.
 """
 
@@ -16,8 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--projection", default="default", help="default (the one beside the weights), none, or a file from fit_pca.py"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or tensorrt")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="images per batch (1 8)")
-    parser.add_argument("--rounds", type=int, default=21, metavar="N", help="runs of each variant (21)")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="images per batch (default: 1 8)"
+    )
+    parser.add_argument("--rounds", type=int, default=21, metavar="N", help="runs of each variant (default: 21)")
     parser.add_argument(
         "--onnx",
         type=Path,

@@ -26,7 +26,11 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     places.add_argument(
         "--max-interval", type=float, metavar="S", help="S seconds also make a place (default: never; without poses 1)"
     )
-    places.add_argument("--no-pictures", action="store_true", help="store no pictures: smaller map, no verification")
+    places.add_argument(
+        "--no-pictures",
+        action="store_true",
+        help="store no pictures: a smaller map, without landmarks and metric poses",
+    )
     places.add_argument(
         "--keep-all", action="store_true", help="also keep black, overexposed, blurred and repeated images"
     )

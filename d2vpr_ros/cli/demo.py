@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --footage: frame of the poses (default: base)",
     )
     parser.add_argument(
-        "--radius", type=float, default=5.0, metavar="M", help="an answer within this distance is correct (5)"
+        "--radius", type=float, default=5.0, metavar="M", help="an answer within this distance is correct (default: 5)"
     )
     parser.add_argument("--seed", type=int, default=7, help="seed of the town, 0 to 99 (default: 7)")
     parser.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
@@ -63,11 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-speed",
         type=float,
         metavar="M/S",
-        help=f"maximum speed of the robot (with --footage {FOOTAGE_MPS:g}, in the town {TOWN_MPS:g})",
+        help=f"maximum speed of the robot (default: with --footage {FOOTAGE_MPS:g}, in the town {TOWN_MPS:g})",
     )
     parser.add_argument(
         "--off-map-prior", type=float, default=0.5, metavar="P",
-        help="chance that the robot is where the map shows nothing (0.5); 0: it never leaves what is mapped",
+        help="chance that the robot starts outside the mapped area (default: 0.5); 0: it never leaves it",
     )  # fmt: skip
     parser.add_argument(
         "--spacing", type=float, metavar="M", help="distance between places in metres (default: a fifth of the radius)"

@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--params-file", type=Path, metavar="FILE", help="parameter file of the localizer, as for launch"
     )
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="seconds to listen, 0.1 to 60 (3)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, metavar="S", help="seconds to listen, 0.1 to 60 (default: 3)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=["exact", "fp16", "int8"], default="exact",
         help="exact: float32; fp16: float16 matrix products, for GPUs; int8: 8-bit integers, for CPUs with VNNI",
     )  # fmt: skip
-    parser.add_argument("--opset", type=int, choices=[17, 20], default=17, help="ONNX operator set (17)")
+    parser.add_argument("--opset", type=int, choices=[17, 20], default=17, help="ONNX operator set (default: 17)")
     parser.add_argument(
         "--projection", default="default", help="default (the one beside the weights), none, or a file from fit_pca.py"
     )

@@ -13,22 +13,22 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BAG", help="bag to write; must not exist")
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="seed of the town (default 7)")
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="seed of the town (default: 7)")
     parser.add_argument(
-        "--condition", default="noon", metavar="NAME", help="light, weather or season (default noon; ? lists them)"
+        "--condition", default="noon", metavar="NAME", help="light, weather or season (default: noon; ? lists them)"
     )
     parser.add_argument(
         "--lateral-offset", type=float, default=0.0, metavar="M", help="metres to the left of the middle of the street"
     )
-    parser.add_argument("--speed", type=float, default=5.0, metavar="M/S", help="metres per second (default 5)")
-    parser.add_argument("--rate", type=float, default=5.0, metavar="HZ", help="images per second (default 5)")
-    parser.add_argument("--laps", type=float, default=1.0, metavar="N", help="number of laps (default 1)")
+    parser.add_argument("--speed", type=float, default=5.0, metavar="M/S", help="metres per second (default: 5)")
+    parser.add_argument("--rate", type=float, default=5.0, metavar="HZ", help="images per second (default: 5)")
+    parser.add_argument("--laps", type=float, default=1.0, metavar="N", help="number of laps (default: 1)")
     parser.add_argument("--duration", type=float, metavar="S", help="seconds, instead of --laps")
-    parser.add_argument("--route", type=int, default=0, metavar="N", help="number of the loop in the town (default 0)")
+    parser.add_argument("--route", type=int, default=0, metavar="N", help="number of the loop in the town (default: 0)")
     parser.add_argument("--reverse", action="store_true", help="drive in the other direction")
     parser.add_argument("--compressed", action="store_true", help="JPEG on /camera/image/compressed")
-    parser.add_argument("--width", type=int, default=320, metavar="PX", help="width of the images (default 320)")
-    parser.add_argument("--height", type=int, default=240, metavar="PX", help="height of the images (default 240)")
+    parser.add_argument("--width", type=int, default=320, metavar="PX", help="width of the images (default: 320)")
+    parser.add_argument("--height", type=int, default=240, metavar="PX", help="height of the images (default: 240)")
     parser.add_argument("--sensor-seed", type=int, metavar="N", help="seed of the sensor noise (default: by condition)")
 
 

@@ -93,11 +93,11 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
     drive.add_argument("--single", action="store_true", help="answer every image alone (sequence:=false)")
     drive.add_argument(
         "--top-speed", type=float, default=2.0, metavar="M/S",
-        help="maximum speed of the robot (2): limits its motion without odometry and after a GPS fix",
+        help="maximum speed of the robot; limits its motion without odometry and after a GPS fix (default: 2)",
     )  # fmt: skip
     drive.add_argument(
         "--off-map-prior", type=float, default=0.5, metavar="P",
-        help="parameter off_map_prior of the node (0.5): chance that the robot is where the map shows nothing",
+        help="parameter off_map_prior of the node: chance that the robot starts outside the mapped area (default: 0.5)",
     )  # fmt: skip
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")

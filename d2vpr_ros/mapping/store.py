@@ -33,7 +33,7 @@ class NewPlace:
         stamp_ns: of the image.
         pose: T_map_cameraOptical.
         descriptor: (D,) float32 of unit length; kept as float16.
-        jpeg: the picture for people and for verification, or None.
+        jpeg: the picture, for people and for landmarks; or None.
         geo: latitude, longitude (degrees), altitude (metres above the ellipsoid, NaN if not known), or None.
         covariance: (6, 6) float64 of the pose in the map frame, in the order of geometry_msgs (x y z, turns about
             x y z), or None.

@@ -70,7 +70,7 @@ PARAMETERS = (
         0.01,
         60.0,
     ),
-    Parameter("pictures", True, "Store a picture with each place. Geometric verification needs it."),
+    Parameter("pictures", True, "Store a picture with each place. Landmarks and metric poses need it."),
     Parameter(
         "image_range",
         [0.0],

@@ -66,7 +66,7 @@ def _read(parameter: NodeParameter, text: str) -> Any:
     if isinstance(default, bool):
         return bool(flag(name, text))
     if isinstance(default, str):
-        return str(Path(text).expanduser()) if name in ("map", "weights") else text  # no shell does it behind `map:=`
+        return str(Path(text).expanduser()) if text.startswith("~") else text  # no shell does it behind `map:=`
     try:
         if isinstance(default, list):
             parts = listed(text.strip("[]"))

@@ -43,6 +43,8 @@ PLACE_POINT = np.dtype(
 _NEXT_TO_NOTHING = 1e-6  # m² or rad²
 _FIELD_TYPES = {"f4": PointField.FLOAT32, "f8": PointField.FLOAT64, "u4": PointField.UINT32, "u1": PointField.UINT8}
 
+_GROUND = (0, 1, 5)  # x, y and yaw in a geometry_msgs/PoseWithCovariance
+
 
 def to_time(stamp_ns: int) -> Time:
     return Time(sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
@@ -50,6 +52,10 @@ def to_time(stamp_ns: int) -> Time:
 
 def pose_prior(estimate: Estimate, frame: str, inflation: float = 1.0) -> PoseWithCovarianceStamped:
     """An accepted estimate as the pose of the base in the map frame, at the image's stamp.
+
+    Of the covariance's correlations those within the ground (x, y, yaw) are kept. In two_d_mode robot_localization
+    replaces the variances of z, roll and pitch by 1e-6 and keeps their correlations (RosFilter::forceTwoD). What it
+    then has is no covariance: that of the filter became negative, and its pose moved by metres.
 
     Args:
         inflation: factor on the covariance, see `Estimate`.
@@ -59,7 +65,9 @@ def pose_prior(estimate: Estimate, frame: str, inflation: float = 1.0) -> PoseWi
     message = PoseWithCovarianceStamped(header=Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
     at, turned = message.pose.pose.position, message.pose.pose.orientation
     at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w = estimate.pose.numbers
-    message.pose.covariance = (inflation * estimate.covariance).reshape(36)
+    covariance = np.diag(inflation * estimate.covariance.diagonal())
+    covariance[np.ix_(_GROUND, _GROUND)] = inflation * estimate.covariance[np.ix_(_GROUND, _GROUND)]
+    message.pose.covariance = covariance.reshape(36)
     return message
 
 

@@ -77,10 +77,12 @@ class TfBroadcast:
             return
         self.refused = True
         infos = self._node.get_publishers_info_by_topic(topic)
-        others = ", ".join(sorted({info.node_name for info in infos} - {self._node.get_name()}))
+        names = {f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}
+        others = ", ".join(sorted(names - {self._node.get_fully_qualified_name()})) or "another node"
         self.status = (
-            f"refused: {topic} carries {parent} -> {self._child_frame} from one of {others}; a frame has only one "
-            "parent: stop that publisher (tf_broadcast: false for AMCL) or set publish_tf to false"
+            f"refused: {topic} already has {parent} -> {self._child_frame}, from one of {others}; a frame has only one "
+            "parent: stop that publisher (tf_broadcast: false for AMCL), or set publish_tf to false. Two robots on one "
+            "/tf need frames of their own, such as odom_frame:=robot1/odom"
         )
         self._node.get_logger().error(f"tf {self.status}")
 
