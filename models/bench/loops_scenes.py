@@ -1,10 +1,11 @@
 """Scenes in which loop closure is easily wrong: floors of one tower, a town of equal houses, streets that are left.
 
     OMP_NUM_THREADS=1 python -m models.bench.loops_scenes --folder FOLDER --footage FOOTAGE
+    OMP_NUM_THREADS=1 python -m models.bench.loops_scenes --folder FOLDER --footage FOOTAGE --rules
     OMP_NUM_THREADS=1 python -m models.bench.loops_scenes --folder FOLDER --scenes leaving
 
-FOLDER is that of `models.bench.loops`: what other rules close is counted with the thresholds that do best on its tours
-(`--rules`), and streets are left in the tours that it has closed. What is there is not done again.
+FOLDER is that of `models.bench.loops`: with `--rules` it is counted, too, what other rules close with the thresholds
+that do best on its tours, and streets are left in the tours that it has closed. What is there is not done again.
 
 - tower: walks along the floors of ie_tower, 0.8 m a picture; their order and way on a floor are not known, so only a
   closure between two floors counts as wrong.
@@ -192,6 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--footage", type=Path, help="folder of the real footage; without, no tower and no campus")
+    parser.add_argument("--rules", action="store_true", help="also other rules, after `models.bench.loops --rules`")
     parser.add_argument("--scenes", nargs="+", choices=("tower", "houses", "campus", "leaving"), metavar="SCENE")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -205,7 +207,7 @@ def main() -> None:
     tours = []
     for one in TOURS:
         kept = args.folder / f"tried_{one.seed}.npz"
-        if kept.exists():
+        if args.rules and kept.exists():
             with np.load(kept) as stored:
                 tours.append(Tried(**{name: stored[name] for name in stored.files}))
     features = FeatureExtractor.open(device="cpu")
