@@ -77,6 +77,7 @@ def tower(folder: Path, footage: Path) -> Scene:
     rows = [row for row in read_rows(footage, "ie_tower") if "hallway" in row["video"]]
     rows.sort(key=lambda row: (row["video"], int(row["timestamp"])))
     walks = sorted({row["video"] for row in rows})
+    floors = sorted({row["floor"] for row in rows})
     steps: dict[str, int] = dict.fromkeys(walks, 0)
     posed, at = [], []
     for number, row in enumerate(rows):
@@ -84,7 +85,7 @@ def tower(folder: Path, footage: Path) -> Scene:
         steps[row["video"]] += 1
         pause = 5 * walks.index(row["video"])
         posed.append(_posed(row, number + pause, Pose.planar(PICTURE_M * step, 0, 0)))
-        at.append([PICTURE_M * step, FLOOR_M * int(row["floor"].removeprefix("floor")), 0.0])
+        at.append([PICTURE_M * step, FLOOR_M * floors.index(row["floor"]), 0.0])
     path = folder / "tower.d2map"
     build_map(footage_bag(folder, footage, "ie_tower", "walks", posed), path, "--spacing", 0.5)
     return Scene("tower floors", read_map(path), _level(np.array(at)), FLOOR_M / 2)
