@@ -34,7 +34,7 @@ from d2vpr_ros.evaluation.trajectory_error import absolute_error, step_error
 from d2vpr_ros.loops.closer import LoopCloser
 from d2vpr_ros.loops.closing import Closing, find_closing, place_of
 from d2vpr_ros.loops.graph import Poses
-from d2vpr_ros.loops.robust import joined, measured_of
+from d2vpr_ros.loops.robust import joined, measured_closures, measured_of
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.loop_table import StoredOdometry
 from d2vpr_ros.sim.drive import ODOM, TRUTH
@@ -106,7 +106,7 @@ def solved_by_gtsam(python: Path, place_map: PlaceMap, closing: Closing, feature
         closer.know(place_of(place_map, row, stored))
     edges, _ = closer.edges()
     steps = measured_of(place_map.ids, edges, "step", planar=closer.is_planar)
-    seen = measured_of(place_map.ids, closing.closures, "closure", planar=False)
+    seen = measured_closures(place_map.ids, closing.closures, closer.is_planar)
     start = Poses(*place_map.base_poses())
     return by_gtsam(python, start, joined(steps, seen), len(edges), robust=True)["positions"]
 
