@@ -70,7 +70,7 @@ def build(one: Tour, folder: Path) -> tuple[Path, Path]:
         partial = folder / f"partial_{one.seed}.d2map"
         for ending in ("", "-wal", "-shm"):
             partial.with_name(partial.name + ending).unlink(missing_ok=True)
-        if d2vpr(["map", "build", str(bag), "-o", str(partial), "--pose-topic", ODOM]) != 0:
+        if d2vpr(["map", "build", str(bag), "-o", str(partial), "--pose-topic", ODOM, "--no-landmarks"]) != 0:
             raise SystemExit(f"{bag}: no map")
         partial.rename(built)
     return bag, built

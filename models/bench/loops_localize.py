@@ -66,8 +66,8 @@ def mapped(folder: Path, seed: int) -> tuple[Path, Path, Path]:
     if not is_whole(bag):
         asked = ("--seed", seed, "--laps", LAPS, "--rate", RATE_HZ, "--compressed")
         command("sim", "drive", "-o", bag, *asked)
-    build_map(bag, true_map, "--pose-topic", TRUTH)
-    build_map(bag, closed, "--pose-topic", ODOM, "--close-loops")
+    build_map(bag, true_map, "--pose-topic", TRUTH, "--no-landmarks")
+    build_map(bag, closed, "--pose-topic", ODOM, "--close-loops", "--no-landmarks")
     shutil.copyfile(closed, laid)
     lay_on_truth(laid, bag)
     return bag, true_map, laid

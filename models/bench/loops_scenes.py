@@ -87,7 +87,7 @@ def tower(folder: Path, footage: Path) -> Scene:
         posed.append(_posed(row, number + pause, Pose.planar(PICTURE_M * step, 0, 0)))
         at.append([PICTURE_M * step, FLOOR_M * floors.index(row["floor"]), 0.0])
     path = folder / "tower.d2map"
-    build_map(footage_bag(folder, footage, "ie_tower", "walks", posed), path, "--spacing", 0.5)
+    build_map(footage_bag(folder, footage, "ie_tower", "walks", posed), path, "--spacing", 0.5, "--no-landmarks")
     return Scene("tower floors", read_map(path), _level(np.array(at)), FLOOR_M / 2)
 
 
@@ -102,7 +102,7 @@ def campus(folder: Path, footage: Path) -> Scene:
         drifted.append(drifted[-1] @ Pose(TOO_LONG * step.position, step.quaternion) @ turn)
     posed = [_posed(row, row["timestamp"], pose) for row, pose in zip(rows, drifted, strict=True)]
     path = folder / "campus.d2map"
-    build_map(footage_bag(folder, footage, "campus_loop_ros", "drifted", posed), path)
+    build_map(footage_bag(folder, footage, "campus_loop_ros", "drifted", posed), path, "--no-landmarks")
     rotations = np.stack([pose.rotation.as_matrix() for pose in true])
     return Scene("campus", read_map(path), Poses(np.stack([pose.position for pose in true]), rotations), 5.0)
 
@@ -114,7 +114,7 @@ def houses(folder: Path) -> Scene:
         town = build_town(HOUSES_SEED)
         way = tour(town, HOUSES_M, HOUSES_SEED)
         record_drive(bag, HOUSES_SEED, laps=HOUSES_LAPS, way=way, town=of_one_house(town), sensor_seed=HOUSES_SEED)
-    build_map(bag, path, "--pose-topic", ODOM)
+    build_map(bag, path, "--pose-topic", ODOM, "--no-landmarks")
     with open_bag(bag) as opened:
         truth = true_poses(read_map(path), open_drive(opened, pose_topic=TRUTH))
     return Scene("equal houses", read_map(path), truth, RIGHT_M)
