@@ -27,6 +27,9 @@ from d2vpr_ros.share import share_folder
 CONFIG = share_folder() / "config"
 NODE = "d2vpr_map_builder"
 PARAMETERS = node_parameters(CONFIG / "build_map.yaml")
+STOPS_WITHIN_S = "300"
+"""Seconds from SIGINT to SIGTERM, which would end the node while it describes its last images and corrects the map;
+launch's own are 5."""
 
 ARGUMENTS = (
     DeclareLaunchArgument(
@@ -86,7 +89,7 @@ def _builder(context: LaunchContext) -> list[Node]:
             respawn=bool(flag("respawn", given["respawn"])),
             respawn_delay=2.0,
             # Seconds from SIGINT to SIGTERM, 5 by default: images that wait are stored first, and loops are closed.
-            sigterm_timeout=LaunchConfiguration("sigterm_timeout", default="120"),
+            sigterm_timeout=LaunchConfiguration("sigterm_timeout", default=STOPS_WITHIN_S),
             parameters=[given["params_file"], *([parameters] if parameters else [])],
             remappings=[
                 *camera_remappings(names, topics, given["image_topic"], given["image_transport"]),

@@ -163,7 +163,20 @@ def main() -> None:
     for one in TOURS:
         bag, path = record(one, args.folder), args.folder / f"tour_{one.seed}.d2map"
         if not path.exists():
-            d2vpr(["map", "build", str(bag), "-o", str(path), "--pose-topic", "/odom", "--weights", args.weights])
+            d2vpr(
+                [
+                    "map",
+                    "build",
+                    str(bag),
+                    "-o",
+                    str(path),
+                    "--pose-topic",
+                    "/odom",
+                    "--weights",
+                    args.weights,
+                    "--no-landmarks",
+                ]
+            )
         place_map = read_map(path)
         with open_bag(bag) as recording:
             true = trajectory_from_bag(recording, TRUTH)

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 from dds import own_domain
+from hypothesis import settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+# No test is timed: a busy machine is no fault of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 NO_TORCH = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None"
 

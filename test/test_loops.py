@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -22,10 +23,12 @@ from d2vpr_ros.bags.pose_topics import trajectory_from_bag
 from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe.features import FeatureExtractor
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.loops.closing import find_closing, odometry_of
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.correct import write_correction
+from d2vpr_ros.loops.live import LiveLoops
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.check import check_map
 from d2vpr_ros.mapping.database import connect
@@ -263,14 +266,84 @@ def test_a_killed_correction_leaves_the_map_as_it_was_or_corrected(tmp_path: Pat
 def test_a_full_disk_leaves_the_map_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "site.d2map"
     before, correction = a_correction(path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full() -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
 
-    with pytest.raises(Exception, match=r"site\.d2map could not be written any more \(database or disk is full\)"):
-        write_correction(before, correction, full)
+    try:
+        with pytest.raises(UserError, match=r"site\.d2map could not be written any more"):
+            write_correction(before, correction, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     np.testing.assert_array_equal(read_map(path).positions, before.positions)
     assert closures_of(path) == []
+    assert problems_of(path) == []
+
+
+@pytest.fixture(scope="module")
+def carried(drive: Path) -> Path:
+    """The first 70 m and the second lap: between them the odometry broke off and began anew at its zero."""
+    whole, path = read_map(drive / "odom.d2map"), drive / "carried.d2map"
+    rows = np.arange(len(whole))
+    second = rows >= len(whole) / LAPS
+    prune_map(whole, (rows < 35) | second, path)
+    zero = whole.base_pose(int(np.flatnonzero(second)[0])).inverse()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for row in np.flatnonzero(second).tolist():
+            moved = zero @ whole.camera_pose(row)
+            connection.execute("UPDATE places SET (x, y, z, qx, qy, qz, qw) = (?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
+                (*moved.numbers, int(whole.ids[row])))  # fmt: skip
+    return path
+
+
+def test_where_the_odometry_broke_off_the_robot_finds_itself_in_the_map_that_it_makes(
+    drive: Path, carried: Path
+) -> None:
+    place_map = read_map(carried)
+    live = LiveLoops(carried, int(place_map.sessions[0]), FeatureExtractor.open(device="cpu"))
+    is_known = []
+    for number, (_, closures) in enumerate(live.take_new()):
+        if closures or number == 36:
+            found = live.correct()
+            is_known.append(found is not None and found.map_odom is not None)
+    assert is_known[0] is False and all(is_known[1:]) and len(is_known) > 3
+    after, truth = live.correct(), truth_of(place_map, drive / "bag")
+    assert after is not None and after.closing.pieces == 1
+    for row in range(35, len(place_map)):
+        old = min(range(35), key=lambda one: distance(truth[one], truth[row]))
+        assert distance(after.poses[old].inverse() @ after.poses[row], truth[old].inverse() @ truth[row]) < 0.2
+
+
+def test_without_camera_info_the_focal_length_comes_from_the_map_and_closures_are_right(
+    drive: Path, carried: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(carried, tmp_path / "unknown_lens.d2map"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE cameras SET distortion_model = '', k = NULL, d = NULL")
+    place_map = read_map(path)
+    closures = find_closing(place_map, FeatureExtractor.open(device="cpu")).closures
+    truth = dict(zip(place_map.ids.tolist(), truth_of(place_map, drive / "bag"), strict=True))
+    assert len(closures) > 3
+    for closure in closures:
+        true = truth[closure.old].inverse() @ truth[closure.new]
+        assert distance(true, closure.pose) < 0.5 and np.degrees(turn(true, closure.pose)) < 2
+
+
+def test_a_camera_that_was_turned_round_between_two_laps_closes_nothing(drive: Path, tmp_path: Path) -> None:
+    """The second lap looks back along the street that the first one looked down, and its poses do not tell."""
+    back = tmp_path / "back"
+    record_drive(back, SEED, route=ROUTE, speed_mps=10.0, rate_hz=3.0, duration_s=7.0, compressed=True, reverse=True)
+    words = ["map", "build", str(back), "-o", str(tmp_path / "back.d2map"), "--pose-topic", TRUTH, "--spacing", "2"]
+    assert d2vpr([*words, "--no-landmarks"]) == 0
+    both = tmp_path / "both.d2map"
+    turned = ["--transform", *["0", "0", "0", "0", "0", "1", "0"]]
+    words = ["map", "merge", str(drive / "odom.d2map"), str(tmp_path / "back.d2map"), "-o", str(both), *turned]
+    assert d2vpr(words) == 0
+    place_map = read_map(both)
+    assert len(set(place_map.sessions.tolist())) == 2
+    found = find_closing(place_map, FeatureExtractor.open(device="cpu"), held=[int(place_map.sessions[0])])
+    assert found.closures == ()
 
 
 def test_places_that_are_dropped_take_their_closures_with_them(closed: Path, tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_one_query_spread_over_threads_finds_what_many_at_once_find(count: int, 
         assert np.array_equal(at_once, np.concatenate(one_by_one))
 
 
+def test_an_index_that_grew_is_the_one_that_was_made_at_once() -> None:
+    places, asked = unit_rows(6_000, seed=1), unit_rows(5, seed=2)
+    grown = Index.of(places[:4_990])
+    for first in range(4_990, 5_020):  # past 5000 it goes over to half precision
+        grown.add(places[first : first + 1])
+    grown.add(places[5_020:])
+    for ours, theirs in zip(grown.search(asked, 20), Index.of(places).search(asked, 20), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @cache
 def large_index(count: int) -> Index:
     return Index.of(unit_rows(count, seed=7, width=520))

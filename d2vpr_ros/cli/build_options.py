@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from d2vpr_ros.mapping import BuildOptions
 
 
-def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+def add_build_arguments(parser: argparse.ArgumentParser, closes_loops: bool = False) -> None:
+    """Add them.
+
+    Args:
+        closes_loops: the verb does so in any case: what asks for it, and what makes it impossible, is no option.
+    """
     places = parser.add_argument_group("places")
     places.add_argument(
         "--spacing", type=float, default=1.0, metavar="M", help="distance between places in metres (default: 1)"
@@ -27,25 +32,28 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-interval", type=float, metavar="S", help="S seconds also make a place (default: never; without poses 1)"
     )
     places.add_argument(
-        "--no-pictures",
-        action="store_true",
-        help="store no pictures: a smaller map, without landmarks and metric poses",
-    )
-    places.add_argument(
         "--keep-all", action="store_true", help="also keep black, overexposed, blurred and repeated images"
     )
     places.add_argument(
         "--image-range", type=int, nargs=2, metavar=("LOW", "HIGH"),
         help="for 16-bit images: the values of black and white, for the map and its robots (default: 0 65535)",
     )  # fmt: skip
-    places.add_argument(
-        "--close-loops", action="store_true", help="correct the drift of the poses at the end, as d2vpr map close"
-    )
-    places.add_argument(
-        "--landmarks", action=argparse.BooleanOptionalAction,
-        help="at the end, store the landmarks of the places, as d2vpr map landmarks: a localizer then needs half the "
-        "time for an image at a new place (default: where the map has pictures and poses)",
-    )  # fmt: skip
+    if closes_loops:
+        parser.set_defaults(no_pictures=False, close_loops=False, landmarks=False)
+    else:
+        places.add_argument(
+            "--no-pictures",
+            action="store_true",
+            help="store no pictures: a smaller map, without landmarks and metric poses",
+        )
+        places.add_argument(
+            "--close-loops", action="store_true", help="correct the drift of the poses at the end, as d2vpr map close"
+        )
+        places.add_argument(
+            "--landmarks", action=argparse.BooleanOptionalAction,
+            help="at the end, store the landmarks of the places, as d2vpr map landmarks: a localizer then needs half "
+            "the time for an image at a new place (default: where the map has pictures and poses)",
+        )  # fmt: skip
     places.add_argument("--weights", default="nano", help="bundled name or weights file (default: nano)")
     places.add_argument(
         "--projection",

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     results.add_argument("--json", type=Path, metavar="FILE", help="write all numbers and the visits")
     results.add_argument("--csv", type=Path, metavar="FILE", help="write one line per closure")
     results.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page with both trajectories")
-    add_build_arguments(parser)
+    add_build_arguments(parser, closes_loops=True)
 
 
 def main(args: argparse.Namespace) -> int:

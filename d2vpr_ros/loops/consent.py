@@ -24,7 +24,7 @@ def same_place(kind: Kind, inliers: int) -> float:
     """The probability, 0 to 1, that a candidate with so many inliers is the same place.
 
     Args:
-        inliers: of the metric pose, or, for the other kinds, of two views: the two counts are not comparable.
+        inliers: of the metric pose, or, for kind `place`, of two views: the two counts are not comparable.
     """
     constant, slope = METRIC if kind == "metric" else TWO_VIEWS
     return float(1 / (1 + np.exp(-(constant + slope * np.log(inliers + 1.0)))))

@@ -20,9 +20,7 @@ class LoopParams:
             inside the 95 % ellipsoid of 97 to 99 % of closures by day.
         closure_scale: error of a metric closure's length, as a share of it: the odometry's steps scale the landmarks.
         least_sigma_m, least_sigma_deg: of any closure; pictures are not taken exactly when the odometry says.
-        place_sigma_spacings, place_sigma_deg: of a closure of kind `place`: both stand about one place. Also the
-            position of kind `rotation`.
-        rotation_sigma_deg: of the heading of kind `rotation`.
+        place_sigma_spacings, place_sigma_deg: of a closure of kind `place`: both stand about one place.
         run_way_spacings: way over which closures have to agree with one another.
         agree_m, agree_share, agree_deg: by which two closures may contradict each other, beside what their
             covariances allow: metres, and of the way between them.
@@ -53,7 +51,6 @@ class LoopParams:
     least_sigma_deg: float = 0.05
     place_sigma_spacings: float = 1.5
     place_sigma_deg: float = 10.0
-    rotation_sigma_deg: float = 1.0
     run_way_spacings: float = 8.0
     agree_m: float = 0.3
     agree_share: float = 0.03

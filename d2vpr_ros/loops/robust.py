@@ -7,19 +7,21 @@ only: the odometry's edges are inliers. A run of closures has one weight, for it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2
 
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.geometry import Array
+from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.loops.closure import Closure, Edge, Solution
 from d2vpr_ros.loops.elimination import Rows
 from d2vpr_ros.loops.graph import Measured, Poses, distances, information_of, optimum
 
 INLIER_PROBABILITY = 0.99
-"""A run of n closures is refused where its distances exceed this quantile of chi-squared with 6 n degrees."""
+"""A run of n closures is refused where its distances exceed this quantile of chi-squared with 6 n degrees, with 3 n
+where the odometry is planar."""
 
 PLANAR_SIGMA_M, PLANAR_SIGMA_RAD = 1e-3, 3e-4
 """Of height and of tilt, from place to place, of a robot on the ground whose odometry is planar."""
@@ -49,16 +51,17 @@ def solve(
         closures: some may be wrong.
         held: (N,) poses that stay as they are. The caller holds at least one of each part that edges and closures
             connect.
-        planar: height, roll and pitch are stiff: the odometry is of a robot on the ground.
+        planar: height, roll and pitch are stiff: the odometry is of a robot on the ground. Those of a closure tell how
+            the camera stands on the robot, which nobody knows exactly, and count as none.
 
     Raises:
         UserError: an id of an edge or a closure is not among `ids`, or a covariance is none.
     """
     start = Poses(np.asarray(positions, dtype=np.float64), np.asarray(rotations, dtype=np.float64))
     steps = measured_of(ids, edges, "edge of odometry", planar)
-    seen = measured_of(ids, closures, "closure", planar=False)
+    seen = measured_closures(ids, closures, planar)
     runs = np.unique([one.run for one in closures], return_inverse=True)[1].astype(np.int64)
-    poses, weights = _graduated(start, steps, seen, runs, held)
+    poses, weights = _graduated(start, steps, seen, runs, held, 3 if planar else 6)
     both = joined(steps, seen.weighted(weights))
     poses, cost = optimum(poses, both, held)
     if (weights < 0.5).any():  # wrong closures may have bent the graph into another valley
@@ -69,13 +72,17 @@ def solve(
 
 
 def _graduated(
-    start: Poses, steps: Measured, seen: Measured, runs: Rows, held: npt.NDArray[np.bool_]
+    start: Poses, steps: Measured, seen: Measured, runs: Rows, held: npt.NDArray[np.bool_], degrees: int
 ) -> tuple[Poses, Array]:
-    """Poses near the optimum, and the closures' weights."""
+    """Poses near the optimum, and the closures' weights.
+
+    Args:
+        degrees: of freedom that a closure tells something of.
+    """
     weights: Array = np.ones(len(runs))
     if not len(runs):
         return start, weights
-    thresholds = chi2.ppf(INLIER_PROBABILITY, 6 * np.bincount(runs))
+    thresholds = chi2.ppf(INLIER_PROBABILITY, degrees * np.bincount(runs))
     poses, _ = optimum(start, joined(steps, seen), held)
     ratios = np.bincount(runs, distances(poses, seen)) / thresholds
     if ratios.max() <= 1.0:
@@ -98,6 +105,18 @@ def _weights(ratios: Array, convexity: float) -> Array:
         between = np.sqrt(convexity * (convexity + 1.0) / ratios) - convexity
     between = np.where(ratios <= convexity / (convexity + 1.0), 1.0, between)
     return np.asarray(np.where(ratios >= (convexity + 1.0) / convexity, 0.0, np.clip(between, 0.0, 1.0)))
+
+
+def measured_closures(ids: npt.NDArray[np.int64], closures: Sequence[Closure], planar: bool) -> Measured:
+    """Closures as arrays; arguments and errors are those of `solve`."""
+    level = [replace(one, pose=_level(one.pose)) for one in closures] if planar else closures
+    return measured_of(ids, level, "closure", planar=False)
+
+
+def _level(pose: Pose) -> Pose:
+    x, y, _ = pose.position
+    forward = pose.rotation.as_matrix()[:, 0]
+    return Pose.planar(float(x), float(y), float(np.arctan2(forward[1], forward[0])))
 
 
 def measured_of(ids: npt.NDArray[np.int64], edges: Sequence[Edge | Closure], what: str, planar: bool) -> Measured:

@@ -17,9 +17,9 @@ _SPLIT_FROM = 10_000_000  # numbers to go through; below, handing work to thread
 Found = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Index:
-    """Built by `Index.of` over descriptors of unit length."""
+    """Built by `Index.of` over descriptors of unit length; one thread adds, and none searches meanwhile."""
 
     searcher: faiss.Index
 
@@ -29,18 +29,15 @@ class Index:
 
         It keeps a copy: 4 bytes a number up to 5 000 rows, 2 bytes above.
         """
-        width = descriptors.shape[1]
-        if len(descriptors) <= _FLAT_UP_TO:
-            searcher: faiss.Index = faiss.IndexFlatIP(width)
-        else:
-            searcher = faiss.IndexScalarQuantizer(width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-            searcher.train(descriptors[:1])
-        searcher.add(np.ascontiguousarray(descriptors, dtype=np.float32))
-        return Index(searcher)
+        return Index(_searcher(descriptors))
 
     def add(self, descriptors: npt.NDArray[np.float32]) -> None:
-        """Append rows, (N, D) float32. The numbers keep the size they began with: four bytes or two."""
-        self.searcher.add(np.ascontiguousarray(descriptors, dtype=np.float32))
+        """Append rows, (N, D) float32; the index is then as `of` makes it of all rows."""
+        before = self.searcher.ntotal
+        if before <= _FLAT_UP_TO < before + len(descriptors):
+            self.searcher = _searcher(np.concatenate([self.searcher.reconstruct_n(0, before), descriptors]))
+        else:
+            self.searcher.add(np.ascontiguousarray(descriptors, dtype=np.float32))
 
     def search(self, descriptors: npt.NDArray[np.float32], k: int, among: npt.NDArray[np.int64] | None = None) -> Found:
         """The k nearest rows of each query (fewer if there are fewer).
@@ -91,6 +88,17 @@ class Index:
             bounds = np.linspace(0, self.searcher.ntotal, shares + 1).astype(int).tolist()
             return [faiss.IDSelectorRange(first, end) for first, end in pairwise(bounds)]
         return [_bitmap(rows, self.searcher.ntotal) for rows in np.array_split(among, shares)]
+
+
+def _searcher(descriptors: npt.NDArray[np.float32]) -> faiss.Index:
+    width = descriptors.shape[1]
+    if len(descriptors) <= _FLAT_UP_TO:
+        searcher: faiss.Index = faiss.IndexFlatIP(width)
+    else:
+        searcher = faiss.IndexScalarQuantizer(width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        searcher.train(descriptors[:1])
+    searcher.add(np.ascontiguousarray(descriptors, dtype=np.float32))
+    return searcher
 
 
 def _bitmap(rows: npt.NDArray[np.int64], count: int) -> faiss.IDSelectorBitmap:

@@ -28,12 +28,11 @@ CLOSURES_TABLE = (
 
 LOOP_TABLES: Mapping[str, str] = {"odometry": ODOMETRY_TABLE, "closures": CLOSURES_TABLE}
 
-Kind = Literal["metric", "rotation", "place"]
-"""How much a closure knows: a metric pose from landmarks; the heading from two pictures, and the position that both
-stand about one place; that alone, with a loose heading. In this order a closure helps less, and its covariance says
-so."""
+Kind = Literal["metric", "place"]
+"""How much a closure knows: a metric pose from landmarks; or that both stand about one place, with a loose heading. The
+second helps less, and its covariance says so."""
 
-KINDS: tuple[Kind, ...] = ("metric", "rotation", "place")
+KINDS: tuple[Kind, ...] = ("metric", "place")
 
 BELIEVED = 0.5
 """Weight below which the pose graph refused a closure."""

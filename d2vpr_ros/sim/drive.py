@@ -15,6 +15,7 @@ from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.sim.conditions import Condition, condition_named
+from d2vpr_ros.sim.layout import Town
 from d2vpr_ros.sim.render import CAMERA_MOUNT, Renderer
 from d2vpr_ros.sim.routes import length, loop
 from d2vpr_ros.sim.sensors import GPS_SIGMA_M, fixes, odometry, poses, slam_poses
@@ -81,6 +82,7 @@ def record_drive(
     height: int = 240,
     sensor_seed: int | None = None,
     way: Array | None = None,
+    town: Town | None = None,
     later: str | Condition | None = None,
     show_progress: bool = False,
 ) -> DriveSummary:
@@ -101,6 +103,7 @@ def record_drive(
         reverse: clockwise.
         sensor_seed: of the noise; by default the condition's moved_objects, so that drives differ.
         way: (M, 2) closed way to drive instead of a loop (`routes.tour`).
+        town: to drive through instead of the seed's.
         later: condition of the second half of the drive.
 
     Raises:
@@ -119,7 +122,7 @@ def record_drive(
         condition = condition_named(condition)
     if isinstance(later, str):
         later = condition_named(later)
-    town = build_town(seed)
+    town = build_town(seed) if town is None else town
     centre = (loop(town, route) if way is None else way)[:: -1 if reverse else 1]
     duration = laps * length(centre) / speed_mps if duration_s is None else duration_s
     _check("duration", duration, 1.0, 36000.0, "s")

@@ -34,7 +34,7 @@ from d2vpr_ros.evaluation.trajectory_error import absolute_error, step_error
 from d2vpr_ros.loops.closer import LoopCloser
 from d2vpr_ros.loops.closing import Closing, find_closing, place_of
 from d2vpr_ros.loops.graph import Poses
-from d2vpr_ros.loops.robust import joined, measured_of
+from d2vpr_ros.loops.robust import joined, measured_closures, measured_of
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.loop_table import StoredOdometry
 from d2vpr_ros.sim.drive import ODOM, TRUTH
@@ -70,7 +70,7 @@ def build(one: Tour, folder: Path) -> tuple[Path, Path]:
         partial = folder / f"partial_{one.seed}.d2map"
         for ending in ("", "-wal", "-shm"):
             partial.with_name(partial.name + ending).unlink(missing_ok=True)
-        if d2vpr(["map", "build", str(bag), "-o", str(partial), "--pose-topic", ODOM]) != 0:
+        if d2vpr(["map", "build", str(bag), "-o", str(partial), "--pose-topic", ODOM, "--no-landmarks"]) != 0:
             raise SystemExit(f"{bag}: no map")
         partial.rename(built)
     return bag, built
@@ -106,7 +106,7 @@ def solved_by_gtsam(python: Path, place_map: PlaceMap, closing: Closing, feature
         closer.know(place_of(place_map, row, stored))
     edges, _ = closer.edges()
     steps = measured_of(place_map.ids, edges, "step", planar=closer.is_planar)
-    seen = measured_of(place_map.ids, closing.closures, "closure", planar=False)
+    seen = measured_closures(place_map.ids, closing.closures, closer.is_planar)
     start = Poses(*place_map.base_poses())
     return by_gtsam(python, start, joined(steps, seen), len(edges), robust=True)["positions"]
 

@@ -51,11 +51,14 @@ class Tried:
     revisited: Array
 
 
-def try_all(place_map: PlaceMap, truth: Poses, sights: Array, features: FeatureExtractor) -> Tried:
+def try_all(
+    place_map: PlaceMap, truth: Poses, sights: Array, features: FeatureExtractor, right_m: float = RIGHT_M
+) -> Tried:
     """Describe what every rule would see.
 
     Args:
         place_map: by odometry; truth, sights: base and camera rotations of its places.
+        right_m: by which a closure's pose may be off.
     """
     past = Past(place_map.path, place_map.header)
     count, spacing_m = len(place_map), place_map.spacing_m
@@ -76,13 +79,13 @@ def try_all(place_map: PlaceMap, truth: Poses, sights: Array, features: FeatureE
         found.similarity[row] = float(candidates.similarities[0])
         found.normalised[row] = found.similarity[row] / max(before, 1e-3)
         apart_m = np.linalg.norm(truth.positions[best] - truth.positions[row])
-        found.near[row] = apart_m <= RIGHT_SPACINGS * spacing_m
+        found.near[row] = apart_m <= max(RIGHT_SPACINGS * spacing_m, right_m)
         closure = measure(past, geometry, row, candidates)
         if isinstance(closure, Closure) and closure.kind == "metric":
             found.inliers[row] = closure.inliers
             said = Poses(closure.pose.position[None], closure.pose.rotation.as_matrix()[None])
             off_m, _ = relative_errors(said, truth.between(np.array([best]), np.array([row])))
-            found.exact[row] = off_m[0] <= RIGHT_M
+            found.exact[row] = off_m[0] <= right_m
     revisits = Revisits.of(truth, sights, spacing_m, DEFAULT_PARAMS.least_way_spacings * spacing_m)
     found.revisited[:] = revisits.earlier >= 0
     return found
@@ -100,13 +103,23 @@ class Outcome:
 
 def swarm_slam(tours: Sequence[Tried]) -> Outcome:
     """The similarity above a threshold, then at least 20 inliers."""
-    return _best(tours, [np.where(one.inliers >= LEAST_INLIERS, one.similarity, -2.0) for one in tours],
-                 [one.exact for one in tours])  # fmt: skip
+    return _best(tours, [_similar_and_verified(one) for one in tours], [one.exact for one in tours])
 
 
 def first_candidate(tours: Sequence[Tried]) -> Outcome:
     """The normalised similarity of the first candidate above a threshold."""
     return _best(tours, [one.normalised for one in tours], [one.near for one in tours])
+
+
+def wrong_elsewhere(tours: Sequence[Tried], scene: Tried) -> tuple[int, int]:
+    """Wrong closures of a scene by both rules, with the thresholds that do best on the tours."""
+    swarm = (_similar_and_verified(scene) >= swarm_slam(tours).threshold) & (scene.exact == 0)
+    first = (scene.normalised >= first_candidate(tours).threshold) & (scene.near == 0)
+    return int(swarm.sum()), int(first.sum())
+
+
+def _similar_and_verified(tried: Tried) -> Array:
+    return np.where(tried.inliers >= LEAST_INLIERS, tried.similarity, -2.0)
 
 
 def _best(tours: Sequence[Tried], scores: Sequence[Array], right: Sequence[Array]) -> Outcome:
