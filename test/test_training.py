@@ -85,7 +85,7 @@ def test_queries_without_any_positive_count_as_missed() -> None:
 
 
 def test_town_views_refuse_a_seed_kept_for_evaluation(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="train on 1000 and up"):
+    with pytest.raises(UserError, match="use seeds from 1000 on"):
         cache_town_views(TownViews(first=99, last=1001), tmp_path / "town.npy")
 
 
