@@ -61,8 +61,8 @@ class LocalizerParams:
     """
 
     candidates: int = 200
-    hypotheses: int = 96
-    births: int = 48
+    hypotheses: int = 48
+    births: int = 24
     neighbours: int = 8
     place_sigma: float = 0.12
     place_sigma_spacings: float = 0.45
