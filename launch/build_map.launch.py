@@ -88,7 +88,6 @@ def _builder(context: LaunchContext) -> list[Node]:
             output="screen",
             respawn=bool(flag("respawn", given["respawn"])),
             respawn_delay=2.0,
-            # Seconds from SIGINT to SIGTERM, 5 by default: images that wait are stored first, and loops are closed.
             sigterm_timeout=LaunchConfiguration("sigterm_timeout", default=STOPS_WITHIN_S),
             parameters=[given["params_file"], *([parameters] if parameters else [])],
             remappings=[

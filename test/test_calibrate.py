@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mapped import build_map
 from places import WIDTH, Describes, alike_along_the_way, straight_street, write_places
 
 from d2vpr_ros.cli.main import main as d2vpr
@@ -111,19 +112,7 @@ def test_drives_of_the_map_and_of_elsewhere_calibrate_it(tmp_path: Path, capsys:
     town, place_map = tmp_path / "town", tmp_path / "town.d2map"
     for folder, seed, condition, seconds in ((town, 7, "noon", 17.0), (tmp_path / "elsewhere", 8, "noon", 17.0)):
         record_drive(folder, seed, condition, duration_s=seconds, rate_hz=2.0, compressed=True, width=160, height=120)
-    built = [
-        "map",
-        "build",
-        str(town),
-        "-o",
-        str(place_map),
-        "--max-interval",
-        "1",
-        "--device",
-        "cpu",
-        "--no-landmarks",
-    ]
-    assert d2vpr(built) == 0
+    build_map(town, place_map, "--max-interval", "1")
     calibrate = ["calibrate", str(place_map), str(town), "--single", "--device", "cpu"]
     page, elsewhere = tmp_path / "page.html", ["--off-map-bag", str(tmp_path / "elsewhere")]
     assert d2vpr([*calibrate, *elsewhere, "--off-map-prior", "0"]) == 2

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from mapped import build_map
 from places import WIDTH, Describes, alike_along_the_way, straight_street, write_places
 
 from d2vpr_ros.bags.writer import BagWriter
@@ -135,18 +136,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / condition, 7, condition, duration_s=seconds, rate_hz=2.5, lateral_offset_m=aside_m,
             compressed=True, width=160, height=120,
         )  # fmt: skip
-    built = [
-        "map",
-        "build",
-        str(folder / "noon"),
-        "-o",
-        str(folder / "town.d2map"),
-        "--spacing",
-        "1",
-        "--device",
-        "cpu",
-    ]
-    assert d2vpr(built) == 0
+    build_map(folder / "noon", folder / "town.d2map", "--spacing", "1")
     return folder
 
 

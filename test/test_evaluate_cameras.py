@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mapped import build_map
 
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.cli.main import main as d2vpr
@@ -52,18 +53,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, seconds, aside_m, known in (("noon", 16.0, 0.0, tuple(MOUNTS)), ("dusk", 12.0, 0.5, ("front",))):
             renderer.load(build_town(SEED), condition_named(name))
             record(renderer, folder / name, seconds, aside_m, known)
-    built = [
-        "map",
-        "build",
-        str(folder / "noon"),
-        "-o",
-        str(folder / "town.d2map"),
-        *BOTH,
-        "--device",
-        "cpu",
-        "--no-landmarks",
-    ]
-    assert d2vpr(built) == 0
+    build_map(folder / "noon", folder / "town.d2map", *BOTH)
     return folder
 
 

@@ -65,8 +65,9 @@ def pose_prior(estimate: Estimate, frame: str, inflation: float = 1.0) -> PoseWi
     message = PoseWithCovarianceStamped(header=Header(stamp=to_time(estimate.stamp_ns), frame_id=frame))
     at, turned = message.pose.pose.position, message.pose.pose.orientation
     at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w = estimate.pose.numbers
-    covariance = np.diag(inflation * estimate.covariance.diagonal())
-    covariance[np.ix_(_GROUND, _GROUND)] = inflation * estimate.covariance[np.ix_(_GROUND, _GROUND)]
+    enlarged, on_ground = inflation * estimate.covariance, np.ix_(_GROUND, _GROUND)
+    covariance = np.diag(enlarged.diagonal())
+    covariance[on_ground] = enlarged[on_ground]
     message.pose.covariance = covariance.reshape(36)
     return message
 
