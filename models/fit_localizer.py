@@ -1,11 +1,13 @@
-"""Fit what the localizer makes of z-scores and inliers, on towns that nothing is measured on.
+"""Fit what the localizer makes of z-scores and poses, on towns that nothing is measured on.
 
     python -m models.fit_localizer --folder FOLDER [--weights nano] [--every 4]
 
-Maps are the towns of seeds 500 to 502 at noon. Images are of drives through the same town, 1.5 m aside, by dusk, night,
-snow and under clouds, and of the other towns, which can only be wrong. For each image the places most like it are
-compared with it, as the localizer does. Printed are the values for `d2vpr_ros.localize.params.LocalizerParams`. FOLDER
-keeps what is recorded, 300 MB.
+Maps are the towns of seeds 500 to 502 at noon, whole loops and the first 35 s of them. Images are of drives through the
+same town, 1.5 m aside, by dusk, night, snow and under clouds, and of the other towns. So places are wrong in another
+town, elsewhere in the same loop, and in streets of the same town that the map has not. For each image the places most
+like it are compared with it, as the localizer does. Printed are the values for
+`d2vpr_ros.localize.params.LocalizerParams`, without each town (leave one out) and of all. FOLDER keeps what is
+recorded, 300 MB.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +28,12 @@ from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.describe import Extractor
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.localize import Localizer, LocalizerOptions
-from d2vpr_ros.localize.evidence import inlier_ratio
-from d2vpr_ros.localize.params import DEFAULT_PARAMS
+from d2vpr_ros.localize.evidence import pose_ratio
+from d2vpr_ros.localize.params import DEFAULT_PARAMS, LocalizerParams
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.multiview.lens import camera_lens
-from d2vpr_ros.multiview.params import DEFAULT_PARAMS as GEOMETRY
+from d2vpr_ros.multiview.place_geometry import Sighting
+from models.bench.half_mapped import MAPPED_S
 from models.bench.town import build_map, drive
 
 Array = npt.NDArray[np.float64]
@@ -40,7 +43,6 @@ CONDITIONS = ("dusk", "night", "snow", "overcast")
 ASIDE_M = 1.5
 RIGHT_M, WRONG_M = 5.0, 15.0
 GROUPS, CANDIDATES = 3, 10
-_RULE_OF_THREE = 3.0  # an event that was not seen in N tries has at most the chance 3 / N, at 95 %
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,14 @@ class Sample:
         town: of the map; rank: of the group, 0 for the places most like the image.
         right: whether the image was taken there.
         excess: z-score above the best of the map by chance.
-        inliers: of a pose; 0 without one.
+        seen: what it shares with them.
     """
 
     town: int
     rank: int
     right: bool
     excess: float
-    inliers: int
+    seen: Sighting
 
 
 def samples(
@@ -84,18 +86,20 @@ def samples(
                 away_m = float(np.linalg.norm(place_map.positions[sighting.row] - one.pose.position)) if own else np.inf
                 if away_m <= RIGHT_M or away_m >= WRONG_M:
                     excess = scores[sighting.row] - evidence.by_chance
-                    inliers = sighting.inliers if sighting.pose is not None else 0
-                    yield Sample(town, rank, away_m <= RIGHT_M, excess, inliers)
+                    yield Sample(town, rank, away_m <= RIGHT_M, excess, sighting)
 
 
 @dataclass(frozen=True)
 class Fitted:
     """Values of the parameters of the same names."""
 
-    inlier_tail: float
+    pose_inliers: float
+    pose_share: float
+    pose_spread: float
+    pose_residual: float
+    pose_offset: float
     absent_ratio: float
-    most_inlier_ratio: float
-    inlier_weight: float
+    pose_weight: float
     likeness: float
     likeness_from: float
 
@@ -103,36 +107,48 @@ class Fitted:
 def fit(every: list[Sample]) -> Fitted:
     """Of places that were right and wrong."""
     right = np.array([one.right for one in every])
-    inliers = np.array([one.inliers for one in every])
-    wrong_poses = inliers[~right & (inliers > 0)]
-    absent = (
-        ((inliers[right] == 0).sum() + 1) / (right.sum() + 2),
-        ((inliers[~right] == 0).sum() + 1) / ((~right).sum() + 2),
+    posed = np.array([one.seen.pose is not None for one in every])
+    found = [(posed[side].sum() + 1) / (side.sum() + 2) for side in (right, ~right)]  # shares of images with a pose
+    features = np.array(
+        [
+            (np.log(one.seen.inliers), np.log(one.seen.share), one.seen.spread, one.seen.residual_px)
+            for one in every
+            if one.seen.pose is not None
+        ]
     )
-    tail = (
-        float(np.mean(wrong_poses - GEOMETRY.least_inliers + 0.5)) if len(wrong_poses) else DEFAULT_PARAMS.inlier_tail
+    inliers, share, spread, residual, offset = _logistic(features, right[posed])
+    offset += float(np.log(found[0] / found[1]))
+    absent = float(np.log((1 - found[0]) / (1 - found[1])))
+    params = replace(
+        DEFAULT_PARAMS,
+        pose_inliers=inliers,
+        pose_share=share,
+        pose_spread=spread,
+        pose_residual=residual,
+        pose_offset=offset,
     )
-    most = float(np.log((~right).sum() / _RULE_OF_THREE))
-    absent_ratio = float(np.log(absent[0] / absent[1]))
-    ratio = np.array([inlier_ratio(one.inliers, tail, most) if one.inliers else absent_ratio for one in every])
+    ratio = np.array([of_pose(one.seen, params) if one.seen.pose is not None else absent for one in every])
     excess = np.array([one.excess for one in every])
     first = np.array([one.rank == 0 for one in every])
-    slope, weight, offset = _logistic(np.stack([excess, ratio], axis=1)[first], right[first])
-    return Fitted(tail, absent_ratio, most, weight, slope, -offset / slope)
+    slope, weight, beginning = _logistic(np.stack([excess, ratio], axis=1)[first], right[first])
+    return Fitted(inliers, share, spread, residual, offset, absent, weight, slope, -beginning / slope)
 
 
-def _logistic(features: Array, right: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Two weights that are not negative, and an offset; right and wrong ones count alike in sum, as at even odds."""
+def of_pose(seen: Sighting, params: LocalizerParams) -> float:
+    """Log-likelihood ratio of a pose, as the localizer has it."""
+    return pose_ratio(seen.inliers, seen.share, seen.spread, seen.residual_px, params)
+
+
+def _logistic(features: Array, right: npt.NDArray[np.bool_]) -> list[float]:
+    """A weight for each column of (N, F), and an offset; right and wrong ones count alike in sum, as at even odds."""
     counts = np.where(right, 0.5 / right.sum(), 0.5 / (~right).sum())
 
     def loss(chosen: Array) -> float:
-        chance = np.clip(expit(features @ chosen[:2] + chosen[2]), 1e-9, 1 - 1e-9)
-        return float(-(counts * np.log(np.where(right, chance, 1 - chance))).sum() + 1e-3 * (chosen**2).sum())
+        chance = np.clip(expit(features @ chosen[:-1] + chosen[-1]), 1e-9, 1 - 1e-9)
+        return float(-(counts * np.log(np.where(right, chance, 1 - chance))).sum() + 1e-3 * (chosen[:-1] ** 2).sum())
 
-    found = minimize(
-        loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[(0.01, None), (0.01, None), (None, None)]
-    )
-    return float(found.x[0]), float(found.x[1]), float(found.x[2])
+    found = minimize(loss, np.zeros(features.shape[1] + 1), method="L-BFGS-B")
+    return [float(one) for one in found.x]
 
 
 def main() -> int:
@@ -146,13 +162,15 @@ def main() -> int:
         extractor = Extractor.open(args.weights)
         every: list[Sample] = []
         for town in SEEDS:
-            path = args.folder / f"{town}.{extractor.identity.weights_sha256[:8]}.d2map"
-            build_map(drive(args.folder, town, "noon"), path, "--weights", args.weights)
-            place_map = read_map(path)
-            for seed in SEEDS:
-                for condition in CONDITIONS if seed == town else CONDITIONS[seed % 2 :: 2]:
-                    bag = drive(args.folder, seed, condition, ASIDE_M)
-                    every += samples(place_map, town, bag, extractor, args.every, seed == town)
+            for half in (False, True):
+                name = f"{town}{'_half' if half else ''}.{extractor.identity.weights_sha256[:8]}.d2map"
+                noon = drive(args.folder, town, "noon", duration_s=MAPPED_S if half else None)
+                build_map(noon, args.folder / name, "--weights", args.weights)
+                place_map = read_map(args.folder / name)
+                for seed in (town,) if half else SEEDS:
+                    for condition in CONDITIONS if seed == town else CONDITIONS[seed % 2 :: 2]:
+                        bag = drive(args.folder, seed, condition, ASIDE_M)
+                        every += samples(place_map, town, bag, extractor, args.every, seed == town)
             print(f"{town}: {len(every)} samples", flush=True)
         for town in SEEDS:
             print(f"without town {town}: {fit([one for one in every if one.town != town])}")

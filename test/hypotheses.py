@@ -10,10 +10,11 @@ import numpy.typing as npt
 from places import straight_street
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, at_start, nothing_known, tidied
+from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, nothing_known, tidied
 from d2vpr_ros.localize.evidence import Likelihood
-from d2vpr_ros.localize.filter import Candidates, Proof, Resembles, begin, moved, nearby, weigh_places
+from d2vpr_ros.localize.filter import Candidates, Resembles, begin, moved, nearby, weigh_places
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
+from d2vpr_ros.localize.proving import Proof
 
 Array = npt.NDArray[np.float64]
 
@@ -49,7 +50,6 @@ def hypotheses_at(*poses: Pose, position: float = SIGMA_M, heading: float = TURN
         np.ones(number),
         np.full(number, 4.0),
         np.full(number, 4.0),
-        np.full(number, np.nan),
     )
 
 
@@ -67,7 +67,7 @@ def seen(
     of = belief.of
     if len(of):
         near = resembling(of, np.vectorize(lambda row: scores.get(int(row), 0.0), otypes=[float]), places)
-        of = weigh_places(of, places, near, new, likeness, at_start(belief), params, fresh=True, witnessed=True)
+        of = weigh_places(of, places, near, new, likeness, params, fresh=True, witnessed=True)
     rows = np.array(sorted(scores, key=lambda row: -scores[row]), np.int64)
     given_scores = np.array([scores[row] for row in rows.tolist()])
     others = float(LIKELIHOOD.log_ratio(np.zeros(())))
@@ -101,5 +101,5 @@ def mass_about(belief: Belief, x: float, within_m: float = 2.0) -> float:
     return float(np.exp(belief.of.log_mass[near]).sum())
 
 
-def proof_at(pose: Pose, sigma_m: float = 0.1, log_ratio: float = 6.0, inliers: int = 40) -> Proof:
-    return Proof(log_ratio, -2.2, inliers, pose, np.diag([sigma_m**2] * 3 + [0.01**2] * 3))
+def proof_at(pose: Pose, sigma_m: float = 0.1, log_ratio: float = 6.0) -> Proof:
+    return Proof(log_ratio, DEFAULT_PARAMS.absent_ratio, pose, np.diag([sigma_m**2] * 3 + [0.01**2] * 3))

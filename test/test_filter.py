@@ -28,23 +28,9 @@ from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, anywhere, normalised, nothing_known, tidied, unseen
-from d2vpr_ros.localize.filter import (
-    Candidates,
-    Proof,
-    agreeing,
-    as_usual,
-    begin,
-    begin_at,
-    corrected,
-    drifted,
-    moved,
-    nearby,
-    surprise,
-    weigh_places,
-    weigh_pose,
-    weigh_proof,
-)
+from d2vpr_ros.localize.filter import Candidates, begin, drifted, moved, nearby, weigh_places
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
+from d2vpr_ros.localize.proving import Proof, agreeing, begin_at, corrected, surprise, weigh_pose, weigh_proof
 
 
 def test_images_and_motion_that_agree_gather_the_mass() -> None:
@@ -119,7 +105,6 @@ def test_without_odometry_the_pose_spreads_as_far_as_the_robot_can_have_come() -
         resembling(of, lambda rows: np.where(rows == 33, 6.0, 0.0), STREET),
         1.0,
         likeness,
-        0.0,
         DEFAULT_PARAMS,
         fresh=True,
         witnessed=True,
@@ -132,7 +117,7 @@ def test_a_descriptor_corrects_a_pose_no_further_than_places_look_different() ->
     for _ in range(50):
         of = weigh_places(
             of, STREET, resembling(of, lambda rows: np.where(rows == 20, 8.0, 0.0), STREET), 1.0, likeness,
-            0.0, DEFAULT_PARAMS, fresh=True, witnessed=True,
+            DEFAULT_PARAMS, fresh=True, witnessed=True,
         )  # fmt: skip
     values = np.linalg.eigvalsh(of.covariances[0])
     assert values == pytest.approx([TURN_RAD**2] * 3 + [SIGMA_M**2] * 3, rel=1e-6)
@@ -146,7 +131,6 @@ def test_a_pose_that_is_more_exact_than_places_look_different_stays_where_it_is(
         resembling(exact, lambda rows: np.full(rows.shape, 5.0), STREET),
         1.0,
         likeness,
-        0.0,
         DEFAULT_PARAMS,
         fresh=True,
         witnessed=True,
@@ -175,19 +159,17 @@ def test_landmarks_draw_a_hypothesis_to_the_pose_that_they_prove() -> None:
     proof = proof_at(Pose.planar(20.4, 0.8, 0.1))
     which = agreeing(surprise(of, proof))
     assert which.tolist() == [True, False]
-    after = corrected(weigh_proof(of, which, proof.log_ratio, 1.0, 0.0, DEFAULT_PARAMS, posed=True), which, proof, 1.0)
+    after = corrected(weigh_proof(of, which, proof.log_ratio, 1.0, DEFAULT_PARAMS, posed=True), which, proof, 1.0)
     assert after.positions[0] == pytest.approx([20.4, 0.8, 0.0], abs=0.06)
     assert np.sqrt(np.linalg.eigvalsh(after.covariances[0])[-1]) < 0.1
     assert after.log_mass[0] - after.log_mass[1] == pytest.approx(6.0)
-    assert after.real == pytest.approx([6.0 * DEFAULT_PARAMS.inlier_weight, 0.0])
+    assert after.real == pytest.approx([6.0 * DEFAULT_PARAMS.pose_weight, 0.0])
 
 
 def test_what_landmarks_do_not_speak_of_stays_as_it_is() -> None:
     of, proof = hypotheses_at(Pose.planar(20.0, 0.0, 0.0)), proof_at(Pose.planar(50.0, 0.0, 0.0))
     nowhere = agreeing(surprise(of, proof))
-    after = corrected(
-        weigh_proof(of, nowhere, proof.log_ratio, 1.0, 0.0, DEFAULT_PARAMS, posed=True), nowhere, proof, 1.0
-    )
+    after = corrected(weigh_proof(of, nowhere, proof.log_ratio, 1.0, DEFAULT_PARAMS, posed=True), nowhere, proof, 1.0)
     for name in ("positions", "rotations", "covariances", "log_mass", "real", "mapped"):
         assert np.array_equal(getattr(after, name), getattr(of, name)), name
     assert not agreeing(surprise(of, Proof(-2.2, -2.2))).any()
@@ -224,7 +206,7 @@ def test_what_looks_alike_without_landmarks_counts_with_the_root_of_the_images(w
     told = {
         sign: float(
             weigh_places(
-                of, STREET, near, 1.0, lambda scores, sign=sign: np.full(scores.shape, sign), 0.0, DEFAULT_PARAMS,
+                of, STREET, near, 1.0, lambda scores, sign=sign: np.full(scores.shape, sign), DEFAULT_PARAMS,
                 fresh=True, witnessed=witnessed,
             ).real[0] - 3.0
         )
@@ -247,31 +229,8 @@ def test_a_pose_that_fits_a_hypothesis_badly_speaks_for_it_less() -> None:
     of = hypotheses_at(Pose.planar(30.0, 0.0, 0.0))
     proofs = [proof_at(Pose.planar(30.0 + aside, 0.0, 0.0)) for aside in (0.0, 1.0, 1.8, 2.3, 20.0)]
     told = [
-        float(weigh_pose(of, np.array([True]), proof, surprise(of, proof), 1.0, 0.0, DEFAULT_PARAMS).real[0])
+        float(weigh_pose(of, np.array([True]), proof, surprise(of, proof), 1.0, DEFAULT_PARAMS).real[0])
         for proof in proofs
     ]
     assert told[0] == told[1] > told[2] > told[3] > told[4]
     assert told[4] == pytest.approx(DEFAULT_PARAMS.absent_ratio * told[0] / 6.0), "as much against it as no pose"
-
-
-def test_a_pose_with_fewer_inliers_than_the_images_before_it_speaks_against_the_place() -> None:
-    of, which = hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), np.array([True])
-    first = as_usual(of, which, 120, 1.0, DEFAULT_PARAMS)
-    assert first.real[0] == of.real[0], "nothing is known of the light yet"
-    told = {
-        inliers: float(as_usual(first, which, inliers, 1.0, DEFAULT_PARAMS).real[0])
-        for inliers in (12, 35, 90, 120, 150)
-    }
-    assert told[120] == pytest.approx(told[150]) and told[120] > told[90] > 0
-    assert told[35] == pytest.approx(np.log(DEFAULT_PARAMS.unusual), abs=0.1) and told[12] == pytest.approx(
-        told[35], abs=0.1
-    )
-
-
-def test_the_usual_number_of_inliers_follows_the_scene_and_not_one_look_alike() -> None:
-    of, which = hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), np.array([True])
-    for inliers in (120, 112, 104, 97, 90, 84, 78, 72, 67):
-        before, of = of, as_usual(of, which, inliers, 1.0, DEFAULT_PARAMS)
-        assert of.real[0] >= before.real[0], f"{inliers} are what a camera sees that leaves a wall"
-    after = as_usual(of, which, 20, 1.0, DEFAULT_PARAMS)
-    assert after.real[0] < of.real[0] and np.exp(after.shared[0]) > 60

@@ -71,10 +71,9 @@ class Hypotheses:
         the map's axes, the true rotation being exp(error) times the given one (geometry_msgs/PoseWithCovariance).
     log_mass: (A,).
     mapped: (A,) chance that the map shows what is seen from there: 0 past the end of a mapped street.
-    real: (A,) log-odds that it is the place itself, not one that looks like it.
+    real: (A,) log-likelihood ratio of all images so far: the place itself against one that looks like it.
     images, fit: (A,) how many images speak for it, and their mean z-score, older ones counting less.
     score: (A,) z-score of the newest.
-    shared: (A,) mean logarithm of how many inliers images have there; NaN before the first pose.
     """
 
     ids: Rows
@@ -87,7 +86,6 @@ class Hypotheses:
     images: Array
     fit: Array
     score: Array
-    shared: Array
 
     def __len__(self) -> int:
         return len(self.log_mass)
@@ -104,7 +102,7 @@ class Hypotheses:
 
 
 NONE = Hypotheses(
-    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 6, 6)), *(np.empty(0) for _ in range(7))
+    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 6, 6)), *(np.empty(0) for _ in range(6))
 )
 
 
@@ -144,11 +142,12 @@ def anywhere(belief: Belief, hazard: float) -> Belief:
         return belief
     on, off = _log_prior(belief.prior)
     stays, goes = float(np.log1p(-hazard)), float(np.log(hazard))
-    real = (1 - hazard) * expit(belief.of.real) + hazard * (1 - belief.prior)
+    start = at_start(belief)
+    real = (1 - hazard) * expit(belief.of.real + start) + hazard * (1 - belief.prior)
     of = replace(
         belief.of,
         log_mass=belief.of.log_mass + stays,
-        real=logit(np.clip(real, _LEAST_CHANCE, 1 - _LEAST_CHANCE)),
+        real=logit(np.clip(real, _LEAST_CHANCE, 1 - _LEAST_CHANCE)) - start,
     )
     rest = float(np.logaddexp(belief.rest + stays, goes + on))
     return replace(belief, of=of, rest=rest, off_map=float(np.logaddexp(belief.off_map + stays, goes + off)))
@@ -180,14 +179,14 @@ def tidied(belief: Belief, places: Places, params: LocalizerParams) -> Belief:
 
 
 def unseen(belief: Belief) -> float:
-    """Log-odds that a robot is at a place without a hypothesis, against off the map or where it only looks the same.
+    """What all images say of places without a hypothesis, as `Hypotheses.real`: against off the map and look-alikes.
 
-    After images of elsewhere that is unlikely, however much one of them resembles a place; never is it likelier than
-    before anything was seen.
+    After images of elsewhere that is little, however much one of them resembles a place; never is it more than nothing.
     """
-    alike = belief.of.log_mass + log_expit(-belief.of.real)
+    start = at_start(belief)
+    alike = belief.of.log_mass + log_expit(-belief.of.real - start)
     elsewhere = float(np.logaddexp.reduce(np.append(alike, belief.off_map)))
-    return min(at_start(belief), belief.rest - elsewhere)
+    return min(0.0, belief.rest - elsewhere - start)
 
 
 def at_start(belief: Belief) -> float:

@@ -9,12 +9,42 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.special import expit
 
+from d2vpr_ros.localize.belief import Belief, Places, Rows, at_start
+from d2vpr_ros.localize.filter import nearby
+from d2vpr_ros.localize.params import LocalizerParams
 from d2vpr_ros.localize.types import Acceptance, BeliefSummary, RejectReason
 
 log = logging.getLogger(__name__)
 
 _RIVAL = 0.2  # of the answer's mass; more elsewhere is ambiguous
 _LEAST_FIT = 1.0  # standard deviations; less is no match
+_NEAR, _SIGMAS = 3.0, 4.0  # spacings, deviations of a place; so far about the best hypothesis the answer is right
+
+
+def summarised(belief: Belief, places: Places, spacing_m: float, params: LocalizerParams) -> tuple[BeliefSummary, Rows]:
+    """What a belief comes down to, and (A,) the row of the place that each hypothesis is nearest to."""
+    of = belief.of
+    near = nearby(of, places, params)
+    radius_m = max(_NEAR * spacing_m, _SIGMAS * places.sigma_m)
+    rows = near.rows[np.arange(len(of)), np.argmax(near.chances, axis=1)]
+    best = int(np.argmax(of.log_mass))
+    gaps = np.linalg.norm(of.positions - of.positions[best], axis=1)
+    others = of.log_mass[gaps > 2 * radius_m]
+    variance = float(np.linalg.eigvalsh(of.covariances[best, :3, :3])[-1])
+    within = 1 - np.exp(-(radius_m**2) / (2 * variance))  # of a Gaussian on the plane
+    return BeliefSummary(
+        best=int(rows[best]),
+        hypothesis=int(of.ids[best]),
+        mass=float(within * np.exp(np.logaddexp.reduce(of.log_mass[gaps <= radius_m]))),
+        rival=float(np.exp(others.max(initial=-np.inf))),
+        off_map=float(np.exp(belief.off_map)),
+        mapped=float(of.mapped[best]),
+        real=float(of.real[best]) + at_start(belief),
+        images=float(of.images[best]),
+        fit=float(of.fit[best]),
+        score=float(of.score[best]),
+        position=of.positions[best],
+    ), rows
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from d2vpr_ros.localize.params import LocalizerParams
 from d2vpr_ros.mapping import PlaceMap
-from d2vpr_ros.multiview.params import DEFAULT_PARAMS as GEOMETRY
+from d2vpr_ros.multiview.place_geometry import Sighting
 
 Array = npt.NDArray[np.float64]
 
@@ -138,17 +138,18 @@ def alike_m(place_map: PlaceMap) -> float:
     return max(place_map.spacing_m, reached)
 
 
-def inlier_ratio(inliers: int, tail: float, most: float) -> float:
-    """Log-likelihood ratio of a pose with so many inliers at the place of the image, against elsewhere.
+def pose_ratio(inliers: int, share: float, spread: float, residual_px: float, params: LocalizerParams) -> float:
+    """Log-likelihood ratio of a pose found with the landmarks of a place: at that place against elsewhere.
 
-    Elsewhere one image in eight gives a pose, and inliers beyond the least that make one fall off exponentially; at the
-    right place they are about log-uniform.
+    Elsewhere few images give a pose. What they give has few inliers, all in one part of the picture, far from where
+    they should be, among many landmarks that are missing.
 
     Args:
-        tail, most: `LocalizerParams.inlier_tail` and `most_inlier_ratio`.
+        inliers, share, spread, residual_px: of the pose, as in `multiview.place_geometry.Sighting`.
     """
-    least = GEOMETRY.least_inliers
-    return float(min(most, np.log(least / max(inliers, least)) + (inliers - least) / tail))
+    features = (np.log(inliers), np.log(share), spread, residual_px, 1.0)
+    weights = (params.pose_inliers, params.pose_share, params.pose_spread, params.pose_residual, params.pose_offset)
+    return float(np.clip(np.dot(features, weights), params.absent_ratio, params.most_pose_ratio))
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,9 @@ class Evidence:
         most = self.params.most_likeness
         return np.asarray(np.clip(self.params.likeness * (scores - self.by_chance - least), -most, most))
 
-    def of_pose(self, inliers: int) -> float:
-        """Log-likelihood ratio of a pose with so many inliers at the place of the image, against elsewhere."""
-        return inlier_ratio(inliers, self.params.inlier_tail, self.params.most_inlier_ratio)
+    def of_pose(self, sighting: Sighting) -> float:
+        """Log-likelihood ratio of the pose of a sighting at the place of the image, against elsewhere."""
+        return pose_ratio(sighting.inliers, sighting.share, sighting.spread, sighting.residual_px, self.params)
 
     def of_pictures(self, inliers: int) -> float:
         """The same of two pictures without a pose, as in a map without metres, where look-alike places share more."""

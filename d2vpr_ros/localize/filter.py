@@ -12,18 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
-from scipy.stats import chi2, norm
 
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Mask, Places, Rows, unseen
+from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Places, Rows, unseen
 from d2vpr_ros.localize.params import LocalizerParams
-from d2vpr_ros.multiview.params import DEFAULT_PARAMS as GEOMETRY
 
-_DEGREES = 6  # of freedom: the mean squared Mahalanobis distance of two poses that are one
-_AGREES = float(chi2.ppf(0.999, _DEGREES))  # squared Mahalanobis distance of two poses that may be one
 _EXPLAINED = 3.0  # deviations about a hypothesis within which a place begins no other
 _TINY = 1e-300  # a chance whose logarithm is finite
-_LEAST_NEW = 0.01  # an image from the same spot corrects next to nothing
 
 Likeness = Callable[[Array], Array]
 
@@ -112,7 +107,6 @@ def weigh_places(
     seen: Resembles,
     new: float,
     likeness: Likeness,
-    start: float,
     params: LocalizerParams,
     *,
     fresh: bool,
@@ -127,7 +121,6 @@ def weigh_places(
     Args:
         new: how much of an image it is, 0 to 1; one from the same spot as the last is no independent evidence.
         likeness: z-scores to log-likelihood ratios of the place itself against one that looks like it.
-        start: log-odds of being on the map before anything was seen.
         fresh: it is most like another place than the last image: pictures of nothing differ, and resemble one place.
         witnessed: images are compared with landmarks, too, which tell places that look alike apart.
     """
@@ -146,7 +139,7 @@ def weigh_places(
         of,
         log_mass=of.log_mass + new * together,
         mapped=np.exp(log_mapped + shown - together),
-        real=of.real + _tempered(told, of.real - start, new, params.repeats_witnessed if witnessed else params.repeats),
+        real=of.real + tempered(told, of.real, new, params.repeats_witnessed if witnessed else params.repeats),
         images=kept + new,
         fit=(kept * of.fit + new * score) / np.maximum(kept + new, _TINY),
         score=score,
@@ -158,7 +151,7 @@ def weigh_places(
     return _drawn(placed, Rotation.from_matrix(turns).as_rotvec(), slice(3, 6), places.turn_rad)
 
 
-def _tempered(ratio: Array, so_far: Array, new: float, repeats: float) -> Array:
+def tempered(ratio: Array, so_far: Array, new: float, repeats: float) -> Array:
     """What another image adds to log-odds: places that look alike do so over stretches, so powers add up, not ratios.
 
     With 2, many alike images count as the root of their number. One that speaks against the place counts in full: the
@@ -246,139 +239,8 @@ def begin(
         images=np.full(len(begun), new),
         fit=seen.scores[begun],
         score=seen.scores[begun],
-        shared=np.full(len(begun), np.nan),
     )
     return replace(belief, of=of.and_more(fresh), rest=rest)
-
-
-@dataclass(frozen=True, eq=False)
-class Proof:
-    """What the landmarks of a place say of an image.
-
-    Attributes:
-        log_ratio: of its inliers, at that place against elsewhere.
-        absent: the same of an image in which no such landmarks are found.
-        inliers: of the pose.
-        pose: T_map_base, and its covariance (6, 6) without that of the map; None without a pose.
-    """
-
-    log_ratio: float
-    absent: float
-    inliers: int = 0
-    pose: Pose | None = None
-    covariance: Array | None = None
-
-
-def surprise(of: Hypotheses, proof: Proof) -> Array:
-    """(A,) squared Mahalanobis distances from where hypotheses expect the robot to the pose that landmarks prove."""
-    if proof.pose is None or proof.covariance is None:
-        return np.full(len(of), np.inf)
-    error = _errors(of, proof.pose)
-    total = np.linalg.inv(of.covariances + proof.covariance)
-    return np.asarray(np.einsum("ai,aij,aj->a", error, total, error))
-
-
-def agreeing(surprises: Array) -> Mask:
-    """(A,) which hypotheses expect the robot there, by how far it is from each (`surprise`)."""
-    return surprises <= _AGREES
-
-
-def weigh_proof(
-    of: Hypotheses,
-    which: Mask,
-    log_ratio: Array | float,
-    new: float,
-    start: float,
-    params: LocalizerParams,
-    *,
-    posed: bool,
-) -> Hypotheses:
-    """Some hypotheses weighed by landmarks that speak for them, or against.
-
-    A pose is no matter of looks: chance scatters wrong ones, so each counts in full.
-
-    Args:
-        log_ratio: of all, or (A,).
-        start: log-odds of being on the map before anything was seen.
-    """
-    ratio = np.where(which, log_ratio, 0.0)
-    weight = np.where(of.images > new, params.inlier_weight_held, params.inlier_weight)
-    told = new * weight * ratio if posed else _tempered(weight * ratio, of.real - start, new, params.repeats)
-    return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + told)
-
-
-def weigh_pose(
-    of: Hypotheses, which: Mask, proof: Proof, surprises: Array, new: float, start: float, params: LocalizerParams
-) -> Hypotheses:
-    """Those weighed by the inliers of a pose, and by how far it is from where they expect the robot (`surprise`)."""
-    beyond = np.maximum(surprises - _DEGREES, 0.0) / 2
-    ratio = np.maximum(proof.log_ratio - np.where(which, beyond, 0.0), proof.absent)
-    return as_usual(weigh_proof(of, which, ratio, new, start, params, posed=True), which, proof.inliers, new, params)
-
-
-def as_usual(of: Hypotheses, which: Mask, inliers: int, new: float, params: LocalizerParams) -> Hypotheses:
-    """Some hypotheses weighed by whether an image has as many inliers there as those before it.
-
-    One light and one camera give about as many at every place, or more at a near wall. At a place that only looks the
-    same, or past the end of the map where facades repeat, there may be any number below that.
-    """
-    count, known = np.log(inliers), np.isfinite(of.shared)
-    usual = np.where(known, of.shared, count)
-    least = np.log(GEOMETRY.least_inliers)  # fewer give no pose
-    as_before = norm.pdf(np.minimum(count, usual), usual, params.inlier_sigma)
-    as_before = as_before / norm.sf(least, usual, params.inlier_sigma)
-    as_before = (1 - params.unusual) * as_before
-    any_number = 1 / (usual - least + 2 * params.inlier_sigma)
-    told = np.where(which & known, np.log(as_before / any_number + params.unusual), 0.0)
-    unusual = params.unusual * any_number
-    # An unusual number is as likely that of one image as the usual one from now on.
-    share = params.unusual_forgets * new * (as_before + unusual / 2) / (as_before + unusual)
-    shared = np.where(which, usual + share * (count - usual), of.shared)
-    return replace(of, real=of.real + new * told, shared=shared)
-
-
-def corrected(of: Hypotheses, which: Mask, proof: Proof, new: float) -> Hypotheses:
-    """Some hypotheses corrected by the pose that landmarks prove (Kalman)."""
-    assert proof.pose is not None and proof.covariance is not None
-    noise = proof.covariance / max(new, _LEAST_NEW)
-    gain = of.covariances @ np.linalg.inv(of.covariances + noise)
-    gain = np.where(which[:, None, None], gain, 0.0)
-    change = np.einsum("aij,aj->ai", gain, _errors(of, proof.pose))
-    after = _changed(of, change, of.covariances - gain @ of.covariances)
-    return replace(after, mapped=np.where(which, 1.0, after.mapped))
-
-
-def begin_at(
-    belief: Belief, proof: Proof, log_ratio: float, real: float, score: float, places: int, number: int
-) -> Belief:
-    """Begin a hypothesis at a pose that landmarks prove and that no other hypothesis expects.
-
-    Args:
-        log_ratio: of everything that speaks for the pose.
-        score: z-score of the place whose landmarks they are.
-        places: of the map.
-    """
-    assert proof.pose is not None and proof.covariance is not None
-    fresh = Hypotheses(
-        ids=np.array([number]),
-        positions=proof.pose.position[None],
-        rotations=proof.pose.rotation.as_matrix()[None],
-        covariances=proof.covariance[None],
-        log_mass=np.array([belief.rest - np.log(places) + log_ratio]),
-        mapped=np.ones(1),
-        real=np.array([real]),
-        images=np.ones(1),
-        fit=np.array([score]),
-        score=np.array([score]),
-        shared=np.log([proof.inliers]),
-    )
-    return replace(belief, of=belief.of.and_more(fresh))
-
-
-def _errors(of: Hypotheses, pose: Pose) -> Array:
-    """(A, 6) from each hypothesis to a pose."""
-    turns = Rotation.from_matrix(pose.rotation.as_matrix() @ of.rotations.transpose(0, 2, 1)).as_rotvec()
-    return np.hstack([pose.position - of.positions, turns])
 
 
 def _drawn(of: Hypotheses, towards: Array, part: slice, sigma: float) -> Hypotheses:
@@ -392,10 +254,10 @@ def _drawn(of: Hypotheses, towards: Array, part: slice, sigma: float) -> Hypothe
     observed = (axes * information[:, None]) @ axes.transpose(0, 2, 1)
     gain = of.covariances[:, :, part] @ observed @ np.linalg.inv(np.eye(3) + seen @ observed)
     change = np.einsum("aij,aj->ai", gain, towards)
-    return _changed(of, change, of.covariances - gain @ of.covariances[:, part])
+    return changed(of, change, of.covariances - gain @ of.covariances[:, part])
 
 
-def _changed(of: Hypotheses, change: Array, covariances: Array) -> Hypotheses:
+def changed(of: Hypotheses, change: Array, covariances: Array) -> Hypotheses:
     turned = Rotation.from_rotvec(change[:, 3:]).as_matrix() @ of.rotations
     symmetric = (covariances + covariances.transpose(0, 2, 1)) / 2
     return replace(of, positions=of.positions + change[:, :3], rotations=turned, covariances=symmetric)

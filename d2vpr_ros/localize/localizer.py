@@ -18,7 +18,7 @@ from d2vpr_ros.fields import NANOSECONDS
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.frame import Frame
 from d2vpr_ros.localize import decision
-from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, anywhere, at_start, nothing_known, tidied
+from d2vpr_ros.localize.belief import Hypotheses, Places, anywhere, nothing_known, tidied
 from d2vpr_ros.localize.cameras import Cameras
 from d2vpr_ros.localize.evidence import Evidence, alike_m
 from d2vpr_ros.localize.filter import Candidates, Resembles, begin, drifted, moved, nearby, weigh_places
@@ -27,7 +27,6 @@ from d2vpr_ros.localize.params import DEFAULT_PARAMS, LocalizerParams
 from d2vpr_ros.localize.proving import Query, prove
 from d2vpr_ros.localize.types import (
     DEFAULT_OPTIONS,
-    BeliefSummary,
     Estimate,
     LocalizerOptions,
     Match,
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PUBLISHED = 20
-_NEAR, _SIGMAS = 3.0, 4.0  # spacings, deviations of a place; so far about the best hypothesis the answer is right
 _NO_IDEA = (RejectReason.NO_MATCH, RejectReason.OFF_MAP)
 _SHORTEST_S = 1e-3  # between two images
 _CALMS = 0.9  # share of the fastest that odometry and answers told, which is expected an image later
@@ -286,7 +284,6 @@ class Localizer:
                 self._resembles(of, image),
                 new,
                 evidence.likeness_held,
-                at_start(belief),
                 self.params,
                 fresh=fresh,
                 witnessed=witnessed,
@@ -335,7 +332,7 @@ class Localizer:
 
     def _report(self, image: Image, seen: Mapping[int, Sighting], odds_by_fix: float, fix: Region | None) -> Estimate:
         of, places = self.belief.of, self._places[image.camera]
-        summary, rows = summarised(self.belief, places, self.spacing_m, self.params)
+        summary, rows = decision.summarised(self.belief, places, self.spacing_m, self.params)
         by_fix = 0.0 if fix is None else float(log_likelihood(fix, summary.position[None])[0])
         chance = decision.probability(summary, self.calibration, odds_by_fix) * float(np.exp(by_fix))
         # The fix lowered the log-odds as well.
@@ -405,31 +402,3 @@ class Localizer:
         """That bounds the motion where nothing is known of it, beside the parameter."""
         seconds = max(abs(nanoseconds) / NANOSECONDS, _SHORTEST_S)
         self._speed_mps = max(metres / seconds, _CALMS * self._speed_mps)
-
-
-def summarised(
-    belief: Belief, places: Places, spacing_m: float, params: LocalizerParams
-) -> tuple[BeliefSummary, npt.NDArray[np.int64]]:
-    """What a belief comes down to, and (A,) the row of the place that each hypothesis is nearest to."""
-    of = belief.of
-    near = nearby(of, places, params)
-    radius_m = max(_NEAR * spacing_m, _SIGMAS * places.sigma_m)
-    rows = near.rows[np.arange(len(of)), np.argmax(near.chances, axis=1)]
-    best = int(np.argmax(of.log_mass))
-    gaps = np.linalg.norm(of.positions - of.positions[best], axis=1)
-    others = of.log_mass[gaps > 2 * radius_m]
-    variance = float(np.linalg.eigvalsh(of.covariances[best, :3, :3])[-1])
-    within = 1 - np.exp(-(radius_m**2) / (2 * variance))  # of a Gaussian on the plane
-    return BeliefSummary(
-        best=int(rows[best]),
-        hypothesis=int(of.ids[best]),
-        mass=float(within * np.exp(np.logaddexp.reduce(of.log_mass[gaps <= radius_m]))),
-        rival=float(np.exp(others.max(initial=-np.inf))),
-        off_map=float(np.exp(belief.off_map)),
-        mapped=float(of.mapped[best]),
-        real=float(of.real[best]),
-        images=float(of.images[best]),
-        fit=float(of.fit[best]),
-        score=float(of.score[best]),
-        position=of.positions[best],
-    ), rows

@@ -41,15 +41,14 @@ class LocalizerParams:
         forgets: share of the mean z-score that a new image replaces.
         geometry_groups: groups of places that an image is compared with, at most; their cost is that of the network.
         geometry_every: of an image a localized robot is compared with landmarks again.
-        inlier_tail: inliers over which those of a wrong place fall to 1/e; fitted.
-        most_inlier_ratio: log-likelihood ratio that no number of inliers exceeds: streets are built alike. Fitted.
-        absent_ratio: of an image without a pose at a place that has landmarks: 1 of 8 by night, 7 of 8 elsewhere.
-        inlier_weight: share of that ratio which tells the place itself from one built alike; fitted.
-        inlier_weight_held: the same of a hypothesis from earlier images: where facades repeat, wrong poses do, too.
-            Chosen by the log score of whole drives, and so that a robot that leaves the map is silent.
-        inlier_sigma: deviation of the logarithm of the number of inliers from that of the images before; measured.
-        unusual: share of images at the right place that have another number: 3 of 100 are two deviations off; measured.
-        unusual_forgets: share of the mean of that logarithm that a new image replaces. A choice.
+        pose_inliers, pose_share, pose_spread, pose_residual, pose_offset: log-likelihood ratio of a pose at its own
+            place against elsewhere, for the logarithm of its inliers, that of their share of the landmarks in view,
+            their spread over the picture, a pixel of residual, and for any pose; fitted.
+        most_pose_ratio: that no pose exceeds: of 14 000 images elsewhere, three times as many as were seen. Fitted.
+        absent_ratio: of an image without a pose at a place that has landmarks; fitted.
+        pose_weight: share of these ratios which tells the place itself from one built alike; fitted.
+        pose_weight_held: the same of a hypothesis from earlier images: where facades repeat, one wrong pose follows
+            another. Chosen by the log score of whole drives.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
         likeness_held_from: the same for a place where the robot is expected, not chosen as the most alike; fitted.
@@ -88,18 +87,19 @@ class LocalizerParams:
     forgets: float = 0.05
     geometry_groups: int = 3
     geometry_every: float = 0.25
-    inlier_tail: float = 3.95
-    most_inlier_ratio: float = 7.3
-    absent_ratio: float = -2.2
-    inlier_weight: float = 0.69
-    inlier_weight_held: float = 0.35
-    inlier_sigma: float = 0.31
-    unusual: float = 0.05
-    unusual_forgets: float = 0.3
+    pose_inliers: float = 2.01
+    pose_share: float = 3.09
+    pose_spread: float = 2.14
+    pose_residual: float = -1.86
+    pose_offset: float = 5.76
+    most_pose_ratio: float = 10.0
+    absent_ratio: float = -2.5
+    pose_weight: float = 0.69
+    pose_weight_held: float = 0.35
     likeness: float = 1.36
     likeness_from: float = 1.94
     likeness_held_from: float = 0.5
-    most_likeness: float = 3.0
+    most_likeness: float = 2.0
     repeats: float = 2.0
     repeats_witnessed: float = 1.5
     correlated_spacings: float = 7.0

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
+from scipy.stats import chi2
 
 from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.geometry import Pose
-from d2vpr_ros.localize.belief import Belief, Hypotheses, Places, at_start, normalised, tidied, unseen
+from d2vpr_ros.localize.belief import Array, Belief, Hypotheses, Mask, Places, normalised, tidied, unseen
 from d2vpr_ros.localize.evidence import Evidence
-from d2vpr_ros.localize.filter import Proof, Resembles, agreeing, begin_at, corrected, surprise, weigh_pose, weigh_proof
+from d2vpr_ros.localize.filter import Resembles, changed, tempered
+from d2vpr_ros.localize.params import LocalizerParams
 from d2vpr_ros.mapping import PlaceMap
 from d2vpr_ros.multiview.place_geometry import PlaceGeometry, Sighting
 from d2vpr_ros.multiview.view import View
@@ -19,6 +22,9 @@ from d2vpr_ros.multiview.view import View
 _WITH = 2  # neighbours whose landmarks are used together with a place's
 _LEAST_MAPPED = 0.01  # a hypothesis past the end of the map is compared with nothing
 _PROVEN = 0.99  # of the mass: then no other place is looked at
+_DEGREES = 6  # of freedom: the mean squared Mahalanobis distance of two poses that are one
+_AGREES = float(chi2.ppf(0.999, _DEGREES))  # squared Mahalanobis distance of two poses that may be one
+_LEAST_NEW = 0.01  # an image from the same spot corrects next to nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +55,7 @@ def prove(
     Returns:
         The belief, and what was seen by the row of each place.
     """
-    params, start, found = evidence.params, at_start(belief), dict[int, Sighting]()
+    params, found = evidence.params, dict[int, Sighting]()
     tried, counted = set[int](), set[int]()
     for begun in range(params.geometry_groups):
         number = _heaviest(belief.of, tried)
@@ -69,16 +75,16 @@ def prove(
         surprises, fresh = surprise(of, proof), ~np.isin(of.ids, list(counted))
         agree = agreeing(surprises)
         if (told := agree & fresh).any():
-            of = corrected(weigh_pose(of, told, proof, surprises, query.new, start, params), told, proof, query.new)
+            of = corrected(weigh_pose(of, told, proof, surprises, query.new, params), told, proof, query.new)
         if not agree[number]:
             against = proof.log_ratio if proof.pose is None else proof.absent
-            of = weigh_proof(of, tested & fresh, against, query.new, start, params, posed=False)
+            of = weigh_proof(of, tested & fresh, against, query.new, params, posed=False)
         belief = replace(belief, of=of)
         counted.update(of.ids[agree | tested].tolist())
         if proof.pose is not None and not agree.any():
             ratio = query.new * (float(seen.log_ratio[0, best]) + proof.log_ratio)
             real = unseen(belief) + query.new * (
-                float(evidence.likeness(seen.scores[0, best])) + params.inlier_weight * proof.log_ratio
+                float(evidence.likeness(seen.scores[0, best])) + params.pose_weight * proof.log_ratio
             )
             belief = begin_at(belief, proof, ratio, real, score, len(places), next_id + begun)
             tried.add(next_id + begun)
@@ -99,10 +105,114 @@ def proof_of(sighting: Sighting, place_map: PlaceMap, mount: Pose | None, eviden
         return Proof(absent if sighting.rows else evidence.of_pictures(sighting.inliers), absent)
     base = sighting.pose @ (mount or place_map.mount(sighting.row)).inverse()
     within = at_arm(sighting.covariance - sighting.map_noise, base.position - sighting.pose.position)
-    return Proof(evidence.of_pose(sighting.inliers), absent, sighting.inliers, base, within)
+    return Proof(evidence.of_pose(sighting), absent, base, within)
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What the landmarks of a place say of an image.
+
+    Attributes:
+        log_ratio: of its inliers, at that place against elsewhere.
+        absent: the same of an image in which no such landmarks are found.
+        pose: T_map_base, and its covariance (6, 6) without that of the map; None without a pose.
+    """
+
+    log_ratio: float
+    absent: float
+    pose: Pose | None = None
+    covariance: Array | None = None
+
+
+def surprise(of: Hypotheses, proof: Proof) -> Array:
+    """(A,) squared Mahalanobis distances from where hypotheses expect the robot to the pose that landmarks prove."""
+    if proof.pose is None or proof.covariance is None:
+        return np.full(len(of), np.inf)
+    error = _errors(of, proof.pose)
+    total = np.linalg.inv(of.covariances + proof.covariance)
+    return np.asarray(np.einsum("ai,aij,aj->a", error, total, error))
+
+
+def agreeing(surprises: Array) -> Mask:
+    """(A,) which hypotheses expect the robot there, by how far it is from each (`surprise`)."""
+    return surprises <= _AGREES
+
+
+def weigh_proof(
+    of: Hypotheses,
+    which: Mask,
+    log_ratio: Array | float,
+    new: float,
+    params: LocalizerParams,
+    *,
+    posed: bool,
+) -> Hypotheses:
+    """Some hypotheses weighed by landmarks that speak for them, or against.
+
+    A pose is no matter of looks: chance scatters wrong ones, so each counts in full.
+
+    Args:
+        log_ratio: of all, or (A,).
+    """
+    ratio = np.where(which, log_ratio, 0.0)
+    share = np.where(of.images > new, params.pose_weight_held, params.pose_weight) * ratio
+    told = new * share if posed else tempered(share, of.real, new, params.repeats)
+    return replace(of, log_mass=of.log_mass + new * ratio, real=of.real + told)
+
+
+def weigh_pose(
+    of: Hypotheses, which: Mask, proof: Proof, surprises: Array, new: float, params: LocalizerParams
+) -> Hypotheses:
+    """Those weighed by the inliers of a pose, and by how far it is from where they expect the robot (`surprise`)."""
+    beyond = np.maximum(surprises - _DEGREES, 0.0) / 2
+    ratio = np.maximum(proof.log_ratio - np.where(which, beyond, 0.0), proof.absent)
+    return weigh_proof(of, which, ratio, new, params, posed=True)
+
+
+def corrected(of: Hypotheses, which: Mask, proof: Proof, new: float) -> Hypotheses:
+    """Some hypotheses corrected by the pose that landmarks prove (Kalman)."""
+    assert proof.pose is not None and proof.covariance is not None
+    noise = proof.covariance / max(new, _LEAST_NEW)
+    gain = of.covariances @ np.linalg.inv(of.covariances + noise)
+    gain = np.where(which[:, None, None], gain, 0.0)
+    change = np.einsum("aij,aj->ai", gain, _errors(of, proof.pose))
+    after = changed(of, change, of.covariances - gain @ of.covariances)
+    return replace(after, mapped=np.where(which, 1.0, after.mapped))
+
+
+def begin_at(
+    belief: Belief, proof: Proof, log_ratio: float, real: float, score: float, places: int, number: int
+) -> Belief:
+    """Begin a hypothesis at a pose that landmarks prove and that no other hypothesis expects.
+
+    Args:
+        log_ratio: of everything that speaks for the pose.
+        score: z-score of the place whose landmarks they are.
+        places: of the map.
+    """
+    assert proof.pose is not None and proof.covariance is not None
+    fresh = Hypotheses(
+        ids=np.array([number]),
+        positions=proof.pose.position[None],
+        rotations=proof.pose.rotation.as_matrix()[None],
+        covariances=proof.covariance[None],
+        log_mass=np.array([belief.rest - np.log(places) + log_ratio]),
+        mapped=np.ones(1),
+        real=np.array([real]),
+        images=np.ones(1),
+        fit=np.array([score]),
+        score=np.array([score]),
+    )
+    return replace(belief, of=belief.of.and_more(fresh))
 
 
 def _heaviest(of: Hypotheses, tried: set[int]) -> int | None:
     """The number of the heaviest hypothesis that was not tried yet."""
     open_ones = ~np.isin(of.ids, list(tried))
     return int(np.argmax(np.where(open_ones, of.log_mass, -np.inf))) if open_ones.any() else None
+
+
+def _errors(of: Hypotheses, pose: Pose) -> Array:
+    """(A, 6) from each hypothesis to a pose."""
+    turns = Rotation.from_matrix(pose.rotation.as_matrix() @ of.rotations.transpose(0, 2, 1)).as_rotvec()
+    return np.hstack([pose.position - of.positions, turns])
