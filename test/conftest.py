@@ -67,11 +67,11 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def short_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a drive of four seconds, noon, and the map that the command makes of it, verb.d2map."""
-    from d2vpr_ros.cli.main import main as d2vpr
+    from mapped import build_map
+
     from d2vpr_ros.sim.drive import record_drive
 
     folder = tmp_path_factory.mktemp("short_drive")
     record_drive(folder / "noon", 7, "noon", duration_s=4.0, compressed=True)
-    words = ["map", "build", str(folder / "noon"), "-o", str(folder / "verb.d2map"), "--spacing", "2", "--no-landmarks"]
-    assert d2vpr(words) == 0
+    build_map(folder / "noon", folder / "verb.d2map", "--spacing", "2")
     return folder
