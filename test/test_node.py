@@ -179,7 +179,7 @@ class Peer(Node):
 @pytest.fixture
 def live(drives: Path, domain_id: int) -> Iterator[tuple[LocalizerNode, Peer]]:
     """An active localizer in this process and a peer in the same DDS domain, spinning in the background."""
-    rclpy.init(args=["--ros-args", "-p", f"map:={drives / 'town.d2map'}"])
+    rclpy.init(args=["--ros-args", "-p", f"map:={drives / 'town.d2map'}", "-p", "verify:=never"])
     node, peer = LocalizerNode(), Peer()
     node.start()
     executor = SingleThreadedExecutor()
