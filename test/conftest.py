@@ -12,6 +12,10 @@ from hypothesis import settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+# Networks and matrices are small here: several threads wait for each other longer than they work. Read by torch and
+# numpy when they are loaded, in child processes, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No test is timed: a busy machine is no fault of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -24,17 +28,6 @@ def domain_id(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A DDS domain of the test's own."""
     with own_domain(monkeypatch) as domain:
         yield domain
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Tiny networks are slower on several threads, many times so on a busy machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -67,11 +60,11 @@ def without_torch(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def short_drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a drive of four seconds, noon, and the map that the command makes of it, verb.d2map."""
-    from d2vpr_ros.cli.main import main as d2vpr
+    from mapped import build_map
+
     from d2vpr_ros.sim.drive import record_drive
 
     folder = tmp_path_factory.mktemp("short_drive")
     record_drive(folder / "noon", 7, "noon", duration_s=4.0, compressed=True)
-    words = ["map", "build", str(folder / "noon"), "-o", str(folder / "verb.d2map"), "--spacing", "2", "--no-landmarks"]
-    assert d2vpr(words) == 0
+    build_map(folder / "noon", folder / "verb.d2map", "--spacing", "2")
     return folder

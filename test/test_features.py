@@ -30,8 +30,6 @@ from models.wheels import Member, Wheel, read_member
 
 Picture = npt.NDArray[np.uint8]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:

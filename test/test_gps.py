@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from builds import CheapExtractor
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import RGB, SECOND
@@ -16,6 +17,9 @@ from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.geodesy import LocalFrame
 from d2vpr_ros.geometry import FORWARD_MOUNT, Pose, distance, turn
+from d2vpr_ros.mapping import BuildOptions, read_map
+from d2vpr_ros.mapping.recording import build_map
+from d2vpr_ros.mapping.summary import facts
 
 LUND = LocalFrame(55.7, 13.2, 40.0)
 CAMERA = Pose.planar(0.5, 0.2, 0.3, z=1.0) @ FORWARD_MOUNT
@@ -122,6 +126,20 @@ def test_a_gps_track_carries_the_receivers_covariance_and_a_heading_as_good_as_t
     assert unknown is None
     assert np.diag(known)[:3] == pytest.approx([0.09, 0.09, 0.36])  # of the worse of the two fixes
     assert known[5, 5] == pytest.approx(2 * 0.09 / 2.0**2)
+
+
+@pytest.mark.parametrize(("sigma", "is_told"), [(9.0, True), (1.5, False)])
+def test_a_map_of_inexact_fixes_is_told_with_the_way_out_and_says_how_exact_it_is(tmp_path, caplog, sigma, is_told):
+    with BagWriter(tmp_path / "bag") as bag:
+        for second in range(4):
+            bag.fix("/gps/fix", second * SECOND, "gps", *fix_at([3.0 * second, 0, 0]), sigma=sigma)
+        record_images(bag, [0.5, 1.5, 2.5])
+    with open_bag(tmp_path / "bag") as bag:
+        drive = open_drive(bag, pose_topic="/gps/fix", mount=FORWARD_MOUNT)
+        build_map(tmp_path / "map.d2map", drive, CheapExtractor(), BuildOptions(keep_all=True))
+    told = f"bag: the fixes on /gps/fix are exact to {sigma} m only"
+    assert (told in caplog.text and "--geo-topic /gps/fix" in caplog.text) == is_told
+    assert facts(read_map(tmp_path / "map.d2map"))["poses"].startswith(f"exact to {sigma:.2f} m")
 
 
 def test_fixes_before_the_receiver_has_one_and_jumps_no_vehicle_makes_are_left_out_and_counted(tmp_path, caplog):

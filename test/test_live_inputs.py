@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from mapped import build_map
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -21,7 +22,6 @@ from test_map_builder_node import IMAGES, MOUNT, POSES, drives
 
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
 from d2vpr_ros.bags.reader import open_bag
-from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.fields import stamp_ns
 from d2vpr_ros.geometry import distance
@@ -124,17 +124,7 @@ def test_a_map_from_gps_is_that_of_the_command_once_the_heading_is_known(
     drives: Path, tmp_path: Path, domain_id: int
 ) -> None:
     built = build(drives / "noon", tmp_path / "live.d2map", "pose_source:=gps")
-    words = [
-        "map",
-        "build",
-        str(drives / "noon"),
-        "-o",
-        str(tmp_path / "verb.d2map"),
-        "--spacing",
-        "2",
-        "--no-landmarks",
-    ]
-    assert d2vpr([*words, "--pose-topic", FIXES]) == 0
+    build_map(drives / "noon", tmp_path / "verb.d2map", "--spacing", "2", "--pose-topic", FIXES)
     verb = read_map(tmp_path / "verb.d2map")
     assert built.header.origin == verb.header.origin is not None
     near = [np.linalg.norm(verb.positions - position, axis=1).min() for position in built.positions]

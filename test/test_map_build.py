@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -67,7 +66,6 @@ def test_ctrl_c_keeps_what_is_stored_and_the_same_command_goes_on(drive: Path, t
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert process.stdout is not None
     for line in process.stdout:

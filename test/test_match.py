@@ -29,8 +29,6 @@ from d2vpr_ros.sim.render import CAMERA_MOUNT, Renderer
 from d2vpr_ros.sim.routes import sample_places
 from d2vpr_ros.sim.town import build_town
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WIDTH, HEIGHT = 320, 240
 HOSTILE = "</script><script>document.title = 'owned'</script>{{ 7 * 7 }}"
 LUND = LocalFrame(55.7, 13.19, 40.0)

@@ -28,8 +28,6 @@ from d2vpr_ros.sim.routes import loop
 from d2vpr_ros.sim.sensors import poses
 from d2vpr_ros.sim.town import build_town
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SECOND = 1_000_000_000
 TOWN, OTHER_TOWN = 7, 8
 STEP_M, PLACES = 2.0, 30

@@ -61,7 +61,7 @@ def test_a_reduced_file_is_near_enough_and_not_taken_for_an_exact_one(precision:
     exact = NANO.stat().st_size
     assert export(NANO, path, precision=precision, images=PICTURES).kept.refusal == ""
     assert path.stat().st_size < 2 * exact  # the weights file is float16
-    with pytest.raises(UserError, match=f"exported with precision '{precision}'; use precision 'fast'"):
+    with pytest.raises(UserError, match=f"'{precision}'; nodes run it with precision:=fast"):
         Extractor.open(str(path), precision="exact")
 
 

@@ -30,8 +30,6 @@ from d2vpr_ros.mapping import Camera, MapHeader, PlaceMap, Session, read_map
 from d2vpr_ros.mapping.picture import encode_picture
 from d2vpr_ros.mapping.store import NewPlace, create_map
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PLACES, SECOND = 6, 1_000_000_000
 HOSTILE = "</template></script><script>document.title = 'owned'</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
 WALL = cv2.resize(

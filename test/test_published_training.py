@@ -42,8 +42,6 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 TINY = D2VPRConfig("tiny", 24, 2, 3, (1, 2), AdapterWidths(12, 6, 3, 3), 24, 8, 8, 4, 4)
 SIDE = 56
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def make_gsv_cities(root: Path) -> Path:
     """Two cities of four places with three images, and one place with a single image."""
@@ -118,7 +116,7 @@ def run_script(script: str, words: list[str], folder: Path) -> subprocess.Comple
     path = folder / "script.py"
     path.write_text(script)
     path_of = f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'test'}"
-    environment = os.environ | {"PYTHONPATH": path_of, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": path_of}
     command = [sys.executable, str(path), *words]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from d2vpr_ros.localize import State
 from d2vpr_ros.nodes import (
     initial_pose,
     localizer,
@@ -100,3 +101,6 @@ def test_the_foxglove_layout_shows_topics_of_the_reference() -> None:
     for name in own:
         assert f"| `{name}` |" in REFERENCE, name
     assert set(re.findall(r"'(\w+!\w+)'", str(layout["layout"]))) == set(panels)
+    (status,) = messages.diagnostics("d2vpr_localizer", State.LOST, "", {}, 0).status
+    shown = panels["DiagnosticStatusPanel!localizer"]  # it finds a status by both names only
+    assert (shown["selectedHardwareId"], shown["selectedName"]) == (status.hardware_id, status.name)

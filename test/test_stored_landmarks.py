@@ -36,8 +36,6 @@ from d2vpr_ros.sim.routes import loop
 from d2vpr_ros.sim.sensors import poses
 from d2vpr_ros.sim.town import build_town
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SEED, PLACES, STEP_M = 515, 8, 2.0
 ASKED = 4  # a place in the middle
 

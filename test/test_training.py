@@ -112,7 +112,7 @@ def run_small_stage(stage: Stage, folder: Path) -> Student:
 
 
 def test_a_stage_of_nano_lowers_the_loss_and_is_read_again_once_it_is_done(
-    tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.runs.LOG_EVERY", 8)
     student = run_small_stage(small_stage(16), tmp_path)
@@ -123,7 +123,7 @@ def test_a_stage_of_nano_lowers_the_loss_and_is_read_again_once_it_is_done(
     assert all(torch.equal(one, two) for one, two in zip(student.parameters(), again.parameters(), strict=True))
 
 
-def test_a_stage_of_nano_ends_with_its_minutes(tmp_path: Path, one_thread: None) -> None:
+def test_a_stage_of_nano_ends_with_its_minutes(tmp_path: Path) -> None:
     run_small_stage(small_stage(100_000, minutes=1e-4, town_places=4), tmp_path)
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["step"] == 1
@@ -142,7 +142,7 @@ def random_layers(widths: tuple[int, ...]) -> TeacherLayers:
 
 
 @pytest.mark.parametrize("in_a_row", [False, True], ids=["block by block", "in a row"])
-def test_a_stem_learns_what_the_teachers_layers_give(tmp_path: Path, one_thread: None, in_a_row: bool) -> None:
+def test_a_stem_learns_what_the_teachers_layers_give(tmp_path: Path, in_a_row: bool) -> None:
     torch.manual_seed(0)
     widths, pictures = (8, 16, 16, 24), small_pool().images
     layers, stem = random_layers(widths), ConvStem(widths, 12)

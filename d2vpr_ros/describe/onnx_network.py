@@ -88,7 +88,10 @@ def open_exported(path: Path, precision: str, device: str, preprocessor: Preproc
     notes = session.get_modelmeta().custom_metadata_map
     identity, made = identity_of(notes, path), notes.get(PRECISION_KEY, "")
     if precision == "exact" and made != "exact":
-        raise UserError(f"ONNX file {path} was exported with precision '{made}'; use precision 'fast' with it")
+        raise UserError(
+            f"ONNX file {path} was exported with precision '{made}'; nodes run it with precision:=fast; for d2vpr "
+            "commands export it without --precision"
+        )
     if identity.preprocessing != preprocessor.hash:
         raise UserError(
             f"ONNX file {path} ({identity.architecture}) was made for another preprocessing ({identity.preprocessing} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +14,14 @@ from d2vpr_ros.errors import UserError
 from d2vpr_ros.mapping.build import BuildOptions, CameraOf
 from d2vpr_ros.mapping.counts import UNREADABLE, BuildCounts
 from d2vpr_ros.mapping.header import Camera, MapHeader, Session
+from d2vpr_ros.mapping.place_map import read_map
 from d2vpr_ros.mapping.session import build_session, open_session, source_of
 from d2vpr_ros.mapping.store import MapWriter
+from d2vpr_ros.mapping.summary import stated_sigma_m
+
+log = logging.getLogger(__name__)
+
+_UNCERTAIN_M = 5.0  # an answer further from the truth counts as wrong (`d2vpr evaluate --radius`)
 
 
 def header_of(drive: Drive, extractor: Extractor, options: BuildOptions) -> MapHeader:
@@ -108,4 +115,15 @@ def build_map(
         counts = add_drive(writer, number, drive, extractor, options, on_image, on_stored)
     if not counts.places and not counts.earlier:
         raise UserError(f"no map was written to {path}: {session.name} gives {counts}")
+    sigma_m = stated_sigma_m(read_map(path)) if drive.origin is not None else None
+    if sigma_m is not None and sigma_m > _UNCERTAIN_M:
+        log.warning(
+            "%s: the fixes on %s are exact to %.1f m only (stated standard deviation): answers cannot be better, and "
+            "there are few where neighbouring places are shifted against each other; better take the poses of SLAM or "
+            "odometry (--pose-topic) and only latitude and longitude from GPS (--geo-topic %s)",
+            session.name,
+            drive.pose_source,
+            sigma_m,
+            drive.pose_source,
+        )
     return counts

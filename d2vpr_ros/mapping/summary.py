@@ -53,6 +53,7 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
         "places": str(len(place_map)),
         "spacing": f"{place_map.spacing_m:.2f} m (median)" if header.metric else "by time, no metres",
         "extent": extent(place_map),
+        **_stated(place_map),
         "frame": header.frame,
         "geo-tagged": _geography(place_map),
         "cameras": ", ".join(cameras),
@@ -66,6 +67,19 @@ def facts(place_map: PlaceMap) -> dict[str, str]:
         "calibrated": ", ".join(way.replace("_", " ") for way in header.calibrations) or "as every map",
         "file": megabytes(place_map.path.stat().st_size),
     }
+
+
+def stated_sigma_m(place_map: PlaceMap) -> float | None:
+    """Deviation of the places' positions, by the covariances that came with their poses: the median, each along its
+    worst horizontal direction, metres. None where the poses came without."""
+    stated = place_map.covariances[:, :2, :2]
+    stated = stated[np.isfinite(stated).all(axis=(1, 2))].astype(np.float64)
+    return float(np.sqrt(np.median(np.linalg.eigvalsh(stated)[:, -1]).clip(0.0))) if len(stated) else None
+
+
+def _stated(place_map: PlaceMap) -> dict[str, str]:
+    sigma_m = stated_sigma_m(place_map)
+    return {} if sigma_m is None else {"poses": f"exact to {sigma_m:.2f} m (stated standard deviation, median)"}
 
 
 def _landmarks(place_map: PlaceMap) -> dict[str, str]:
