@@ -50,6 +50,7 @@ def hypotheses_at(*poses: Pose, position: float = SIGMA_M, heading: float = TURN
         np.ones(number),
         np.full(number, 4.0),
         np.full(number, 4.0),
+        np.full(number, np.nan),
     )
 
 

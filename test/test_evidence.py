@@ -130,7 +130,7 @@ def test_a_better_pose_never_says_less_and_none_says_everything(
         Sighting(0, inliers=inliers, share=share, spread=spread + 1 / 16, residual_px=residual_px),
         Sighting(0, inliers=inliers, share=share, spread=spread, residual_px=residual_px / 2),
     ):
-        assert 0 <= one <= evidence.of_pose(better) <= DEFAULT_PARAMS.most_pose_ratio
+        assert DEFAULT_PARAMS.absent_ratio <= one <= evidence.of_pose(better) <= DEFAULT_PARAMS.most_pose_ratio
 
 
 @given(st.integers(0, 600))

@@ -30,7 +30,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import Belief, anywhere, normalised, nothing_known, tidied, unseen
 from d2vpr_ros.localize.filter import Candidates, begin, drifted, moved, nearby, weigh_places
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
-from d2vpr_ros.localize.proving import Proof, agreeing, begin_at, corrected, surprise, weigh_pose, weigh_proof
+from d2vpr_ros.localize.proving import Proof, agreeing, as_usual, begin_at, corrected, surprise, weigh_pose, weigh_proof
 
 
 def test_images_and_motion_that_agree_gather_the_mass() -> None:
@@ -234,3 +234,26 @@ def test_a_pose_that_fits_a_hypothesis_badly_speaks_for_it_less() -> None:
     ]
     assert told[0] == told[1] > told[2] > told[3] > told[4]
     assert told[4] == pytest.approx(DEFAULT_PARAMS.absent_ratio * told[0] / 6.0), "as much against it as no pose"
+
+
+def test_a_pose_with_fewer_inliers_than_the_images_before_it_speaks_against_the_place() -> None:
+    of, which = hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), np.array([True])
+    first = as_usual(of, which, 120, 1.0, DEFAULT_PARAMS)
+    assert first.real[0] == of.real[0], "nothing is known of the light yet"
+    told = {
+        inliers: float(as_usual(first, which, inliers, 1.0, DEFAULT_PARAMS).real[0])
+        for inliers in (12, 35, 90, 120, 150)
+    }
+    assert told[120] == pytest.approx(told[150]) and told[120] > told[90] > 0
+    assert told[35] == pytest.approx(np.log(DEFAULT_PARAMS.unusual), abs=0.1) and told[12] == pytest.approx(
+        told[35], abs=0.1
+    )
+
+
+def test_the_usual_number_of_inliers_follows_the_scene_and_not_one_look_alike() -> None:
+    of, which = hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), np.array([True])
+    for inliers in (120, 112, 104, 97, 90, 84, 78, 72, 67):
+        before, of = of, as_usual(of, which, inliers, 1.0, DEFAULT_PARAMS)
+        assert of.real[0] >= before.real[0], f"{inliers} are what a camera sees that leaves a wall"
+    after = as_usual(of, which, 20, 1.0, DEFAULT_PARAMS)
+    assert after.real[0] < of.real[0] and np.exp(after.shared[0]) > 60

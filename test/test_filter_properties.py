@@ -17,7 +17,7 @@ from d2vpr_ros.geometry import Pose
 from d2vpr_ros.localize.belief import NONE, Belief, anywhere, normalised, nothing_known, tidied, unseen
 from d2vpr_ros.localize.filter import drifted, moved
 from d2vpr_ros.localize.params import DEFAULT_PARAMS
-from d2vpr_ros.localize.proving import agreeing, begin_at, corrected, surprise, weigh_proof
+from d2vpr_ros.localize.proving import agreeing, as_usual, begin_at, corrected, surprise, weigh_proof
 
 EXACT = replace(DEFAULT_PARAMS, drift=0.0, drift_turn=0.0, drift_deg=0.0)
 
@@ -149,3 +149,11 @@ def test_no_hypotheses_are_moved_and_weighed_like_any() -> None:
     of = moved(NONE, Pose.planar(1.0, 0.0, 0.0), DEFAULT_PARAMS)
     belief = tidied(replace(nothing_known(EVEN), of=of), STREET, DEFAULT_PARAMS)
     assert len(belief.of) == 0 and total(belief) == pytest.approx(1.0)
+
+
+@given(st.integers(12, 2000), st.integers(12, 2000), st.floats(0.0, 1.0))
+def test_no_number_of_inliers_says_more_than_its_bounds(usual: int, inliers: int, new: float) -> None:
+    of, which = replace(hypotheses_at(Pose.planar(30.0, 0.0, 0.0)), shared=np.log([usual])), np.array([True])
+    after = as_usual(of, which, inliers, new, DEFAULT_PARAMS)
+    assert np.log(DEFAULT_PARAMS.unusual) * new - 1e-9 <= after.real[0] <= 3.0 * new
+    assert min(usual, inliers) - 1e-6 <= np.exp(after.shared[0]) <= max(usual, inliers) + 1e-6

@@ -74,6 +74,7 @@ class Hypotheses:
     real: (A,) log-likelihood ratio of all images so far: the place itself against one that looks like it.
     images, fit: (A,) how many images speak for it, and their mean z-score, older ones counting less.
     score: (A,) z-score of the newest.
+    shared: (A,) mean logarithm of how many inliers images have there; NaN before the first pose by sight.
     """
 
     ids: Rows
@@ -86,6 +87,7 @@ class Hypotheses:
     images: Array
     fit: Array
     score: Array
+    shared: Array
 
     def __len__(self) -> int:
         return len(self.log_mass)
@@ -102,7 +104,7 @@ class Hypotheses:
 
 
 NONE = Hypotheses(
-    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 6, 6)), *(np.empty(0) for _ in range(6))
+    np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 6, 6)), *(np.empty(0) for _ in range(7))
 )
 
 

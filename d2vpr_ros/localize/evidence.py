@@ -142,7 +142,7 @@ def pose_ratio(inliers: int, share: float, spread: float, residual_px: float, pa
     """Log-likelihood ratio of a pose found with the landmarks of a place: at that place against elsewhere.
 
     Elsewhere few images give a pose. What they give has few inliers, all in one part of the picture, far from where
-    they should be, among many landmarks that are missing.
+    they should be, among many landmarks that are missing. No pose says less than none.
 
     Args:
         inliers, share, spread, residual_px: of the pose, as in `multiview.place_geometry.Sighting`.

@@ -239,6 +239,7 @@ def begin(
         images=np.full(len(begun), new),
         fit=seen.scores[begun],
         score=seen.scores[begun],
+        shared=np.full(len(begun), np.nan),
     )
     return replace(belief, of=of.and_more(fresh), rest=rest)
 

@@ -322,6 +322,7 @@ class Localizer:
             image.camera,
             self.cameras.mounts[image.camera],
             min(1.0, self._since_compared),
+            image.odometry is None,
             lambda of: self._resembles(of, image),
         )
         places = self._places[image.camera]

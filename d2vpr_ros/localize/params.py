@@ -44,15 +44,19 @@ class LocalizerParams:
         pose_inliers, pose_share, pose_spread, pose_residual, pose_offset: log-likelihood ratio of a pose at its own
             place against elsewhere, for the logarithm of its inliers, that of their share of the landmarks in view,
             their spread over the picture, a pixel of residual, and for any pose; fitted.
-        most_pose_ratio: that no pose exceeds: of 14 000 images elsewhere, three times as many as were seen. Fitted.
+        most_pose_ratio: that no pose exceeds. A choice: wrong poses reached 6 in 14 000 comparisons.
         absent_ratio: of an image without a pose at a place that has landmarks; fitted.
         pose_weight: share of these ratios which tells the place itself from one built alike; fitted.
         pose_weight_held: the same of a hypothesis from earlier images: where facades repeat, one wrong pose follows
             another. Chosen by the log score of whole drives.
+        inlier_sigma: deviation of the logarithm of the number of inliers from that of the images before; measured.
+        unusual: share of images at the right place that have another number: 3 of 100 are two deviations off; measured.
+        unusual_forgets: share of the mean of that logarithm that a new image replaces. A choice.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
             deviation by which an image resembles it more than this above the best of the map by chance; fitted.
         likeness_held_from: the same for a place where the robot is expected, not chosen as the most alike; fitted.
-        most_likeness: of one image; fitted.
+        most_likeness: of one image. Chosen by the log score of whole drives, and so that a robot is silent in a street
+            that is not in the map.
         repeats: power in which what images tell of the place itself is added: of n alike ones the root of n counts.
         repeats_witnessed: the same where images are compared with metric landmarks, which tell look-alikes apart.
             Chosen so that a robot that leaves the map without odometry is silent; 1 has the better log score on it.
@@ -96,10 +100,13 @@ class LocalizerParams:
     absent_ratio: float = -2.5
     pose_weight: float = 0.69
     pose_weight_held: float = 0.35
+    inlier_sigma: float = 0.31
+    unusual: float = 0.05
+    unusual_forgets: float = 0.3
     likeness: float = 1.36
     likeness_from: float = 1.94
     likeness_held_from: float = 0.5
-    most_likeness: float = 2.0
+    most_likeness: float = 2.5
     repeats: float = 2.0
     repeats_witnessed: float = 1.5
     correlated_spacings: float = 7.0

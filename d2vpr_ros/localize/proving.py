@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from d2vpr_ros.bags.covariance import moved as at_arm
 from d2vpr_ros.geometry import Pose
@@ -16,6 +16,7 @@ from d2vpr_ros.localize.evidence import Evidence
 from d2vpr_ros.localize.filter import Resembles, changed, tempered
 from d2vpr_ros.localize.params import LocalizerParams
 from d2vpr_ros.mapping import PlaceMap
+from d2vpr_ros.multiview.params import DEFAULT_PARAMS as GEOMETRY
 from d2vpr_ros.multiview.place_geometry import PlaceGeometry, Sighting
 from d2vpr_ros.multiview.view import View
 
@@ -34,6 +35,7 @@ class Query:
     Attributes:
         view: of the image; camera: of the robot that took it; mount: T_base_cameraOptical of that, None for the map's.
         new: how much of an image it is, 0 to 1.
+        by_sight: no odometry tells how the robot moved.
         resembles: how much it resembles the places about hypotheses.
     """
 
@@ -41,6 +43,7 @@ class Query:
     camera: int
     mount: Pose | None
     new: float
+    by_sight: bool
     resembles: Callable[[Hypotheses], Resembles]
 
 
@@ -76,6 +79,8 @@ def prove(
         agree = agreeing(surprises)
         if (told := agree & fresh).any():
             of = corrected(weigh_pose(of, told, proof, surprises, query.new, params), told, proof, query.new)
+            if query.by_sight:
+                of = as_usual(of, told, sighting.inliers, query.new, params)
         if not agree[number]:
             against = proof.log_ratio if proof.pose is None else proof.absent
             of = weigh_proof(of, tested & fresh, against, query.new, params, posed=False)
@@ -169,6 +174,28 @@ def weigh_pose(
     return weigh_proof(of, which, ratio, new, params, posed=True)
 
 
+def as_usual(of: Hypotheses, which: Mask, inliers: int, new: float, params: LocalizerParams) -> Hypotheses:
+    """Some hypotheses weighed by whether an image has as many inliers there as those before it.
+
+    One light and one camera give about as many at every place, or more at a near wall. At a place that only looks the
+    same, or past the end of the map where facades repeat, there may be any number below that. With odometry the motion
+    tells, too: a pose that stays behind is refused. By sight it is taken for the motion itself.
+    """
+    count, known = np.log(inliers), np.isfinite(of.shared)
+    usual = np.where(known, of.shared, count)
+    least = np.log(GEOMETRY.least_inliers)  # fewer give no pose
+    as_before = norm.pdf(np.minimum(count, usual), usual, params.inlier_sigma)
+    as_before = as_before / norm.sf(least, usual, params.inlier_sigma)
+    as_before = (1 - params.unusual) * as_before
+    any_number = 1 / (usual - least + 2 * params.inlier_sigma)
+    told = np.where(which & known, np.log(as_before / any_number + params.unusual), 0.0)
+    unusual = params.unusual * any_number
+    # An unusual number is as likely that of one image as the usual one from now on.
+    share = params.unusual_forgets * new * (as_before + unusual / 2) / (as_before + unusual)
+    shared = np.where(which, usual + share * (count - usual), of.shared)
+    return replace(of, real=of.real + new * told, shared=shared)
+
+
 def corrected(of: Hypotheses, which: Mask, proof: Proof, new: float) -> Hypotheses:
     """Some hypotheses corrected by the pose that landmarks prove (Kalman)."""
     assert proof.pose is not None and proof.covariance is not None
@@ -202,6 +229,7 @@ def begin_at(
         images=np.ones(1),
         fit=np.array([score]),
         score=np.array([score]),
+        shared=np.array([np.nan]),
     )
     return replace(belief, of=belief.of.and_more(fresh))
 
