@@ -31,11 +31,40 @@ class AbsoluteError:
     rigid: Array
 
 
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """Takes a point x of one frame to scale rotation x + shift in another.
+
+    Attributes:
+        rotation, shift: (3, 3), (3,) metres.
+    """
+
+    scale: float
+    rotation: Array
+    shift: Array
+
+    @staticmethod
+    def of(estimate: Array, truth: Array, with_scale: bool) -> Similarity:
+        """What moves positions (N, 3) nearest to the true ones (Umeyama, TPAMI 1991); without scale it is 1."""
+        centre, true_centre = estimate.mean(0), truth.mean(0)
+        centred = estimate - centre
+        u, sizes, v = np.linalg.svd((truth - true_centre).T @ centred)
+        signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(v))])
+        spread = float((centred**2).sum())
+        scale = float(sizes @ signs) / spread if with_scale and spread > 0 else 1.0
+        rotation = u * signs @ v
+        return Similarity(scale, rotation, true_centre - scale * rotation @ centre)
+
+    def moved(self, positions: Array) -> Array:
+        """(N, 3) positions in the other frame."""
+        return np.asarray(self.scale * positions @ self.rotation.T + self.shift)
+
+
 def absolute_error(estimate: Array, truth: Array) -> AbsoluteError:
     """Of positions (N, 3), N at least 1, in any two frames."""
-    rigid, _ = _aligned(estimate, truth, with_scale=False)
-    scaled, scale = _aligned(estimate, truth, with_scale=True)
-    return AbsoluteError(_rms(rigid - truth), _rms(scaled - truth), scale, rigid)
+    rigid = Similarity.of(estimate, truth, with_scale=False).moved(estimate)
+    scaled = Similarity.of(estimate, truth, with_scale=True)
+    return AbsoluteError(_rms(rigid - truth), _rms(scaled.moved(estimate) - truth), scaled.scale, rigid)
 
 
 def relative_errors(estimate: Poses, truth: Poses) -> tuple[Array, Array]:
@@ -50,17 +79,6 @@ def step_error(estimate: Poses, truth: Poses) -> tuple[float, float]:
     first = np.arange(len(estimate.positions) - 1)
     off_m, off_deg = relative_errors(estimate.between(first, first + 1), truth.between(first, first + 1))
     return float(np.sqrt(np.mean(off_m**2))), float(np.sqrt(np.mean(off_deg**2)))
-
-
-def _aligned(estimate: Array, truth: Array, with_scale: bool) -> tuple[Array, float]:
-    """The estimate moved onto the truth, and the scale (Umeyama, TPAMI 1991)."""
-    centre, true_centre = estimate.mean(0), truth.mean(0)
-    centred = estimate - centre
-    u, sizes, v = np.linalg.svd((truth - true_centre).T @ centred)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(v))])
-    spread = float((centred**2).sum())
-    scale = float(sizes @ signs) / spread if with_scale and spread > 0 else 1.0
-    return scale * centred @ (u * signs @ v).T + true_centre, scale
 
 
 def _rms(off: Array) -> float:

@@ -18,11 +18,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.bags.drive import open_drive
 from d2vpr_ros.bags.reader import open_bag
@@ -31,8 +34,10 @@ from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.evaluation.loop_drive import close_and_score, true_poses
 from d2vpr_ros.evaluation.loop_results import write_page
 from d2vpr_ros.evaluation.trajectory_error import absolute_error, step_error
+from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.loops.closer import LoopCloser
-from d2vpr_ros.loops.closing import Closing, find_closing, place_of
+from d2vpr_ros.loops.closing import Closing, find_closing, odometry_of, place_of, solve_closing
+from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.graph import Poses
 from d2vpr_ros.loops.robust import joined, measured_closures, measured_of
 from d2vpr_ros.mapping import PlaceMap, read_map
@@ -51,6 +56,8 @@ COLUMNS = (
     ("trajectory_error_after_m", "corrected, m", "{:.2f}"),
     ("trajectory_error_ratio", "ratio", "{:.2f}"),
     ("scaled_error_after_m", "with scale, m", "{:.2f}"),
+    ("true_closures_m", "true closures, m", "{:.2f}"),
+    ("true_closures_scaled_m", "with scale, m", "{:.2f}"),
     ("revisit_error_p95_m", "revisits 95 %, m", "{:.2f}"),
     ("closure_error_m", "closure, m", "{:.3f}"),
     ("closure_error_deg", "deg", "{:.2f}"),
@@ -88,6 +95,10 @@ def measure(one: Tour, folder: Path, gtsam: Path | None, evo: Path | None) -> di
     with open_bag(bag) as opened:
         scores, closing = close_and_score(closed, open_drive(opened, pose_topic=TRUTH), features)
     numbers: dict[str, Any] = {"tour": one.name, **scores.numbers(), "refused": dict(closing.refused)}
+    if closing.closures:
+        exact = absolute_error(solved_by_truth(read_map(built), closing.closures, scores.truth, features),
+                               scores.truth.positions)  # fmt: skip
+        numbers |= {"true_closures_m": exact.rigid_m, "true_closures_scaled_m": exact.scaled_m}
     if gtsam is not None and closing.closures:
         positions = solved_by_gtsam(gtsam, read_map(built), closing, features)
         numbers["gtsam_error_m"] = absolute_error(positions, scores.truth.positions).rigid_m
@@ -98,17 +109,46 @@ def measure(one: Tour, folder: Path, gtsam: Path | None, evo: Path | None) -> di
     return numbers
 
 
-def solved_by_gtsam(python: Path, place_map: PlaceMap, closing: Closing, features: FeatureExtractor) -> Any:
+def solved_by_gtsam(python: Path, place_map: PlaceMap, closing: Closing, features: FeatureExtractor) -> Array:
     """(N, 3) positions by GTSAM with GNC, on the same odometry and the same closures."""
-    closer = LoopCloser(place_map.path, place_map.header, features)
-    for row in range(len(place_map)):
-        stored = StoredOdometry(place_map.camera_pose(row), place_map.covariance(row))
-        closer.know(place_of(place_map, row, stored))
+    closer, _ = knowing_all(place_map, features)
     edges, _ = closer.edges()
     steps = measured_of(place_map.ids, edges, "step", planar=closer.is_planar)
     seen = measured_closures(place_map.ids, closing.closures, closer.is_planar)
     start = Poses(*place_map.base_poses())
     return by_gtsam(python, start, joined(steps, seen), len(edges), robust=True)["positions"]
+
+
+def solved_by_truth(
+    place_map: PlaceMap, closures: Sequence[Closure], truth: Poses, features: FeatureExtractor
+) -> Array:
+    """(N, 3) positions by our solver with closures of the same places that are exactly true.
+
+    What is off then is what odometry and closures of these places do not tell, however good the closures are.
+
+    Args:
+        place_map: with the odometry of its places as its poses, or as what it keeps of them.
+        truth: T_frame_base of its places.
+    """
+    closer, odometry = knowing_all(place_map, features)
+    old, new = (np.searchsorted(place_map.ids, [getattr(one, end) for one in closures]) for end in ("old", "new"))
+    true = truth.between(old, new)
+    turned = Rotation.from_matrix(true.rotations).as_quat()
+    closer.closures = [
+        replace(one, pose=Pose(*pose)) for one, *pose in zip(closures, true.positions, turned, strict=True)
+    ]
+    solved = solve_closing(place_map, closer, odometry, np.zeros(len(place_map), np.bool_)).correction
+    assert solved is not None
+    return solved.positions
+
+
+def knowing_all(place_map: PlaceMap, features: FeatureExtractor) -> tuple[LoopCloser, dict[int, StoredOdometry]]:
+    """A closer that has taken all places of a map without a search, and their odometry."""
+    odometry = odometry_of(place_map, np.zeros(len(place_map), np.bool_))
+    closer = LoopCloser(place_map.path, place_map.header, features)
+    for row in range(len(place_map)):
+        closer.know(place_of(place_map, row, odometry[int(place_map.ids[row])]))
+    return closer, odometry
 
 
 def apart_from_evo(python: Path, estimate: Poses, truth: Poses) -> float:
