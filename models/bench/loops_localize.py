@@ -132,7 +132,7 @@ def localize(path: Path, bag: Path, drives: list[Path]) -> tuple[Localized, Loca
     )  # fmt: skip
 
     def off(positions: Array) -> Localized:
-        away_m = np.linalg.norm((positions - true)[:, :2], axis=1)
+        away_m = np.linalg.norm(positions - true, axis=1)
         return Localized(*counts, float(np.median(away_m)), float(np.quantile(away_m, 0.95)), beside_m)
 
     return off(said), off(scaled)
