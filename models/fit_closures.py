@@ -29,6 +29,7 @@ from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.images.decode import decode_compressed
 from d2vpr_ros.loops.closing import in_order, odometry_of, place_of
 from d2vpr_ros.loops.consent import Weights
+from d2vpr_ros.loops.measuring import geometry_of
 from d2vpr_ros.loops.past import Past
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.picture import encode_picture
@@ -68,7 +69,7 @@ def count_tour(place_map: PlaceMap, truth: Sequence[Pose], features: FeatureExtr
         past.add(place)
         if found is None or found.z < past.params.least_z or row % EVERY:
             continue
-        geometry = geometry or PlaceGeometry(past.map(), features, way=past.way)
+        geometry = geometry or geometry_of(past, features)
         geometry.grow(past.map(), past.way, min(len(past), past.findable + 10))
         best = int(found.rows[0])
         apart_m, apart_deg = distance(truth[best], truth[row]), np.degrees(turn(truth[best], truth[row]))

@@ -10,7 +10,7 @@ from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.loops.closure import Closure, Edge
 from d2vpr_ros.loops.consent import expected
 from d2vpr_ros.loops.gate import Gate
-from d2vpr_ros.loops.measuring import measure
+from d2vpr_ros.loops.measuring import geometry_of, measure
 from d2vpr_ros.loops.odometry import edges_of, is_planar
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.loops.past import Past, Place
@@ -137,8 +137,7 @@ class LoopCloser:
                 self.refused[reason] += len(run.closures)
 
     def _geometry_of(self, row: int) -> PlaceGeometry:
-        place_map = self.past.map()
         if self._geometry is None:
-            self._geometry = PlaceGeometry(place_map, self._features, way=self.past.way)
-        self._geometry.grow(place_map, self.past.way, min(len(self.past), self.past.findable + _NEIGHBOURS))
+            self._geometry = geometry_of(self.past, self._features)
+        self._geometry.grow(self.past.map(), self.past.way, min(len(self.past), self.past.findable + _NEIGHBOURS))
         return self._geometry

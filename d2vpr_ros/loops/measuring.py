@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from d2vpr_ros.bags.covariance import moved
+from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.consent import same_place
 from d2vpr_ros.loops.params import DEFAULT_PARAMS, LoopParams
 from d2vpr_ros.loops.past import Candidates, Past
 from d2vpr_ros.multiview import PlaceGeometry, Sighting
+from d2vpr_ros.multiview.params import DEFAULT_PARAMS as GEOMETRY_PARAMS
 
 NO_PICTURE = "no picture that can be read"
 TOO_FAR = "another place of the same street"
+
+
+def geometry_of(past: Past, features: FeatureExtractor) -> PlaceGeometry:
+    """What compares places with past ones; let it `grow` with the past."""
+    params = replace(GEOMETRY_PARAMS, neighbours=past.params.neighbours)
+    return PlaceGeometry(past.map(), features, params, past.way)
 
 
 def measure(

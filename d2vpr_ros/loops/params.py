@@ -15,6 +15,8 @@ class LoopParams:
         own_spacings: about the most similar place that are its own neighbourhood, no background for its similarity.
         least_z: standard deviations by which the most similar place stands out, below which no geometry is tried. One
             of a hundred right places is below 4.5 by day and 4.2 by dusk; the median of the wrong ones is at 3.5.
+        neighbours: places that help to triangulate the landmarks of an old one, at most. Odometry places the nearest
+            best: with four, closures err less than with the six of a map whose poses do not drift.
         most_apart_spacings: between the two ends of a closure; what stands further off shows another place.
         closure_factor: by which the covariance of a metric pose is larger than its landmarks say. With it the truth is
             inside the 95 % ellipsoid of 97 to 99 % of closures by day.
@@ -44,6 +46,7 @@ class LoopParams:
     candidates: int = 3
     own_spacings: float = 15.0
     least_z: float = 4.0
+    neighbours: int = 4
     most_apart_spacings: float = 8.0
     closure_factor: float = 1.5
     closure_scale: float = 0.02

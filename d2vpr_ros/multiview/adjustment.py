@@ -23,6 +23,7 @@ _ROUNDS = 8
 _DONE = 1e-4  # relative gain of a round
 _DAMPING, _STEP, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 10.0, 1e-7, 1e6
 _UNSEEN = 1e-12  # relative; keeps the inverse finite along a ray that only one camera saw
+_ONE_THREAD = 2**18  # multiplications
 _NEAREST = 0.05  # depth below which a landmark counts as behind the camera, metres
 
 
@@ -81,6 +82,18 @@ def times_transposed(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -
     return np.asarray(cv2.gemm(a, b, 1.0, None, 0.0, flags=cv2.GEMM_2_T))  # type: ignore[call-overload]
 
 
+def _long_product(a: Array, b: Array) -> Array:
+    """(N, K) times (N, K) transposed, for few rows and many columns, in one thread and in parts of the library's own
+    kind: OpenBLAS wakes no thread for a product of up to 2^18 multiplications."""
+    rows, columns = a.shape
+    parts = -(-columns * rows**2 // _ONE_THREAD)
+    wide = -(-columns // parts)
+    padded = np.zeros((2, rows, parts * wide))
+    padded[0, :, :columns], padded[1, :, :columns] = a, b
+    first, second = padded.reshape(2, rows, parts, wide).transpose(0, 2, 1, 3)
+    return np.asarray((first @ second.transpose(0, 2, 1)).sum(axis=0))
+
+
 def skew(vectors: Array) -> Array:
     """(..., 3) -> (..., 3, 3): the matrix of the cross product from the left."""
     x, y, z = np.moveaxis(vectors, -1, 0)
@@ -121,32 +134,35 @@ def adjust(scene: Scene, priors: Priors, loss_scale: float) -> tuple[Scene, Arra
     start = scene = scene.of(np.asarray(np.isfinite(scene.residuals()).all(axis=1)))
     damping = _DAMPING
     weights = 1 / np.repeat([priors.rotation_sigma, priors.position_sigma_m], 3) ** 2
-    cost = _cost(scene, start, weights, loss_scale)
+    sums = _gather(scene.cameras, len(scene.positions)), _gather(scene.points, len(scene.landmarks))
+    moved = _moved(start, scene)
+    cost = _cost(scene, moved, weights, loss_scale)
     for _ in range(_ROUNDS):
-        equations = _Equations.of(scene, _moved(start, scene), weights, loss_scale)
+        equations = _Equations.of(scene, moved, weights, loss_scale, *sums)
         while True:
             tried = equations.step(scene, damping)
-            new = _cost(tried, start, weights, loss_scale)
+            moves = _moved(start, tried)
+            new = _cost(tried, moves, weights, loss_scale)
             if new < cost or damping > _MOST_DAMPING:
                 break
             damping *= _STEP
         if new >= cost:
             break
-        gain, scene, cost = (cost - new) / cost, tried, new
+        gain, scene, moved, cost = (cost - new) / cost, tried, moves, new
         damping = max(damping / _STEP, _LEAST_DAMPING)
         if gain < _DONE:
             break
-    equations = _Equations.of(scene, _moved(start, scene), weights, loss_scale)
+    equations = _Equations.of(scene, moved, weights, loss_scale, *sums)
     return scene, np.asarray(np.linalg.inv(_damped(equations.of_landmarks, _UNSEEN)), np.float64)
 
 
-def _cost(scene: Scene, start: Scene, weights: Array, loss_scale: float) -> float:
+def _cost(scene: Scene, moved: Array, weights: Array, loss_scale: float) -> float:
     residuals = scene.residuals()
     if not np.isfinite(residuals).all():
         return np.inf
     squares = (residuals**2).sum(axis=1)
     robust = loss_scale**2 * np.log1p(squares / loss_scale**2).sum()
-    return float(robust + (_moved(start, scene) ** 2 @ weights).sum())
+    return float(robust + (moved**2 @ weights).sum())
 
 
 def _moved(start: Scene, scene: Scene) -> Array:
@@ -177,7 +193,21 @@ class _Equations:
     across: Array
 
     @staticmethod
-    def of(scene: Scene, moved: Array, prior_weights: Array, loss_scale: float) -> _Equations:
+    def of(
+        scene: Scene,
+        moved: Array,
+        prior_weights: Array,
+        loss_scale: float,
+        to_camera: csr_array,
+        to_landmark: csr_array,
+    ) -> _Equations:
+        """At a scene.
+
+        Args:
+            moved: (C, 6) of `_moved`.
+            prior_weights: (6,) of its squares.
+            to_camera, to_landmark: `_gather` of the observations of each.
+        """
         count, cameras = len(scene.landmarks), len(scene.positions)
         seen, residuals = scene.in_cameras(), scene.residuals()
         robust = 1 / (1 + (residuals**2).sum(axis=1) / loss_scale**2)
@@ -185,7 +215,6 @@ class _Equations:
         by_landmark = to_rays @ np.swapaxes(scene.rotations[scene.cameras], 1, 2)
         by_camera = np.concatenate([to_rays @ skew(seen), -by_landmark], axis=2)
         weighted_camera, weighted_landmark = (j * robust[:, None, None] for j in (by_camera, by_landmark))
-        to_camera, to_landmark = _gather(scene.cameras, cameras), _gather(scene.points, count)
         back_camera, back_landmark = (np.swapaxes(j, 1, 2) for j in (weighted_camera, weighted_landmark))
         across = np.zeros((cameras, count, 6, 3))
         across[scene.cameras, scene.points] = back_camera @ by_landmark
@@ -204,7 +233,7 @@ class _Equations:
         eliminated = self.across @ inverse
         flat = (cameras * 6, count * 3)
         rows, columns = (block.transpose(0, 2, 1, 3).reshape(flat) for block in (eliminated, self.across))
-        reduced = -times_transposed(rows, columns)
+        reduced = -_long_product(rows, columns)
         for camera, own in enumerate(_damped(self.of_cameras, damping)):
             at = slice(6 * camera, 6 * camera + 6)
             reduced[at, at] += own

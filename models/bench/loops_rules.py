@@ -19,7 +19,7 @@ from d2vpr_ros.geometry import Array
 from d2vpr_ros.loops.closing import place_of
 from d2vpr_ros.loops.closure import Closure
 from d2vpr_ros.loops.graph import Poses
-from d2vpr_ros.loops.measuring import measure
+from d2vpr_ros.loops.measuring import geometry_of, measure
 from d2vpr_ros.loops.params import DEFAULT_PARAMS
 from d2vpr_ros.loops.past import Past
 from d2vpr_ros.mapping import PlaceMap
@@ -70,7 +70,7 @@ def try_all(
         candidates = past.candidates(place.descriptor)
         past.add(place)
         if geometry is None:
-            geometry = PlaceGeometry(past.map(), features, way=past.way)
+            geometry = geometry_of(past, features)
         geometry.grow(past.map(), past.way, min(len(past), past.findable + 10))
         if candidates is None:
             continue
