@@ -107,6 +107,15 @@ def test_a_run_of_closures_is_refused_as_a_whole() -> None:
     assert solution.weights[8:].all()
 
 
+def test_one_bad_pose_in_a_run_of_the_right_places_is_refused_alone() -> None:
+    graph = drive(LAP + 100, 20, seed=2)
+    closures = [replace(one, run=1) for one in graph.closures]
+    pose = closures[4].pose @ Pose.planar(0.6, 0.0, 0.0)  # twelve sigmas
+    closures[4] = replace(closures[4], pose=pose)
+    solution = robustly(replace(graph, closures=closures))
+    assert np.flatnonzero(solution.weights < 0.5).tolist() == [4]
+
+
 def test_held_poses_stay_and_a_second_session_comes_to_them() -> None:
     """The second half of the drive starts 100 m aside, with no edge to the first: closures alone join them."""
     graph = drive(2 * LAP, 60)

@@ -96,6 +96,14 @@ def test_odometry_that_begins_anew_cuts_the_way() -> None:
     assert [(edge.old, edge.new) for edge in edges] == [(1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9), (9, 10)]
 
 
+def test_ways_count_by_how_far_apart_places_really_are() -> None:
+    """One image every 3 m, where one a metre was asked for: thirty places are 90 m."""
+    past = past_of(places([Pose.planar(3.0 * step, 0, 0) for step in range(60)]))
+    assert past.spacing_m == pytest.approx(3.0)
+    assert past.findable == 30
+    assert past_of(places([Pose.planar(0.1 * step, 0, 0) for step in range(60)])).spacing_m == HEADER.keyframe_spacing_m
+
+
 def test_a_robot_that_stands_makes_no_past_of_where_it_is() -> None:
     assert past_of(places([Pose.planar(0, 0, 0.1 * step) for step in range(200)])).findable == 0
 

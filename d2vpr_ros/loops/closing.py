@@ -60,9 +60,12 @@ class Closing:
                 f"{len(self.closures)} closures ({by_kind}) at {runs} revisits; {len(self.closed)} of {self.places} "
                 f"places were seen before; the largest correction is {self.largest_m:.2f} m"
             )
-            out = {closure.run for closure in self.closures if closure.weight < BELIEVED}
+            out = [closure for closure in self.closures if closure.weight < BELIEVED]
             if out:
-                lines.append(f"refused by the pose graph: {len(out)} of the revisits, which contradict the others")
+                believed = {closure.run for closure in self.closures if closure.weight >= BELIEVED}
+                gone = len({closure.run for closure in out} - believed)
+                whole = f", among them all of {gone} revisits" if gone else ""
+                lines.append(f"refused by the pose graph: {len(out)} closures that contradict the others{whole}")
             source = "as stated by the odometry" if self.stated else "by the model for wheel odometry"
             lines.append(f"uncertainty of the steps: {source}")
         if self.pieces > 1:

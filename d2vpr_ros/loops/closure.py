@@ -37,7 +37,7 @@ class Solution:
 
     Attributes:
         positions, rotations: (N, 3), (N, 3, 3): T_map_base in the order of the ids given.
-        weights: (K,) of the closures in the order given, 0 to 1; equal within a run.
+        weights: (K,) of the closures in the order given, 0 or 1.
         cost: half the sum of squared Mahalanobis distances at the end, closures by their weights.
     """
 

@@ -64,6 +64,11 @@ class Measured:
     rotations: Array
     information: Array
 
+    def of(self, kept: Rows) -> Measured:
+        """These rows alone."""
+        parts = self.first[kept], self.second[kept], self.positions[kept], self.rotations[kept], self.information[kept]
+        return Measured(*parts)
+
     def weighted(self, weights: Array) -> Measured:
         """The same with each information times its weight (E,)."""
         return replace(self, information=self.information * weights[:, None, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from d2vpr_ros.mapping.index import Index
 
 _APART_M = 1e7  # added to the way where the odometry begins anew: nothing is near across that
 _BACKGROUND = 1000  # places that tell how similar an image is to places elsewhere
+_STEPS = 500  # last steps that tell how far apart places are
 _FIRST_ROWS = 256
 _COLUMNS: tuple[tuple[str, tuple[int, ...], type], ...] = (
     ("ids", (), np.int64),
@@ -100,6 +102,7 @@ class Past:
         self._cameras: dict[int, Camera] = {}
         self._index: Index | None = None
         self._motion = MotionBuffer()
+        self._steps_m: deque[float] = deque(maxlen=_STEPS)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -108,6 +111,13 @@ class Past:
     def way(self) -> Array:
         """(N,) metres along the drives at each place; where the odometry begins anew it goes on far beyond."""
         return self._columns["way"][: len(self)]
+
+    @property
+    def spacing_m(self) -> float:
+        """How far apart places really are, metres: the median of the last steps, at least what was asked for. A robot
+        that takes few images a second is faster than that."""
+        asked_m = self.header.keyframe_spacing_m
+        return max(asked_m, float(np.median(self._steps_m))) if self._steps_m else asked_m
 
     @property
     def positions(self) -> Array:
@@ -124,6 +134,8 @@ class Past:
         row, before = len(self.places), self.places[-1] if self.places else None
         begins = self._begins(place, before)
         step_m = 0.0 if before is None else _APART_M if begins else distance(before.base, place.base)
+        if step_m and not begins:
+            self._steps_m.append(step_m)
         way = step_m + (float(self.way[-1]) if row else 0.0)
         self.places.append(place)
         self.begins.append(begins)
@@ -134,7 +146,7 @@ class Past:
             ids=place.id, sessions=place.session, cameras=place.camera_id, stamps_ns=place.stamp_ns,
             positions=place.pose.position, quaternions=place.pose.quaternion, descriptors=place.descriptor, way=way,
         )  # fmt: skip
-        self._let_find(way - self.params.least_way_spacings * self.header.keyframe_spacing_m)
+        self._let_find(way - self.params.least_way_spacings * self.spacing_m)
         return row
 
     def candidates(self, descriptor: npt.NDArray[np.float32]) -> Candidates | None:
@@ -144,7 +156,7 @@ class Past:
         similarities, rows = self._index.search(descriptor[None], self.params.candidates)
         best = int(rows[0, 0])
         sample = slice(0, self.findable, max(1, self.findable // _BACKGROUND))
-        near_m = self.params.own_spacings * self.header.keyframe_spacing_m
+        near_m = self.params.own_spacings * self.spacing_m
         background = Background(self._columns["descriptors"][sample], self.positions[sample], near_m)
         mean, deviation = background.of_image(descriptor, self.positions[best])
         return Candidates(rows[0], similarities[0], (float(similarities[0, 0]) - mean) / deviation)

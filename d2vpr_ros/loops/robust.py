@@ -1,7 +1,8 @@
 """Poses from odometry and closures of which some may be wrong: graduated non-convexity with truncated least squares.
 
 Yang, Antonante, Tzoumas and Carlone, "Graduated Non-Convexity for Robust Spatial Perception" (RA-L 2020), on closures
-only: the odometry's edges are inliers. A run of closures has one weight, for its closures are right or wrong together.
+only: the odometry's edges are inliers. First a run of closures has one weight, for what looks alike looks alike all
+along. Then each closure of the runs that stay has its own: in a run of the right places one pose may be a bad one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from d2vpr_ros.loops.graph import Measured, Poses, distances, information_of, op
 
 INLIER_PROBABILITY = 0.99
 """A run of n closures is refused where its distances exceed this quantile of chi-squared with 6 n degrees, with 3 n
-where the odometry is planar."""
+where the odometry is planar; then one closure as a run of one."""
 
 PLANAR_SIGMA_M, PLANAR_SIGMA_RAD = 1e-3, 3e-4
 """Of height and of tilt, from place to place, of a robot on the ground whose odometry is planar."""
@@ -61,7 +62,10 @@ def solve(
     steps = measured_of(ids, edges, "edge of odometry", planar)
     seen = measured_closures(ids, closures, planar)
     runs = np.unique([one.run for one in closures], return_inverse=True)[1].astype(np.int64)
-    poses, weights = _graduated(start, steps, seen, runs, held, 3 if planar else 6)
+    degrees = 3 if planar else 6
+    poses, weights = _graduated(start, steps, seen, runs, held, degrees)
+    kept = np.flatnonzero(weights > 0.5)
+    poses, weights[kept] = _graduated(poses, steps, seen.of(kept), np.arange(len(kept)), held, degrees)
     both = joined(steps, seen.weighted(weights))
     poses, cost = optimum(poses, both, held)
     if (weights < 0.5).any():  # wrong closures may have bent the graph into another valley

@@ -81,7 +81,7 @@ class RunFinder:
 
     def end(self, way_m: float) -> list[Run]:
         """Close the runs that a place at this way is too far from; those."""
-        reach_m = self._params.run_way_spacings * self._past.header.keyframe_spacing_m
+        reach_m = self._params.run_way_spacings * self._past.spacing_m
         ended = [run for run in self.open if way_m - self._way(run.last.new) > reach_m]
         self.open = [run for run in self.open if run not in ended]
         return ended
@@ -98,12 +98,12 @@ class RunFinder:
         """Whether a run is no chance, as far as its length tells."""
         least = self._params.least_run if run.is_metric else self._params.least_run_places
         way_m = self.way_of(run)
-        least_m = self._params.least_run_way_spacings * self._past.header.keyframe_spacing_m
+        least_m = self._params.least_run_way_spacings * self._past.spacing_m
         return len(run.closures) >= least and way_m >= least_m
 
     def thinned(self, run: Run) -> list[Closure]:
         """The closures of a run that are new and worth giving away: some spacings apart, metric ones first."""
-        apart_m = self._params.publish_spacings * self._past.header.keyframe_spacing_m
+        apart_m = self._params.publish_spacings * self._past.spacing_m
         chosen = []
         last_m = self._way(run.kept[-1].new) if run.kept else -np.inf
         for closure in run.closures:
@@ -123,7 +123,7 @@ class RunFinder:
         way_m = float(np.linalg.norm(old.position) + np.linalg.norm(new.position))
         sigmas = [np.sqrt(np.trace(part)) for one in (first, second) for part in (one.covariance[:3, :3],)]
         turns = [np.sqrt(np.trace(one.covariance[3:, 3:])) for one in (first, second)]
-        most_m = params.agree_m * past.header.keyframe_spacing_m + params.agree_share * way_m + float(np.hypot(*sigmas))
+        most_m = params.agree_m * past.spacing_m + params.agree_share * way_m + float(np.hypot(*sigmas))
         most_rad = np.radians(params.agree_deg) + float(np.hypot(*turns))
         off_m = float(np.linalg.norm(by_old.position - by_new.position))
         off_rad = float((by_old.rotation.inv() * by_new.rotation).magnitude())
@@ -132,7 +132,7 @@ class RunFinder:
     def _step(self, first: int, second: int) -> Pose | None:
         """T_first_second by odometry; None where it began anew between or the places are too far apart."""
         a, b = self._rows[first], self._rows[second]
-        reach_m = 2 * self._params.run_way_spacings * self._past.header.keyframe_spacing_m
+        reach_m = 2 * self._params.run_way_spacings * self._past.spacing_m
         if abs(float(self._past.way[a] - self._past.way[b])) > reach_m:
             return None
         return self._past.places[a].base.inverse() @ self._past.places[b].base
