@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from builds import a_correction, correct_until_killed
+from mapped import build_map
 from places import straight_street, unit_rows, write_places
 
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
@@ -24,6 +25,7 @@ from d2vpr_ros.bags.reader import open_bag
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.describe.features import FeatureExtractor
 from d2vpr_ros.errors import UserError
+from d2vpr_ros.evaluation.loop_scoring import RIGHT_M
 from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.loops.closing import find_closing, odometry_of
 from d2vpr_ros.loops.closure import Closure
@@ -34,7 +36,10 @@ from d2vpr_ros.mapping.check import check_map
 from d2vpr_ros.mapping.database import connect
 from d2vpr_ros.mapping.loop_table import read_closures
 from d2vpr_ros.mapping.prune import prune_map
-from d2vpr_ros.sim.drive import TRUTH, record_drive
+from d2vpr_ros.sim.drive import GPS, ODOM, TRUTH, record_drive
+from d2vpr_ros.sim.routes import length
+from d2vpr_ros.sim.routes import loops as every_loop
+from d2vpr_ros.sim.town import build_town
 
 SEED, ROUTE = 546, 30  # a loop of 219 m
 LAPS = 1.3
@@ -57,17 +62,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record_drive(
         folder / "bag", SEED, route=ROUTE, laps=LAPS, speed_mps=10.0, rate_hz=3.0, compressed=True, sensor_seed=DRIFTING
     )
-    words = [
-        "map",
-        "build",
-        str(folder / "bag"),
-        "-o",
-        str(folder / "odom.d2map"),
-        "--pose-topic",
-        "/odom",
-        "--no-landmarks",
-    ]
-    assert d2vpr([*words, "--spacing", "2"]) == 0
+    build_map(folder / "bag", folder / "odom.d2map", "--pose-topic", ODOM, "--spacing", "2")
     return folder
 
 
@@ -124,10 +119,10 @@ def test_every_closure_is_right_and_says_how_exact_it_is(drive: Path, closed: Pa
     place_map, closures = read_map(closed), closures_of(closed)
     truth = dict(zip(place_map.ids.tolist(), truth_of(place_map, drive / "bag"), strict=True))
     assert len(closures) >= 5
+    assert_right(closures, truth)
     outside = 0
     for closure in closures:
         true = truth[closure.old].inverse() @ truth[closure.new]
-        assert distance(true, closure.pose) < 0.3 and np.degrees(turn(true, closure.pose)) < 1.5
         error = np.concatenate(
             [true.position - closure.pose.position, (true.rotation * closure.pose.rotation.inv()).as_rotvec()]
         )
@@ -145,6 +140,45 @@ def test_a_closed_map_keeps_what_the_odometry_measured_so_that_another_closing_s
         stated = before.covariance(row)
         assert stated is not None
         np.testing.assert_allclose(measured[number].covariance, stated)
+
+
+def test_two_images_a_second_are_enough(tmp_path: Path) -> None:
+    """Places are 4 m apart where one a metre was asked for. Landmarks are fewer and closures less exact, but right."""
+    way = min(every_loop(build_town(7)), key=length)
+    record_drive(tmp_path / "bag", 7, way=way, laps=1.35, speed_mps=8.0, rate_hz=2.0, compressed=True)
+    path = tmp_path / "site.d2map"
+    build_map(tmp_path / "bag", path, "--pose-topic", ODOM, "--spacing", "1", "--close-loops")
+    place_map, closures = read_map(path), closures_of(path)
+    truth = dict(zip(place_map.ids.tolist(), truth_of(place_map, tmp_path / "bag"), strict=True))
+    assert len(closures) > 3
+    for closure in closures:
+        assert distance(truth[closure.old].inverse() @ truth[closure.new], closure.pose) < RIGHT_M
+
+
+def test_sixty_images_a_second_make_no_more_places_and_close_as_well(drive: Path, closed: Path, tmp_path: Path) -> None:
+    fast, path = tmp_path / "fast", tmp_path / "both.d2map"
+    record_drive(fast, SEED, route=ROUTE, speed_mps=20.0, rate_hz=60.0, duration_s=2.5, compressed=True, sensor_seed=3)
+    build_map(fast, tmp_path / "fast.d2map", "--pose-topic", ODOM, "--spacing", "2")
+    begins_there = ["--transform", *["0", "0", "0", "0", "0", "0", "1"], "--close-loops"]
+    assert d2vpr(["map", "merge", str(closed), str(tmp_path / "fast.d2map"), "-o", str(path), *begins_there]) == 0
+    place_map, before = read_map(path), len(read_map(closed))
+    assert len(place_map) - before <= 26  # of 150 images, along 50 m
+    new = np.arange(len(place_map)) >= before
+    with open_bag(drive / "bag") as one, open_bag(fast) as other:
+        paths = [trajectory_from_bag(bag, TRUTH) for bag in (one, other)]
+    poses = [paths[int(new[row])].at(int(stamp), 1.0) for row, stamp in enumerate(place_map.stamps_ns)]
+    truth = {int(number): pose for number, pose in zip(place_map.ids, poses, strict=True) if pose is not None}
+    closures = [one for one in closures_of(path) if one.new in set(place_map.ids[new].tolist())]
+    assert len(closures) > 3
+    assert_right(closures, truth)
+
+
+def assert_right(closures: list[Closure], truth: dict[int, Pose]) -> None:
+    """Each within 0.3 m, or as exact as it says: one to a place 9 m ahead has a deviation of a metre."""
+    for closure in closures:
+        true = truth[closure.old].inverse() @ truth[closure.new]
+        sigma_m = float(np.sqrt(np.trace(closure.covariance[:3, :3])))
+        assert distance(true, closure.pose) < max(0.3, sigma_m) and np.degrees(turn(true, closure.pose)) < 1.5
 
 
 def test_poses_that_are_no_more_those_of_the_odometry_are_in_a_frame_of_their_own(drive: Path, closed: Path) -> None:
@@ -208,9 +242,7 @@ def test_floors_that_look_alike_are_not_closed(footage: Path, tmp_path: Path) ->
     images, bag, path = footage / "ie_tower" / "images", tmp_path / "bag", tmp_path / "tower.d2map"
     words = ["bag", "from-images", str(images), str(table), "-o", str(bag), "--intrinsics", str(tmp_path / "k.txt")]
     assert d2vpr(words) == 0
-    assert (
-        d2vpr(["map", "build", str(bag), "-o", str(path), "--spacing", "0.5", "--close-loops", "--no-landmarks"]) == 0
-    )
+    build_map(bag, path, "--spacing", "0.5", "--close-loops")
     assert closures_of(path) == []
 
 
@@ -334,8 +366,7 @@ def test_a_camera_that_was_turned_round_between_two_laps_closes_nothing(drive: P
     """The second lap looks back along the street that the first one looked down, and its poses do not tell."""
     back = tmp_path / "back"
     record_drive(back, SEED, route=ROUTE, speed_mps=10.0, rate_hz=3.0, duration_s=7.0, compressed=True, reverse=True)
-    words = ["map", "build", str(back), "-o", str(tmp_path / "back.d2map"), "--pose-topic", TRUTH, "--spacing", "2"]
-    assert d2vpr([*words, "--no-landmarks"]) == 0
+    build_map(back, tmp_path / "back.d2map", "--pose-topic", TRUTH, "--spacing", "2")
     both = tmp_path / "both.d2map"
     turned = ["--transform", *["0", "0", "0", "0", "0", "1", "0"]]
     words = ["map", "merge", str(drive / "odom.d2map"), str(tmp_path / "back.d2map"), "-o", str(both), *turned]
@@ -359,17 +390,8 @@ def test_a_merged_map_keeps_closures_and_odometry(closed: Path, tmp_path: Path) 
     whole = read_map(closed)
     write_places(street, straight_street(3), unit_rows(3, 0, whole.descriptors.shape[1]), whole.header.model)
     out = tmp_path / "both.d2map"
-    words = [
-        "map",
-        "merge",
-        str(street),
-        str(closed),
-        "-o",
-        str(out),
-        "--transform",
-        *["0", "0", "0", "0", "0", "0", "1"],
-    ]
-    assert d2vpr(words) == 0
+    unmoved = ["--transform", *["0", "0", "0", "0", "0", "0", "1"]]
+    assert d2vpr(["map", "merge", str(street), str(closed), "-o", str(out), *unmoved]) == 0
     assert [(one.old, one.new) for one in closures_of(out)] == [
         (one.old + 3, one.new + 3) for one in closures_of(closed)
     ]
@@ -414,19 +436,7 @@ def test_a_map_with_the_poses_of_gps_is_not_bent(
     drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "gps.d2map"
-    words = [
-        "map",
-        "build",
-        str(drive / "bag"),
-        "-o",
-        str(path),
-        "--pose-topic",
-        "/gps/fix",
-        "--end",
-        "3",
-        "--no-landmarks",
-    ]
-    assert d2vpr(words) == 0
+    build_map(drive / "bag", path, "--pose-topic", GPS, "--end", "3")
     assert d2vpr(["map", "close", str(path)]) == 2
     assert "poses from GPS, which does not drift" in capsys.readouterr().err
 

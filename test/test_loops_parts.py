@@ -96,11 +96,9 @@ def test_odometry_that_begins_anew_cuts_the_way() -> None:
     assert [(edge.old, edge.new) for edge in edges] == [(1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9), (9, 10)]
 
 
-def test_ways_count_by_how_far_apart_places_really_are() -> None:
-    """One image every 3 m, where one a metre was asked for: thirty places are 90 m."""
-    past = past_of(places([Pose.planar(3.0 * step, 0, 0) for step in range(60)]))
-    assert past.spacing_m == pytest.approx(3.0)
-    assert past.findable == 30
+def test_places_are_as_far_apart_as_they_really_are() -> None:
+    """One image every 3 m, where one a metre was asked for."""
+    assert past_of(places([Pose.planar(3.0 * step, 0, 0) for step in range(60)])).spacing_m == pytest.approx(3.0)
     assert past_of(places([Pose.planar(0.1 * step, 0, 0) for step in range(60)])).spacing_m == HEADER.keyframe_spacing_m
 
 
@@ -158,6 +156,15 @@ def test_a_run_ends_when_the_robot_has_gone_on() -> None:
     assert ended == []
     _, ended = finder.add(closure(20, 146, Pose.identity()))
     assert ended == [run]
+
+
+def test_closures_of_places_far_apart_are_a_run_over_as_many_places() -> None:
+    """Every third place of a ring: eight metres would be three of them, eight of their spacings are 24 m."""
+    past = past_of(places(ring(1.5)[::3]))
+    finder, lap = finder_of(past), 42
+    first, _ = finder.add(closure(1, 1 + lap, Pose.identity()))
+    again, ended = finder.add(closure(6, 6 + lap, Pose.identity()))
+    assert again is first and ended == []
 
 
 def test_one_closure_of_some_spacings_is_given_away() -> None:

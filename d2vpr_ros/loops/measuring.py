@@ -43,7 +43,7 @@ def measure(
     if view is None or geometry.place_view(best) is None:
         return NO_PICTURE
     new, old = past.places[row], past.places[best]
-    spacing_m = past.spacing_m
+    spacing_m = past.header.keyframe_spacing_m
     near = np.abs(past.way[candidates.rows] - past.way[best]) <= params.run_way_spacings / 2 * spacing_m
     sighting = geometry.sightings(view, candidates.rows[near].tolist(), new.camera.mount, new.camera_id)[0]
     if sighting.pose is None:

@@ -23,7 +23,8 @@ class LoopParams:
         closure_scale: error of a metric closure's length, as a share of it: the odometry's steps scale the landmarks.
         least_sigma_m, least_sigma_deg: of any closure; pictures are not taken exactly when the odometry says.
         place_sigma_spacings, place_sigma_deg: of a closure of kind `place`: both stand about one place.
-        run_way_spacings: way over which closures have to agree with one another.
+        run_way_spacings: way over which closures have to agree with one another. This and `least_run_way_spacings` are
+            in spacings that places really have, all others in those that were asked for.
         agree_m, agree_share, agree_deg: by which two closures may contradict each other, beside what their
             covariances allow: metres, and of the way between them.
         least_run, least_run_way_spacings: closures of a run that is accepted, and the way that they lie along.

@@ -146,7 +146,7 @@ class Past:
             ids=place.id, sessions=place.session, cameras=place.camera_id, stamps_ns=place.stamp_ns,
             positions=place.pose.position, quaternions=place.pose.quaternion, descriptors=place.descriptor, way=way,
         )  # fmt: skip
-        self._let_find(way - self.params.least_way_spacings * self.spacing_m)
+        self._let_find(way - self.params.least_way_spacings * self.header.keyframe_spacing_m)
         return row
 
     def candidates(self, descriptor: npt.NDArray[np.float32]) -> Candidates | None:
@@ -156,7 +156,7 @@ class Past:
         similarities, rows = self._index.search(descriptor[None], self.params.candidates)
         best = int(rows[0, 0])
         sample = slice(0, self.findable, max(1, self.findable // _BACKGROUND))
-        near_m = self.params.own_spacings * self.spacing_m
+        near_m = self.params.own_spacings * self.header.keyframe_spacing_m
         background = Background(self._columns["descriptors"][sample], self.positions[sample], near_m)
         mean, deviation = background.of_image(descriptor, self.positions[best])
         return Candidates(rows[0], similarities[0], (float(similarities[0, 0]) - mean) / deviation)

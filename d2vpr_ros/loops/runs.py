@@ -103,7 +103,7 @@ class RunFinder:
 
     def thinned(self, run: Run) -> list[Closure]:
         """The closures of a run that are new and worth giving away: some spacings apart, metric ones first."""
-        apart_m = self._params.publish_spacings * self._past.spacing_m
+        apart_m = self._params.publish_spacings * self._past.header.keyframe_spacing_m
         chosen = []
         last_m = self._way(run.kept[-1].new) if run.kept else -np.inf
         for closure in run.closures:
@@ -114,7 +114,7 @@ class RunFinder:
         return chosen
 
     def _agree(self, first: Closure, second: Closure) -> bool:
-        past, params = self._past, self._params
+        params = self._params
         old = self._step(first.old, second.old)
         new = self._step(first.new, second.new)
         if old is None or new is None:
@@ -123,7 +123,7 @@ class RunFinder:
         way_m = float(np.linalg.norm(old.position) + np.linalg.norm(new.position))
         sigmas = [np.sqrt(np.trace(part)) for one in (first, second) for part in (one.covariance[:3, :3],)]
         turns = [np.sqrt(np.trace(one.covariance[3:, 3:])) for one in (first, second)]
-        most_m = params.agree_m * past.spacing_m + params.agree_share * way_m + float(np.hypot(*sigmas))
+        most_m = params.agree_m + params.agree_share * way_m + float(np.hypot(*sigmas))
         most_rad = np.radians(params.agree_deg) + float(np.hypot(*turns))
         off_m = float(np.linalg.norm(by_old.position - by_new.position))
         off_rad = float((by_old.rotation.inv() * by_new.rotation).magnitude())
