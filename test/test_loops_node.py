@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,13 @@ from std_msgs.msg import Float64MultiArray
 from test_map_builder_node import IMAGES, INFO, MOUNT, Peer, spinning
 from visualization_msgs.msg import Marker, MarkerArray
 
+from d2vpr_ros.bags.messages import make_header, make_pose
+from d2vpr_ros.bags.pose_topics import trajectory_from_bag
 from d2vpr_ros.bags.reader import open_bag
+from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
-from d2vpr_ros.geometry import Pose
+from d2vpr_ros.geometry import Pose, distance
 from d2vpr_ros.loops.closure import KINDS, Closure
 from d2vpr_ros.mapping import PlaceMap, read_map
 from d2vpr_ros.mapping.database import connect
@@ -32,11 +35,11 @@ from d2vpr_ros.nodes.map_builder import MapBuilderNode
 from d2vpr_ros.nodes.messages import read_cloud
 from d2vpr_ros.nodes.outputs import LATCHED
 from d2vpr_ros.nodes.player import BagPlayer
-from d2vpr_ros.sim.drive import ODOM, record_drive
+from d2vpr_ros.sim.drive import ODOM, TRUTH, record_drive
 from d2vpr_ros.sim.routes import length, loops
 from d2vpr_ros.sim.town import build_town
 
-SPACING = 3.0
+SPACING, SPEED_MPS = 3.0, 20.0
 PATIENCE_S = 300.0
 REMAP = ("-r", f"image/compressed:={IMAGES}", "-r", f"odom:={ODOM}", "-r", f"camera_info:={INFO}")
 
@@ -88,7 +91,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 
     folder = tmp_path_factory.mktemp("loop")
     way = min(loops(build_town(7)), key=length)
-    speed = {"speed_mps": 20.0, "rate_hz": 20.0 / SPACING * 0.99}
+    speed = {"speed_mps": SPEED_MPS, "rate_hz": SPEED_MPS / SPACING * 0.99}
     record_drive(folder / "drive", 7, way=way, laps=1.25, compressed=True, **speed)
     words = ["evaluate-loops", str(folder / "drive"), "-o", str(folder / "verb.d2map"), "--spacing", str(SPACING)]
     for option, name in (("--json", "loops.json"), ("--csv", "closures.csv"), ("--page", "loops.html")):
@@ -186,6 +189,56 @@ def test_the_command_finds_the_visit_and_says_what_it_was_worth(both: Both) -> N
     assert all(row["right"] == row["kept"] == "1" for row in rows)
     page = (folder / "loops.html").read_text(encoding="utf-8")
     assert "1 of 1 visits found, 0 of" in page and page.count("<polyline") == 3
+
+
+def test_the_node_finds_itself_in_its_own_map_where_the_odometry_broke_off(
+    both: Both, tmp_path: Path, domain_id: int
+) -> None:
+    """The first 120 m, then the second lap with odometry that begins anew at its zero."""
+    whole, lap_s = both.verb.path.parent / "drive", length(min(loops(build_town(7)), key=length)) / SPEED_MPS
+    broken_off(whole, tmp_path / "broken", 6.0, lap_s)
+    path = tmp_path / "live.d2map"
+    with open_bag(tmp_path / "broken") as bag:
+        truth = trajectory_from_bag(bag, TRUTH)
+        rclpy.init(args=arguments(path))
+        node, peer, player = MapBuilderNode(), Listener(), BagPlayer(bag, [IMAGES, ODOM, INFO])
+        node.start()
+        with spinning(node, peer, player):
+            peer.wait_until(lambda: all(player.listeners(topic) for topic in (IMAGES, ODOM, INFO)))
+            player.start()
+            assert player.done.wait(PATIENCE_S)
+            peer.wait_patiently(lambda: len(peer.heard["loop_closure"]) > 2)
+            saved = peer.save()
+            assert saved.success, saved.message
+            peer.wait_patiently(lambda: path_length(peer) == places(path))
+        rclpy.try_shutdown()
+    found = read_map(path)
+    assert len(found) > 50
+    true = [truth.at(int(stamp) - player.offset_ns, 1.0) for stamp in found.stamps_ns]
+    for row, pose in enumerate(true):
+        assert true[0] is not None and pose is not None
+        assert distance(found.base_pose(0).inverse() @ found.base_pose(row), true[0].inverse() @ pose) < 0.5
+    assert np.allclose(
+        [[one.pose.position.x, one.pose.position.y] for one in peer.heard["path"][-1].poses],
+        found.base_poses()[0][:, :2], atol=1e-3,
+    )  # fmt: skip
+
+
+def broken_off(whole: Path, out: Path, until_s: float, again_s: float) -> None:
+    """A bag of two parts of a drive, one right after the other; the odometry of the second begins at zero."""
+    zero: Pose | None = None
+    with open_bag(whole) as bag, BagWriter(out) as writer:
+        for topic, recorded_ns, message in bag.messages([IMAGES, INFO, ODOM, TRUTH]):
+            seconds = 1e-9 * (recorded_ns - bag.start_ns)
+            if until_s <= seconds < again_s:
+                continue
+            stamp_ns = recorded_ns - (round(1e9 * (again_s - until_s - 0.2)) if seconds >= again_s else 0)
+            if topic == ODOM and seconds >= again_s:
+                at, turned = message.pose.pose.position, message.pose.pose.orientation
+                pose = Pose.of(at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w)
+                zero = zero or pose.inverse()
+                message = replace(message, pose=replace(message.pose, pose=make_pose(zero @ pose)))
+            writer.write(topic, stamp_ns, replace(message, header=make_header(stamp_ns, message.header.frame_id)))
 
 
 def test_closing_and_its_transform_are_refused_where_they_cannot_be(tmp_path: Path, domain_id: int) -> None:

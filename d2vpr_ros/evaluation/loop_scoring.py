@@ -191,9 +191,12 @@ def score(
     rows = {int(place): row for row, place in enumerate(ids)}
     scored = [_scored(one, rows, truth, spacing_m) for one in closures if one.old in rows and one.new in rows]
     is_closed = np.isin(ids, list(closed))
-    for run in {one.closure.run for one in scored if not (one.right and one.kept)}:
+    kept = {one.closure.run for one in scored if one.kept}
+    for run in {one.closure.run for one in scored}:
         new = [rows[one.closure.new] for one in scored if one.closure.run == run]
-        is_closed[min(new) : max(new) + 1] = False
+        if run not in kept or any(one.kept and not one.right for one in scored if one.closure.run == run):
+            is_closed[min(new) : max(new) + 1] = False
+    is_closed[[rows[one.closure.new] for one in scored if not one.kept]] = False
     revisits = Revisits.of(truth, sights, spacing_m, least_way_m)
     return LoopScores(ids, truth, before, after, revisits, scored, is_closed, spacing_m, seconds)
 
