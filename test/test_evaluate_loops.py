@@ -72,6 +72,8 @@ def test_a_wrong_closure_counts_unless_the_graph_refused_it() -> None:
     numbers = scores([wrong, closure(130, 30, run=2)], {110, 130}).numbers()
     assert (numbers["wrong_closures"], numbers["wrong_runs"], numbers["closure_precision"]) == (1, 1, 0.5)
     assert numbers["revisited_closed"] == pytest.approx(1 / 51)
+    alone = scores([replace(closure(110, 10), weight=0.0), closure(113, 13)], set(range(108, 118))).numbers()
+    assert alone["revisited_closed"] == pytest.approx(9 / 51) and alone["runs_refused"] == 0
     refused = scores([replace(wrong, weight=0.0), closure(130, 30, run=2)], {110, 130}).numbers()
     assert (refused["wrong_closures"], refused["runs_refused"], refused["closure_precision"]) == (0, 1, 1.0)
 

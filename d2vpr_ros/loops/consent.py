@@ -3,6 +3,9 @@
 Inliers are evidence, not proof: floors of one tower, built from one drawing, share up to 109 of them. So the weights
 are fitted with such floors among the wrong candidates, at even odds, as models/fit_closures.py does it. These are of
 towns 540 and 541 by day, at dusk and in rain, and of sixteen walks through the tower.
+
+Not the localizer's evidence (`localize.evidence.inlier_ratio`): with 109 inliers that is as sure as it ever is, 0.9993,
+for it weighs a place against the rest of a map that is known, over many images. Here one run decides for good.
 """
 
 from __future__ import annotations
