@@ -58,7 +58,8 @@ def of_geometry(path: Path) -> tuple[list[float], list[float]]:
     place_map = read_map(path)
     odometry = odometry_of(place_map, np.zeros(len(place_map), np.bool_))
     closer = LoopCloser(path, place_map.header, FeatureExtractor.open(device="cpu"))
-    looked, others = [], []
+    looked: list[float] = []
+    others: list[float] = []
     for row in tqdm(in_order(place_map), unit="place"):
         place = place_of(place_map, row, odometry[int(place_map.ids[row])])
         candidates = closer.past.candidates(place.descriptor)
