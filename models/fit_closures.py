@@ -39,7 +39,7 @@ from d2vpr_ros.sim.drive import TRUTH
 from models.bench.loop_tours import Tour, record
 from models.data import read_rgb, tower_pictures
 
-TOURS = (Tour(550, 400.0, 1.15), Tour(551, 300.0, 2.0, "dusk"), Tour(552, 300.0, 2.0, "rain"))
+TOURS = (Tour(550, 400.0, 1.15), Tour(551, 300.0, 2.0, "dusk"), Tour(552, 400.0, 2.0, "rain"))
 SAME_M, SAME_DEG, OTHER_M = 5.0, 40.0, 10.0
 """A candidate nearer and turned less than this is right, one farther than the last is wrong."""
 EVERY = 3  # keyframes, and floor images, of which one is looked at

@@ -22,7 +22,7 @@ from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.sim.conditions import CONDITIONS, random_condition
 from d2vpr_ros.sim.drive import drive_way, record_drive
 from d2vpr_ros.sim.render import CAMERA_MOUNT, Renderer
-from d2vpr_ros.sim.routes import jitter, length, loop, loops, sample_places
+from d2vpr_ros.sim.routes import jitter, length, loop, loops, sample_places, tour
 from d2vpr_ros.sim.sensors import ORIGIN, smooth_noise
 from d2vpr_ros.sim.town import build_town, seed_purpose
 
@@ -340,3 +340,9 @@ def test_an_existing_bag_is_not_overwritten(bag_path):
 def test_an_option_out_of_range_is_named(tmp_path, option, value, message):
     with pytest.raises(UserError, match=message):
         command.main(parsed("-o", tmp_path / "drive", option, value))
+
+
+def test_a_town_without_a_way_of_that_length_is_refused_instead_of_searched_for_ever() -> None:
+    assert 345 < length(tour(build_town(552), 400.0, 552)) < 460
+    with pytest.raises(UserError, match="no way of 300 to 345 m that ends where it began"):
+        tour(build_town(552), 300.0, 552)

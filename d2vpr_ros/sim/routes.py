@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from d2vpr_ros.errors import UserError
 from d2vpr_ros.geometry import Array, Pose
 from d2vpr_ros.sim.layout import BLOCKS, Town
 
 CORNER_M = 8.0  # how far before a node the way starts to turn
 STEP_M = 0.5
+_TRIES = 10_000  # walks that a tour is looked for among: half a second
 
 
 def _street_nodes(i0: int, j0: int, i1: int, j1: int, town: Town) -> Array:
@@ -62,9 +64,12 @@ def tour(town: Town, metres: float, seed: int = 0) -> Array:
 
     Args:
         metres: its length, up to 15 % more.
+
+    Raises:
+        UserError: no such way was found.
     """
     rng = np.random.default_rng([seed, round(metres)])
-    while True:
+    for _ in range(_TRIES):
         nodes = [(int(rng.integers(1, BLOCKS)), int(rng.integers(1, BLOCKS)))]
         came, total = None, 0.0
         while total <= 1.15 * metres:
@@ -76,6 +81,9 @@ def tour(town: Town, metres: float, seed: int = 0) -> Array:
             if at == nodes[0] and metres <= total <= 1.15 * metres and nodes[1] != came:
                 return _rounded(np.array([town.nodes[town.node(*node)] for node in nodes]))
             nodes.append(at)
+    raise UserError(
+        f"this town has no way of {metres:.0f} to {1.15 * metres:.0f} m that ends where it began; ask for more or less"
+    )
 
 
 def sample_places(town: Town, rng: np.random.Generator, n: int) -> list[Pose]:
