@@ -137,3 +137,5 @@ def test_a_drive_without_loops_is_judged_and_one_without_truth_is_refused(
     )
     assert d2vpr([*words, "--truth-topic", "/rtk"]) == 2
     assert "has no topic /rtk with true poses; name one with --truth-topic (there are: " in capsys.readouterr().err
+    assert d2vpr([*words, "--pose-topic", "/wheel/odom"]) == 2
+    assert "no topic /wheel/odom; the bag has " in capsys.readouterr().err
