@@ -5,8 +5,8 @@ are fitted with such floors among the wrong candidates, at even odds, as models/
 towns 540 and 541 by day, at dusk and in rain, and of sixteen walks through the tower.
 
 models/fit_closures.py as it is now (towns 550 to 552, all pictures of twelve floors) gives (-11.6, 2.8) and (-22.0,
-5.0), 0.99 at 301 and 203 inliers: its wrong candidates reach 168, and two of its three tours change the light. With these
-no single run would be sure; that runs are never wrong was measured with the numbers below.
+5.0), 0.99 at 301 and 203 inliers: its wrong candidates reach 168, and two of its three tours change the light. With
+these hardly a run would be sure; that runs are not wrong was measured with the numbers below.
 
 Not the localizer's evidence (`localize.evidence.inlier_ratio`): with 109 inliers that is as sure as it ever is, 0.9993,
 for it weighs a place against the rest of a map that is known, over many images. Here one run decides for good.
