@@ -45,8 +45,8 @@ class LocalizerParams:
             place against elsewhere, for the logarithm of its inliers, that of their share of the landmarks in view,
             their spread over the picture, a pixel of residual, and for any pose; fitted.
         most_pose_ratio: that no pose exceeds. A choice: wrong poses reached 6 in 14 000 comparisons.
-        absent_ratio: of an image without a pose at a place that has landmarks: 7 of 100 at the right one, 92 elsewhere, of
-            the places that whole drives compare; among the most alike places of single images -3.1 is fitted.
+        absent_ratio: of an image without a pose at a place that has landmarks: 7 of 100 at the right one, 92 elsewhere,
+            of the places that whole drives compare; among the most alike places of single images -3.1 is fitted.
         pose_weight: share of these ratios which tells the place itself from one built alike; fitted.
         pose_weight_held: the same of a hypothesis from earlier images: where facades repeat, one wrong pose follows
             another. Chosen by the log score of whole drives.
