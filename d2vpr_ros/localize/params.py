@@ -50,8 +50,8 @@ class LocalizerParams:
         pose_weight: share of these ratios which tells the place itself from one built alike; fitted.
         pose_weight_held: the same of a hypothesis from earlier images: where facades repeat, one wrong pose follows
             another. Chosen by the log score of whole drives.
-        inlier_sigma: deviation of the logarithm of the number of inliers from that of the images before: 0.3 on towns, more
-            of a hand-held camera in a room.
+        inlier_sigma: deviation of the logarithm of the number of inliers from that of the images before: 0.3 on towns,
+            more of a hand-held camera in a room.
         unusual: share of images at the right place that have another number: 3 of 100 are two deviations off; measured.
         unusual_forgets: share of the mean of that logarithm that a new image replaces. A choice.
         likeness, likeness_from: log-odds of the place itself against one that looks like it, for each standard
