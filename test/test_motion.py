@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2vpr_ros.geometry import Pose, distance
+from d2vpr_ros.geometry import Pose, distance, turn
 from d2vpr_ros.localize.odometry import MotionBuffer
 
 SECOND = 1_000_000_000
@@ -71,6 +71,20 @@ def test_slow_odometry_is_known_at_its_own_stamps_only() -> None:
     pose = motion.at(2 * SECOND)
     assert pose is not None and pose.position[0] == 2.0
     assert motion.at(SECOND + SECOND // 2) is None
+
+
+def test_an_image_ahead_of_the_odometry_is_where_the_robot_gets_to_if_it_goes_on() -> None:
+    motion = MotionBuffer()
+    for number in range(20):  # a circle of 5 m, 5 m/s, 20 ms a message
+        motion.add(number * SECOND // 50, on_circle(number / 50))
+    pose = motion.at(19 * SECOND // 50 + SECOND // 10)
+    assert pose is not None and distance(pose, on_circle(19 / 50 + 0.1)) < 0.03
+    assert turn(pose, on_circle(19 / 50 + 0.1)) < 0.01
+    assert motion.at(19 * SECOND // 50 + SECOND) is None, "half a second ahead nothing is known"
+
+
+def on_circle(seconds: float) -> Pose:
+    return Pose.planar(5.0 * float(np.sin(seconds)), 5.0 - 5.0 * float(np.cos(seconds)), seconds)
 
 
 finite = st.floats(-1e7, 1e7)

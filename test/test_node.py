@@ -56,7 +56,8 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(drives: Path) -> LiveRun:
     with pytest.MonkeyPatch.context() as patch, own_domain(patch), open_bag(drives / "dusk") as bag:
-        return run_live(bag, "/camera/image/compressed", ["/odom"], drives / "town.d2map")
+        topics = ["/odom", "/camera/camera_info"]
+        return run_live(bag, "/camera/image/compressed", topics, drives / "town.d2map")
 
 
 def test_images_are_answered_with_their_candidates(run: LiveRun) -> None:
@@ -90,6 +91,10 @@ def test_a_pose_prior_comes_with_each_accepted_match_and_with_no_other(run: Live
 def test_matches_carry_the_inliers_of_landmarks(run: LiveRun) -> None:
     of_best = [points["inliers"][0] for points in run.matches.values() if points["accepted"].any()]
     assert sum(inliers >= GeometryParams().least_inliers for inliers in of_best) > len(of_best) / 2
+
+
+def test_the_camera_info_beside_the_images_is_used(run: LiveRun) -> None:
+    assert run.diagnostics["intrinsics"] == "camera_info"
 
 
 def test_the_localizer_ends_cleanly_on_sigint(run: LiveRun) -> None:

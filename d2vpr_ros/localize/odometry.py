@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from d2vpr_ros.fields import NANOSECONDS, one_line, read_pose
 from d2vpr_ros.geometry import Pose, distance, interpolate, turn
 from d2vpr_ros.mapping import PlaceMap
 
 _MAX_GAP_NS = 500_000_000  # further apart, nothing is known of the motion between
+_STEADY_NS = 100_000_000  # over so much of it the motion is known well enough to go on with
 _KEPT = 500  # messages; 10 s at 50 Hz
 _JUMP_BACK_NS = NANOSECONDS
 
@@ -119,7 +121,10 @@ class MotionBuffer:
         return ""
 
     def at(self, stamp_ns: int) -> Pose | None:
-        """T_odom_base at the stamp: between two samples, or the nearest end at most 0.5 s away; else None."""
+        """T_odom_base at the stamp: between two samples, or at most 0.5 s beyond an end; else None.
+
+        After the newest sample the robot goes on as it did: an image is often a few milliseconds ahead of the odometry.
+        """
         with self._lock:
             samples = list(self._samples)
         after = bisect_left(samples, stamp_ns, key=lambda sample: sample[0])
@@ -128,8 +133,18 @@ class MotionBuffer:
         if 0 < after < len(samples):
             (t0, a), (t1, b) = samples[after - 1], samples[after]
             return interpolate(a, b, (stamp_ns - t0) / (t1 - t0)) if t1 - t0 <= _MAX_GAP_NS else None
-        nearest = samples[min(after, len(samples) - 1)] if samples else None
-        return nearest[1] if nearest and abs(nearest[0] - stamp_ns) <= _MAX_GAP_NS else None
+        if not samples or abs(samples[min(after, len(samples) - 1)][0] - stamp_ns) > _MAX_GAP_NS:
+            return None
+        if after == 0:
+            return samples[0][1]
+        newest_ns, newest = samples[-1]
+        before = next((sample for sample in reversed(samples) if newest_ns - sample[0] >= _STEADY_NS), None)
+        if before is None or newest_ns - before[0] > _MAX_GAP_NS:
+            return newest
+        share = (stamp_ns - newest_ns) / (newest_ns - before[0])
+        motion = before[1].inverse() @ newest
+        turned = Rotation.from_rotvec(share * motion.rotation.as_rotvec())
+        return newest @ Pose(share * motion.position, turned.as_quat())
 
 
 FindOnBase = Callable[[str], "Pose | None"]

@@ -35,14 +35,14 @@ class Collector(Node):
     """Attributes:
     priors: by the image's stamp.
     matches: the points of `~/place_matches` (dtype `messages.MATCH_POINT`) by the image's stamp.
-    states: of `/diagnostics`, in order.
+    diagnostics: newest value of each key of `/diagnostics`.
     """
 
     def __init__(self, localizer: str = "/d2vpr_localizer") -> None:
         super().__init__("d2vpr_collector")
         self.priors: dict[int, ReceivedPrior] = {}
         self.matches: dict[int, npt.NDArray[Any]] = {}
-        self.states: list[str] = []
+        self.diagnostics: dict[str, str] = {}
         self.changed = threading.Condition()
         self._inputs = [
             self.create_subscription(PoseWithCovarianceStamped, f"{localizer}/pose_prior", self._take_prior, _DEPTH),
@@ -72,5 +72,5 @@ class Collector(Node):
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         with self.changed:
             for status in message.status:
-                self.states += [item.value for item in status.values if item.key == "state"]
+                self.diagnostics.update({item.key: item.value for item in status.values})
             self.changed.notify_all()

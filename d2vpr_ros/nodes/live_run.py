@@ -21,6 +21,7 @@ from rclpy.node import Node
 from d2vpr_ros.bags.reader import Bag
 from d2vpr_ros.errors import UserError
 from d2vpr_ros.nodes.collector import Collector, ReceivedPrior
+from d2vpr_ros.nodes.launching import camera_remappings
 from d2vpr_ros.nodes.player import BagPlayer
 
 _READY_TIMEOUT_S = 60.0
@@ -37,6 +38,7 @@ class LiveRun:
         matches: points of `~/place_matches` (dtype `messages.MATCH_POINT`).
         priors: pose priors.
         latencies_s: from an image's stamp to the arrival of its pose prior.
+        diagnostics: newest values of `/diagnostics`.
         exit_status: of the localizer's process after SIGINT.
     """
 
@@ -44,6 +46,7 @@ class LiveRun:
     matches: dict[int, npt.NDArray[Any]]
     priors: dict[int, ReceivedPrior]
     latencies_s: dict[int, float]
+    diagnostics: dict[str, str]
     exit_status: int
 
 
@@ -59,7 +62,8 @@ def run_live(
     """Play a bag to a freshly started localizer and collect what it answers.
 
     Args:
-        other_topics: played beside the images; `/odom` is connected to the localizer.
+        other_topics: played beside the images; `/odom`, `/gps/fix` and the images' `camera_info` are connected to the
+            localizer.
         parameters: more of the localizer's parameters, as `name:=value`.
         keep: which messages to play, by topic and number.
         on_progress: called with the number of images answered so far.
@@ -68,9 +72,9 @@ def run_live(
         UserError: the localizer does not come up; its own error stands above.
     """
     transport = "compressed" if "Compressed" in bag.topics[image_topic].msgtype else "raw"
-    suffix = "/compressed" if transport == "compressed" else ""
     command = [sys.executable, "-m", "d2vpr_ros.nodes.localizer", "--ros-args"]
-    command += ["-r", f"image{suffix}:={image_topic}"]
+    for name, topic in camera_remappings((), (), image_topic, transport):
+        command += ["-r", f"{name}:={topic}"]
     for parameter in (f"map:={map_path}", f"image_transport:={transport}", *parameters):
         command += ["-p", parameter]
     rclpy.init(args=[])
@@ -97,6 +101,7 @@ def run_live(
         matches={stamp - back: points for stamp, points in collector.matches.items()},
         priors={stamp - back: prior for stamp, prior in collector.priors.items()},
         latencies_s={stamp - back: (prior.received_ns - stamp) * 1e-9 for stamp, prior in collector.priors.items()},
+        diagnostics=collector.diagnostics,
         exit_status=exit_status,
     )
 
