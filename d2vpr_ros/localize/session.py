@@ -260,7 +260,8 @@ class LocalizerSession:
         if estimate.pose is None:
             return estimate
         if estimate.far_fix_m is not None:
-            self._say(f"GPS: {far_words(estimate.far_fix_m)}, and the images know the place: the fix is not obeyed")
+            # Without the distance, which changes from fix to fix: diagnostics and `evaluate` have it.
+            self._say("GPS: the fixes are far from every place of the map, and the images know the place: not obeyed")
         anew, before = self._broke_off or self._contradicts(estimate, odometry), self._answered
         self._broke_off, self._answered = False, (estimate, odometry)
         if anew or before is None or before[0].pose is None:
