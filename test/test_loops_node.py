@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from d2vpr_ros.bags.messages import make_header, make_pose
 from d2vpr_ros.bags.pose_topics import trajectory_from_bag
-from d2vpr_ros.bags.reader import open_bag
+from d2vpr_ros.bags.reader import Bag, open_bag
 from d2vpr_ros.bags.writer import BagWriter
 from d2vpr_ros.cli.main import main as d2vpr
 from d2vpr_ros.errors import UserError
@@ -84,6 +85,19 @@ class Both:
     saved: str
 
 
+@contextmanager
+def playing(bag: Bag, path: Path) -> Iterator[tuple[Listener, BagPlayer]]:
+    """A drive played to a node that builds a map of it and closes its loops."""
+    rclpy.init(args=arguments(path))
+    node, peer, player = MapBuilderNode(), Listener(), BagPlayer(bag, [IMAGES, ODOM, INFO])
+    node.start()
+    with spinning(node, peer, player):
+        peer.wait_until(lambda: all(player.listeners(topic) for topic in (IMAGES, ODOM, INFO)))
+        player.start()
+        yield peer, player
+    rclpy.try_shutdown()
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """A drive once round the smallest block of a town and on along 50 m that it knows, with odometry alone."""
@@ -98,19 +112,17 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         words += [option, str(folder / name)]
     assert d2vpr(words) == 0  # builds and closes as `map build --close-loops` does
     path = folder / "live.d2map"
-    with pytest.MonkeyPatch.context() as patch, own_domain(patch), open_bag(folder / "drive") as bag:
-        rclpy.init(args=arguments(path))
-        node, peer, player = MapBuilderNode(), Listener(), BagPlayer(bag, [IMAGES, ODOM, INFO])
-        node.start()
-        with spinning(node, peer, player):
-            peer.wait_until(lambda: all(player.listeners(topic) for topic in (IMAGES, ODOM, INFO)))
-            player.start()
-            # Else `save` would wait for what closes loops, on a busy machine longer than a caller does.
-            peer.wait_patiently(lambda: path_length(peer) == places(folder / "verb.d2map"))
-            saved = peer.save()
-            assert saved.success, saved.message
-            peer.wait_patiently(lambda: path_length(peer) == places(path))
-        rclpy.try_shutdown()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        own_domain(patch),
+        open_bag(folder / "drive") as bag,
+        playing(bag, path) as (peer, player),
+    ):
+        # Else `save` would wait for what closes loops, on a busy machine longer than a caller does.
+        peer.wait_patiently(lambda: path_length(peer) == places(folder / "verb.d2map"))
+        saved = peer.save()
+        assert saved.success, saved.message
+        peer.wait_patiently(lambda: path_length(peer) == places(path))
     yield Both(read_map(path), read_map(folder / "verb.d2map"), peer.heard, player.offset_ns, saved.message)
 
 
@@ -200,18 +212,12 @@ def test_the_node_finds_itself_in_its_own_map_where_the_odometry_broke_off(
     path = tmp_path / "live.d2map"
     with open_bag(tmp_path / "broken") as bag:
         truth = trajectory_from_bag(bag, TRUTH)
-        rclpy.init(args=arguments(path))
-        node, peer, player = MapBuilderNode(), Listener(), BagPlayer(bag, [IMAGES, ODOM, INFO])
-        node.start()
-        with spinning(node, peer, player):
-            peer.wait_until(lambda: all(player.listeners(topic) for topic in (IMAGES, ODOM, INFO)))
-            player.start()
+        with playing(bag, path) as (peer, player):
             assert player.done.wait(PATIENCE_S)
             peer.wait_patiently(lambda: len(peer.heard["loop_closure"]) > 2)
             saved = peer.save()
             assert saved.success, saved.message
             peer.wait_patiently(lambda: path_length(peer) == places(path))
-        rclpy.try_shutdown()
     found = read_map(path)
     assert len(found) > 50
     true = [truth.at(int(stamp) - player.offset_ns, 1.0) for stamp in found.stamps_ns]

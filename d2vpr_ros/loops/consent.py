@@ -8,8 +8,8 @@ models/fit_closures.py as it is now (towns 550 to 552, all pictures of twelve fl
 5.0), 0.99 at 301 and 203 inliers: its wrong candidates reach 168, and two of its three tours change the light. With
 these hardly a run would be sure; that runs are not wrong was measured with the numbers below.
 
-Not the localizer's evidence (`localize.evidence.inlier_ratio`): with 109 inliers that is as sure as it ever is, 0.9993,
-for it weighs a place against the rest of a map that is known, over many images. Here one run decides for good.
+Not the localizer's evidence (`localize.evidence.pose_ratio`): that weighs a place against the rest of a map that is
+known, over many images. Here one run decides for good.
 """
 
 from __future__ import annotations
